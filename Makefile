@@ -1,0 +1,76 @@
+# Debian needs "apt-get install make python3-venv"; everything else is installed here, below .venv*.
+# Another Python: make clean, then make PYTHON=python3.13 test. More for pytest: make test ARGS="-x -k upload".
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+CLIENTS := .venv-clients
+PINS := requirements/constraints.txt
+
+# Pyramid looks up assets with pkg_resources, which says at every start that it is old.
+QUIET := ignore:pkg_resources is deprecated as an API:UserWarning
+# pip heeds these wherever it is called from: the one for what it installs, the other for what it builds with.
+export PIP_CONSTRAINT := $(PINS)
+export PIP_BUILD_CONSTRAINT := $(PINS)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help serve test lint test-system coverage format constraints clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+serve: $(VENV)/.serve ## serve development.ini on 127.0.0.1:9292, data in var/
+	PYTHONWARNINGS="$(QUIET)" $(VENV)/bin/pserve development.ini
+
+test: $(VENV)/.test ## run all tests but the slow ones of test-system
+	$(VENV)/bin/pytest -m "not system" $(ARGS)
+
+lint: $(VENV)/.lint ## check style, types, layering and the contents of the sdist
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/pytest -q tests/test_layering.py tests/test_house.py
+	if [ -e .git ]; then $(VENV)/bin/check-manifest --no-build-isolation; fi
+
+test-system: $(VENV)/.test $(CLIENTS)/.installed ## run the installed commands with other people's clients
+	$(VENV)/bin/pytest -m system $(ARGS)
+
+coverage: $(VENV)/.test ## run the tests and show which lines and branches they miss
+	$(VENV)/bin/pytest -m "not system" --cov $(ARGS)
+
+format: $(VENV)/.lint ## let ruff lay out the code and mend what it can
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+constraints: ## renew the pins in requirements/ from what setup.py allows today
+	$(PYTHON) -m venv --clear .venv-pins
+	PIP_CONSTRAINT= PIP_BUILD_CONSTRAINT= .venv-pins/bin/pip install --upgrade setuptools '.[test,lint]'
+	(grep '^#' $(PINS); .venv-pins/bin/pip freeze --all --exclude pip --exclude pyrimage) > .venv-pins/pins
+	mv .venv-pins/pins $(PINS)
+	$(PYTHON) -m venv --clear .venv-pins
+	PIP_CONSTRAINT= PIP_BUILD_CONSTRAINT= .venv-pins/bin/pip install python-glanceclient==4.13.0
+	(grep '^#' requirements/clients.txt; .venv-pins/bin/pip freeze) > .venv-pins/pins
+	mv .venv-pins/pins requirements/clients.txt
+	rm -r .venv-pins
+
+clean: ## remove what the other targets made, but for the data in var/
+	rm -rf $(VENV) $(CLIENTS) .venv-pins build dist *.egg-info .*_cache .hypothesis .coverage* htmlcov
+
+# The files named here say what is installed, so that only a change of the requirements installs anew.
+$(VENV)/.serve: packages := .
+$(VENV)/.test: packages := .[test]
+$(VENV)/.lint: packages := .[test,lint]
+$(VENV)/.serve $(VENV)/.test $(VENV)/.lint: setup.py pyproject.toml $(PINS)
+	@echo "Installing into $(VENV); this takes about a minute the first time."
+	test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --editable '$(packages)'
+	@touch $@
+
+$(CLIENTS)/.installed: export PIP_CONSTRAINT := requirements/clients.txt
+$(CLIENTS)/.installed: requirements/clients.txt
+	@echo "Installing into $(CLIENTS)."
+	$(PYTHON) -m venv --clear $(CLIENTS)
+	$(CLIENTS)/bin/pip install --requirement requirements/clients.txt
+	@touch $@

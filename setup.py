@@ -1,0 +1,88 @@
+"""Describe pyrimage to the packaging tools; pyproject.toml only configures the others."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_namespace_packages, setup
+
+HERE = Path(__file__).parent
+
+
+def version() -> str:
+    """Read the version from the package without importing it: its dependencies are not there yet."""
+    match = re.search(r'^__version__ = "(.+)"$', (HERE / "pyrimage/__init__.py").read_text(encoding="utf-8"), re.M)
+    if match is None:
+        raise RuntimeError("pyrimage/__init__.py states no __version__")
+    return match[1]
+
+
+POSTGRESQL = ["psycopg[binary]>=3.2"]
+MARIADB = ["PyMySQL>=1.1.1"]
+
+setup(
+    name="pyrimage",
+    version=version(),
+    description="An image service: register, upload, find and download disk images over HTTP",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author="pyrimage contributors",
+    license_expression="MIT",
+    license_files=["LICENSE"],
+    keywords="image disk service pyramid glance",
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Framework :: Pyramid",
+        "Intended Audience :: System Administrators",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Internet :: WWW/HTTP :: WSGI :: Application",
+        "Typing :: Typed",
+    ],
+    python_requires=">=3.11",
+    # Namespace packages too: the migrations' folders hold no __init__.py.
+    packages=find_namespace_packages(include=["pyrimage", "pyrimage.*"], exclude=["*.__pycache__", "*.__pycache__.*"]),
+    package_data={
+        "pyrimage": ["py.typed"],
+        "pyrimage.alembic": ["script.py.mako"],
+        "pyrimage.scripts": ["development.ini", "production.ini"],
+    },
+    include_package_data=False,
+    zip_safe=False,
+    install_requires=[
+        "alembic>=1.13",
+        "boto3>=1.35",
+        "colander>=2.0",
+        "plaster_pastedeploy>=1.0",
+        "pyramid>=2.0.2",
+        "pyramid_tm>=2.6",
+        "python-swiftclient>=4.6",
+        "SQLAlchemy>=2.0.36",  # zope.sqlalchemy refuses the few releases before it
+        "transaction>=5.0",
+        "waitress>=3.0.2,<3.1",  # our server leans on its internals
+        "WebOb>=1.8.11",
+        "zope.interface>=7.0",
+        "zope.sqlalchemy>=4.0",  # a native namespace package: older ones do not go with today's zope.interface
+    ],
+    extras_require={
+        "postgresql": POSTGRESQL,
+        "mariadb": MARIADB,
+        "test": [
+            *POSTGRESQL,
+            *MARIADB,
+            "build>=1.2",
+            "hypothesis>=6.100",
+            "pytest>=8.3",
+            "pytest-cov>=6.0",
+            "WebTest>=3.0.2",
+        ],
+        "lint": ["check-manifest>=0.50", "mypy>=1.13", "ruff>=0.9"],
+    },
+    entry_points={
+        "paste.app_factory": ["main = pyrimage.app:main"],
+        "paste.server_factory": ["server = pyrimage.server:server_factory"],
+        "console_scripts": ["pyrimage-manage = pyrimage.scripts.manage:main"],
+    },
+)

@@ -1,0 +1,74 @@
+"""The few rules of the house that no other tool checks."""
+
+import ast
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+MODULES = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in ROOT.glob("pyrimage/**/*.py")}
+
+# pytest rewrites the assert statements of these, so that they hold under "python -O" too.
+CONFORMANCE_SUITES = {"pyrimage/stores/testing.py", "pyrimage/images/testing.py"}
+
+# A migration is one list of steps, and not edited again.
+MIGRATIONS = "pyrimage/alembic/versions/"
+
+OS_PROGRAMS = {name for name in dir(os) if name.startswith(("exec", "popen", "posix_spawn", "spawn", "system"))}
+
+LONGEST_FILE = 400
+LONGEST_FUNCTION = 40
+
+
+def places(wanted: Callable[[ast.stmt | ast.expr], bool]) -> list[str]:
+    """Find the nodes of the package that are ``wanted``: ``["pyrimage/web.py:12"]``."""
+    return [
+        f"{path}:{node.lineno}"
+        for path, source in sorted(MODULES.items())
+        for node in ast.walk(ast.parse(source, path))
+        if isinstance(node, ast.stmt | ast.expr) and wanted(node)
+    ]
+
+
+def starts_a_program(node: ast.stmt | ast.expr) -> bool:
+    match node:
+        case ast.Import(names):
+            return any(alias.name == "subprocess" for alias in names)
+        case ast.ImportFrom(module, names):
+            return module == "subprocess" or (module == "os" and any(alias.name in OS_PROGRAMS for alias in names))
+        case ast.Attribute(ast.Name("os"), name):
+            return name in OS_PROGRAMS
+    return False
+
+
+def is_too_long(node: ast.stmt | ast.expr) -> bool:
+    is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    return is_function and (node.end_lineno or 0) - node.lineno >= LONGEST_FUNCTION
+
+
+def test_the_package_is_found() -> None:
+    assert "pyrimage/errors.py" in MODULES  # else the tests below would pass over nothing
+
+
+def test_only_the_conformance_suites_use_assert() -> None:
+    found = places(lambda node: isinstance(node, ast.Assert))
+    assert [place for place in found if place.partition(":")[0] not in CONFORMANCE_SUITES] == []
+
+
+def test_no_file_is_longer_than_the_limit() -> None:
+    assert [path for path, source in MODULES.items() if len(source.splitlines()) > LONGEST_FILE] == []
+
+
+def test_no_function_is_longer_than_the_limit() -> None:
+    found = places(is_too_long)
+    assert [place for place in found if not place.startswith(MIGRATIONS)] == []
+
+
+def test_no_other_program_is_started_s25() -> None:
+    assert places(starts_a_program) == []
+
+
+def test_every_system_test_carries_its_mark() -> None:
+    mark = "pytestmark = pytest.mark.system"
+    paths = ROOT.glob("tests/system/**/test_*.py")
+    assert [path.name for path in paths if mark not in path.read_text(encoding="utf-8").splitlines()] == []
