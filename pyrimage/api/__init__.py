@@ -1,0 +1,1 @@
+"""The Image API: resources, views and answers."""

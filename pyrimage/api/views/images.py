@@ -1,0 +1,107 @@
+"""The images: list, add, show, download, change, delete. Source: v1, "Operations"."""
+
+from pyramid.response import Response
+from pyramid.view import view_config
+
+from ... import blobs
+from ...errors import BlobDamaged, Conflict, Forbidden, NotFound
+from ...records import Image, Status
+from ...schemas.headers import has_body
+from ...schemas.image import read_change, read_new_image
+from ...schemas.listing import read_list_query
+from ...security import Permission
+from ...web import Request, method_not_allowed
+from .. import responses
+from ..resources import ImageContainer, ImageResource
+
+
+@view_config(context=ImageContainer, request_method="GET", permission=Permission.LIST_IMAGES)
+def list_images(context: ImageContainer, request: Request) -> Response:
+    """List in brief. 200, 400."""
+    images = request.images.page(read_list_query(request), request.identity, detailed=False)
+    return responses.image_list(request, context.url, context.dialect, images, detailed=False)
+
+
+@view_config(context=ImageContainer, name="detail", request_method="GET", permission=Permission.LIST_IMAGES)
+def list_images_in_detail(context: ImageContainer, request: Request) -> Response:
+    """List with everything that is known. 200, 400."""
+    images = request.images.page(read_list_query(request), request.identity, detailed=True)
+    return responses.image_list(request, context.url, context.dialect, images, detailed=True)
+
+
+@view_config(context=ImageContainer, request_method="POST", permission=Permission.ADD_IMAGE)
+def add_image(context: ImageContainer, request: Request) -> Response:
+    """Create an image from its headers and, if present, store the body. 201, 400, 403, 409, 503, 507."""
+    submission = read_new_image(request, context.dialect)
+    _check_publicity(context, request, submission.image)
+    blob = blobs.receive(request, submission)
+    image = submission.completed(blob)
+    request.images.add(image, blob)  # SQL last: no lock is held while bytes arrive
+    return responses.image_created(request, f"{context.url}/{image.id}", context.dialect, image)
+
+
+@view_config(context=ImageContainer)
+def refuse_collection_method(context: ImageContainer, request: Request) -> Response:
+    """Answer any other method: 405; but ``DELETE /images/`` names an image whose id is blank."""
+    if request.method == "DELETE" and request.path_info.endswith("/"):
+        raise NotFound("An image's id is missing at the path's end.")
+    raise method_not_allowed(request, "GET", "HEAD", "POST")
+
+
+@view_config(context=ImageContainer, name="detail")
+def refuse_detail_method(context: ImageContainer, request: Request) -> Response:
+    """Answer any other method: 405."""
+    raise method_not_allowed(request, "GET", "HEAD")
+
+
+@view_config(context=ImageResource, request_method="GET", permission=Permission.VIEW_IMAGE)
+def show_image(context: ImageResource, request: Request) -> Response:
+    """Show an image's headers (HEAD), and send its bytes (GET). 200, 404 without readable data, 500, 503."""
+    image = context.image
+    if request.method == "HEAD":
+        return responses.image_headers(request, context.url, context.dialect, image)
+    if not request.has_permission(Permission.DOWNLOAD_IMAGE):
+        raise Forbidden("You may not download this image.")
+    if image.status != Status.ACTIVE:
+        raise NotFound(f"Image {image.id} is {image.status}: it has no data to read.")
+    data = None
+    if image.location is not None:
+        data = request.stores[image.location.store].open_reader(image.location.key, image.size)
+    elif image.size:
+        raise BlobDamaged(f"Image {image.id} has lost its location.")
+    return responses.image_data(request, context.url, context.dialect, image, data)
+
+
+@view_config(context=ImageResource, request_method="PUT", permission=Permission.CHANGE_IMAGE)
+def change_image(context: ImageResource, request: Request) -> Response:
+    """Change what is known about an image, or give a queued one its data. 200, 400, 403, 404, 409, 503, 507."""
+    image = context.image
+    if image.deleted:
+        raise Forbidden(f"Image {image.id} is deleted.")
+    if has_body(request) and image.status != Status.QUEUED:
+        raise Conflict(f"Image {image.id} is {image.status}; only a queued image takes data.")
+    submission = read_change(request, context.dialect, image)
+    if not image.is_public:
+        _check_publicity(context, request, submission.image)
+    blob = blobs.receive(request, submission)
+    changed = submission.completed(blob)
+    request.images.change(image, changed, blob)
+    return responses.image_json(request, context.url, context.dialect, changed)
+
+
+@view_config(context=ImageResource, request_method="DELETE", permission=Permission.DELETE_IMAGE)
+def delete_image(context: ImageResource, request: Request) -> Response:
+    """Delete an image; its bytes go after the commit. 200 without a body, 403, 404."""
+    blobs.delete_after_commit(request, request.images.remove(context.image))
+    return Response(content_type="text/plain")
+
+
+@view_config(context=ImageResource)
+def refuse_image_method(context: ImageResource, request: Request) -> Response:
+    """Answer any other method: 405."""
+    raise method_not_allowed(request, "GET", "HEAD", "PUT", "DELETE")
+
+
+def _check_publicity(context: ImageContainer | ImageResource, request: Request, image: Image) -> None:
+    if image.is_public and not request.has_permission(Permission.PUBLICIZE_IMAGE, context):
+        raise Forbidden("x-image-meta-is-public: only administrators may publish here (pyrimage.publicize_image).")

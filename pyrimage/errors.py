@@ -1,0 +1,109 @@
+"""Domain exceptions. They know no HTTP: ``web.py`` maps each to a status in one table.
+
+::
+
+    PyrimageError
+    ├── ConfigurationError          an ini value that cannot work; raised at start only
+    ├── Invalid                     what the client sent cannot be accepted
+    │   └── DataMismatch            the bytes are not those that were announced
+    ├── Forbidden                   understood, and not for this caller
+    ├── NotFound                    not there, or gone between two steps
+    ├── Conflict                    the image's state does not allow it
+    │   ├── ImageExists             the id is taken, perhaps by a deleted image
+    │   ├── UploadInProgress        somebody else's claim on the image
+    │   └── UploadEnded             our claim was ended by another hand
+    ├── StoreError
+    │   ├── StoreFull
+    │   ├── StoreUnavailable        denied, read-only or unreachable
+    │   └── BlobDamaged             missing bytes, or not as many as the row says
+    └── DatabaseError
+        ├── DatabaseRefused         the database said no: nothing was committed
+        │   ├── DatabaseBusy
+        │   └── DatabaseFull
+        └── DatabaseAway            no answer: nobody knows what was committed
+"""
+
+from collections.abc import Sequence
+
+
+class PyrimageError(Exception):
+    """Anything the service itself has to say; ``str()`` is fit for the client."""
+
+
+class ConfigurationError(PyrimageError):
+    """A setting is missing, unknown or cannot work; the text names it."""
+
+
+class Invalid(PyrimageError):
+    """A request cannot be accepted.
+
+    problems: one sentence each, naming the header or parameter and what would be accepted.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__(" ".join(problems))
+        self.problems: Sequence[str] = problems
+
+
+class DataMismatch(Invalid):
+    """The bytes that came are not those that were announced."""
+
+
+class Forbidden(PyrimageError):
+    """The caller may not do this."""
+
+
+class NotFound(PyrimageError):
+    """What was asked for is not there, or went away meanwhile."""
+
+
+class Conflict(PyrimageError):
+    """The image is not in a state that allows this."""
+
+
+class ImageExists(Conflict):
+    """The id is taken; ids of deleted images stay taken."""
+
+
+class UploadInProgress(Conflict):
+    """Another upload holds the claim on this image."""
+
+
+class UploadEnded(Conflict):
+    """The claim or the image went away while the bytes came."""
+
+
+class StoreError(PyrimageError):
+    """A store could not do its work."""
+
+
+class StoreFull(StoreError):
+    """No room for the bytes."""
+
+
+class StoreUnavailable(StoreError):
+    """The store is not reachable, or does not let us in."""
+
+
+class BlobDamaged(StoreError):
+    """The stored bytes are missing, or not as many as the row says."""
+
+
+class DatabaseError(PyrimageError):
+    """The database could not do its work."""
+
+
+class DatabaseRefused(DatabaseError):
+    """The database answered with an error; what was asked is certain not to have happened."""
+
+
+class DatabaseBusy(DatabaseRefused):
+    """Locked, deadlocked or serialised away for longer than the driver waits."""
+
+
+class DatabaseFull(DatabaseRefused):
+    """No room for the rows."""
+
+
+class DatabaseAway(DatabaseError):
+    """The database cannot be reached, or the answer was lost: a COMMIT may or may not have happened."""

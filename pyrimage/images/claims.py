@@ -1,0 +1,101 @@
+"""Claims and garbage over SQL: short transactions on connections of their own.
+
+Never on the request's session: that commits with its request, and holds SQLite's only write lock once flushed.
+"""
+
+import os
+import socket
+from collections.abc import Sequence
+from datetime import timedelta
+
+from sqlalchemy import ColumnElement, Engine, and_, delete, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from ..errors import Conflict, ImageExists, UploadInProgress
+from ..models import ClaimRow, ImageRow, LocationRow
+from ..models.claim import ENDING, LIVE
+from ..models.location import GARBAGE
+from ..records import Claim, Location, Status, utcnow
+
+LEASE = timedelta(seconds=120)
+
+
+class LocalClaims:
+    """Claims in the database of ``engine``."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def begin(self, claim: Claim, *, is_new: bool) -> None:
+        """Insert the claim, unless the image cannot take data or another claim holds it."""
+        with self._engine.begin() as connection:
+            status = connection.scalar(select(ImageRow.status).where(ImageRow.id == claim.image_id))
+            if is_new and status is not None:
+                raise ImageExists(f"The id {claim.image_id} is taken.")
+            if not is_new and status != Status.QUEUED:
+                raise Conflict(f"Image {claim.image_id} is {status}; only a queued image takes data.")
+            values = {
+                "key": claim.key,
+                "image_id": claim.image_id,
+                "store": claim.store,
+                "owner": claim.owner or "",
+                "size": claim.size,
+                "state": LIVE,
+                "lease": utcnow() + LEASE,
+                "server": f"{socket.gethostname()}:{os.getpid()}",
+            }
+            try:
+                connection.execute(insert(ClaimRow).values(values))
+            except IntegrityError as error:
+                raise UploadInProgress(f"Another upload into image {claim.image_id} is under way.") from error
+
+    def renew(self, keys: Sequence[str]) -> None:
+        """Renew the leases with one UPDATE."""
+        with self._engine.begin() as connection:
+            alive = and_(ClaimRow.key.in_(keys), ClaimRow.state == LIVE)
+            connection.execute(update(ClaimRow).where(alive).values(lease=utcnow() + LEASE))
+
+    def end(self, key: str, image_id: str, reason: str | None) -> None:
+        """Delete the claim and write down the reason."""
+        with self._engine.begin() as connection:
+            queued = and_(ImageRow.id == image_id, ImageRow.status == Status.QUEUED)
+            connection.execute(update(ImageRow).where(queued).values(last_error=reason))
+            connection.execute(delete(ClaimRow).where(ClaimRow.key == key))
+
+    def expired(self, grace: timedelta, image_id: str | None = None) -> Sequence[Claim]:
+        """Return the claims that ``seize`` would take."""
+        columns = (ClaimRow.image_id, ClaimRow.store, ClaimRow.key, ClaimRow.owner, ClaimRow.size)
+        statement = select(*columns).where(_is_expired(grace))
+        if image_id is not None:
+            statement = statement.where(ClaimRow.image_id == image_id)
+        with self._engine.connect() as connection:
+            return [Claim(*row) for row in connection.execute(statement)]
+
+    def seize(self, claim: Claim, grace: timedelta) -> bool:
+        """Mark the claim ``ending``, so that its upload, should it still be alive, cannot commit any more."""
+        with self._engine.begin() as connection:
+            mine = and_(ClaimRow.key == claim.key, _is_expired(grace))
+            return connection.execute(update(ClaimRow).where(mine).values(state=ENDING)).rowcount > 0
+
+    def is_located(self, claim: Claim) -> bool:
+        """Look for a location row with the claim's key."""
+        same = and_(LocationRow.key == claim.key, LocationRow.store == claim.store)
+        with self._engine.connect() as connection:
+            return connection.execute(select(LocationRow.id).where(same)).first() is not None
+
+    def garbage(self) -> Sequence[Location]:
+        """Return the garbage rows."""
+        statement = select(LocationRow.store, LocationRow.key).where(LocationRow.state == GARBAGE)
+        with self._engine.connect() as connection:
+            return [Location(*row) for row in connection.execute(statement)]
+
+    def forget_garbage(self, location: Location) -> None:
+        """Delete the garbage row."""
+        same = and_(LocationRow.store == location.store, LocationRow.key == location.key)
+        with self._engine.begin() as connection:
+            connection.execute(delete(LocationRow).where(same, LocationRow.state == GARBAGE))
+
+
+def _is_expired(grace: timedelta) -> ColumnElement[bool]:
+    # One that somebody began to end, and did not finish, stays expired whatever its lease says.
+    return or_(ClaimRow.state == ENDING, ClaimRow.lease < utcnow() - grace)

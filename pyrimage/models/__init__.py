@@ -1,0 +1,135 @@
+"""The tables, the engine, and sessions that live and die with their request's transaction."""
+
+import sqlite3
+from collections.abc import Mapping
+
+from pyramid.request import Request
+from sqlalchemy import Engine, engine_from_config, event
+from sqlalchemy.engine import ExceptionContext, make_url
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session, sessionmaker
+from zope.sqlalchemy import ZopeTransactionEvents
+
+from ..errors import ConfigurationError, DatabaseAway, DatabaseBusy, DatabaseError, DatabaseFull, DatabaseRefused
+from .claim import ClaimRow
+from .image import ImageRow, PropertyRow
+from .location import LocationRow
+from .member import MemberRow
+from .meta import Base
+from .owner import OwnerRow
+
+__all__ = [
+    "Base",
+    "ClaimRow",
+    "ImageRow",
+    "LocationRow",
+    "MemberRow",
+    "OwnerRow",
+    "PropertyRow",
+    "make_engine",
+    "make_session",
+    "make_session_factory",
+]
+
+SQLITE_BUSY_SECONDS = 15
+
+# Error codes of MariaDB: https://mariadb.com/kb/en/mariadb-error-codes/
+_MARIADB_BUSY = (1040, 1205, 1213)  # too many connections, lock wait timeout, deadlock
+_MARIADB_FULL = (1021, 1114)
+_MARIADB_AWAY = (0, 1053, 1927, *range(2000, 3000))  # shutdown, killed, and what the client library says
+# SQLSTATE of PostgreSQL: https://www.postgresql.org/docs/current/errcodes-appendix.html
+_POSTGRESQL_BUSY = ("40001", "40P01", "53300", "55P03")
+_POSTGRESQL_FULL = ("53100",)
+
+# MariaDB's own default would let an UPDATE's WHERE see another snapshot than the SELECT before it.
+_SERVER_DEFAULTS = {"sqlalchemy.pool_pre_ping": "true", "sqlalchemy.isolation_level": "READ COMMITTED"}
+
+
+def make_engine(ini: Mapping[str, str]) -> Engine:
+    """Make the engine of the ini's ``sqlalchemy.*`` keys; opens no connection.
+
+    Raises ConfigurationError if the URL is missing or wrong.
+    """
+    if "sqlalchemy.url" not in ini:
+        raise ConfigurationError("sqlalchemy.url is not set.")
+    try:
+        url = make_url(ini["sqlalchemy.url"])
+        if url.get_backend_name() == "sqlite":
+            engine = engine_from_config(dict(ini), connect_args={"timeout": SQLITE_BUSY_SECONDS})
+        else:
+            engine = engine_from_config({**_SERVER_DEFAULTS, **ini})
+    except Exception as error:  # SQLAlchemy raises its own, ImportError and ValueError here
+        raise ConfigurationError(f"sqlalchemy.url: {error}") from error
+    event.listen(engine, "handle_error", _translate, retval=True)
+    if url.get_backend_name() == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "checkin", _roll_back)
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, record: object) -> None:
+    # FULL: under WAL, NORMAL could lose an acknowledged upload in a power cut.
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _roll_back(connection: sqlite3.Connection | None, record: object) -> None:
+    # After a COMMIT that failed, SQLAlchemy takes the transaction for ended while SQLite still holds it open:
+    # the next user of the connection would commit the failed rows.
+    if connection is not None:
+        connection.rollback()
+
+
+def _translate(context: ExceptionContext) -> BaseException | None:
+    """Turn a driver's error into one of ours; the driver's words stay out of answers, and in the log as its cause.
+
+    IntegrityError stays: whoever inserted knows what it means.
+    """
+    error = context.original_exception
+    if isinstance(context.sqlalchemy_exception, IntegrityError):
+        return None
+    if isinstance(error, sqlite3.Error):
+        return _meaning_of_sqlite(error)
+    state, code = getattr(error, "sqlstate", None), error.args[0] if error.args else None
+    if state in _POSTGRESQL_BUSY or code in _MARIADB_BUSY:
+        return DatabaseBusy("The database is busy.")
+    if state in _POSTGRESQL_FULL or code in _MARIADB_FULL:
+        return DatabaseFull("The database is full.")
+    if context.is_disconnect or code in _MARIADB_AWAY or (state is None and not isinstance(code, int)):
+        return DatabaseAway("The database cannot be reached.")
+    return DatabaseRefused("The database refused a statement.")
+
+
+def _meaning_of_sqlite(error: sqlite3.Error) -> DatabaseError:
+    name = getattr(error, "sqlite_errorname", "")
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return DatabaseBusy("The database is busy.")
+    if name == "SQLITE_FULL":
+        return DatabaseFull("The database is full.")
+    if name.startswith("SQLITE_CANTOPEN"):
+        return DatabaseAway("The database cannot be opened.")
+    return DatabaseRefused("The database refused a statement.")
+
+
+def make_session_factory(engine: Engine) -> sessionmaker[Session]:
+    """Make the factory of sessions that join the transaction manager in their ``info["tm"]``.
+
+    ``zope.sqlalchemy.register`` takes one fixed manager, and registering each session anew costs a seventh of a
+    small request; the same listeners on the factory find the manager through the session.
+    """
+    factory = sessionmaker(engine, expire_on_commit=False, autoflush=False)
+    event.listen(factory, "after_begin", lambda session, *rest: _events(session).after_begin(session, *rest))
+    event.listen(factory, "after_flush", lambda session, *rest: _events(session).after_flush(session, *rest))
+    event.listen(factory, "before_commit", lambda session: _events(session).before_commit(session))
+    event.listen(factory, "do_orm_execute", lambda state: _events(state.session).do_orm_execute(state))
+    return factory
+
+
+def _events(session: Session) -> ZopeTransactionEvents:
+    return ZopeTransactionEvents(transaction_manager=session.info["tm"])
+
+
+def make_session(request: Request) -> Session:
+    """Make the request's session; it takes a connection at its first statement, not before."""
+    session: Session = request.registry["pyrimage.sessions"](info={"tm": request.tm})
+    return session

@@ -1,0 +1,32 @@
+"""Uploads under way."""
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger
+from sqlalchemy.orm import Mapped, mapped_column
+
+from .image import ID_LENGTH
+from .location import KEY_LENGTH
+from .meta import Base, moment, text
+
+LIVE = "live"
+ENDING = "ending"
+
+
+class ClaimRow(Base):
+    """The right to upload into one image id, and what has to be cleaned up if the server dies.
+
+    size: bytes declared, null if unknown. lease: when the claim expires unless it is renewed.
+    state: ``live``, or ``ending`` while somebody cleans up after an expired one. server: who holds it.
+    """
+
+    __tablename__ = "claims"
+
+    key: Mapped[str] = mapped_column(text(KEY_LENGTH), primary_key=True)
+    image_id: Mapped[str] = mapped_column(text(ID_LENGTH), unique=True)
+    store: Mapped[str] = mapped_column(text(20))
+    owner: Mapped[str] = mapped_column(text(255), index=True)
+    size: Mapped[int | None] = mapped_column(BigInteger)
+    state: Mapped[str] = mapped_column(text(20))
+    lease: Mapped[datetime] = mapped_column(moment(), index=True)
+    server: Mapped[str] = mapped_column(text(255))

@@ -1,0 +1,55 @@
+"""Images and their free properties."""
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, ForeignKey, Index
+from sqlalchemy.orm import Mapped, mapped_column
+
+from .meta import Base, long_text, moment, text
+
+ID_LENGTH = 64
+
+
+class ImageRow(Base):
+    """One image. Keys that lists sort by are never null: ``''`` stands for none.
+
+    A deleted image's row stays, and with it its id.
+    """
+
+    __tablename__ = "images"
+
+    id: Mapped[str] = mapped_column(text(ID_LENGTH), primary_key=True)
+    name: Mapped[str] = mapped_column(text(255))
+    status: Mapped[str] = mapped_column(text(30))
+    size: Mapped[int] = mapped_column(BigInteger)
+    checksum: Mapped[str | None] = mapped_column(text(32))
+    sha256: Mapped[str | None] = mapped_column(text(64))
+    disk_format: Mapped[str] = mapped_column(text(20))
+    container_format: Mapped[str] = mapped_column(text(20))
+    is_public: Mapped[bool]
+    protected: Mapped[bool]
+    owner: Mapped[str] = mapped_column(text(255))
+    min_disk: Mapped[int]
+    min_ram: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(moment())
+    updated_at: Mapped[datetime] = mapped_column(moment())
+    deleted: Mapped[bool]
+    deleted_at: Mapped[datetime | None] = mapped_column(moment())
+    last_error: Mapped[str | None] = mapped_column(long_text())
+
+    __table_args__ = (
+        # The default list: everything, the public ones, one owner's; newest first.
+        Index(None, "deleted", "created_at", "id"),
+        Index(None, "is_public", "deleted", "created_at", "id"),
+        Index(None, "owner", "deleted", "created_at", "id"),
+    )
+
+
+class PropertyRow(Base):
+    """One free property of an image."""
+
+    __tablename__ = "image_properties"
+
+    image_id: Mapped[str] = mapped_column(text(ID_LENGTH), ForeignKey(ImageRow.id), primary_key=True)
+    key: Mapped[str] = mapped_column(text(255), primary_key=True)
+    value: Mapped[str] = mapped_column(long_text())

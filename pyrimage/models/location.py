@@ -1,0 +1,28 @@
+"""Where bytes lie."""
+
+from sqlalchemy import BigInteger, ForeignKey, Integer
+from sqlalchemy.orm import Mapped, mapped_column
+
+from .image import ID_LENGTH, ImageRow
+from .meta import Base, text
+
+ACTIVE = "active"
+GARBAGE = "garbage"
+
+KEY_LENGTH = 512
+
+
+class LocationRow(Base):
+    """Bytes of one image in one store; never with credentials.
+
+    state: ``active``, or ``garbage`` from the commit that gave the bytes up until they are gone.
+    """
+
+    __tablename__ = "image_locations"
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    image_id: Mapped[str] = mapped_column(text(ID_LENGTH), ForeignKey(ImageRow.id), index=True)
+    store: Mapped[str] = mapped_column(text(20))
+    key: Mapped[str] = mapped_column(text(KEY_LENGTH), index=True)
+    owned: Mapped[bool]
+    state: Mapped[str] = mapped_column(text(20), index=True)

@@ -1,0 +1,45 @@
+"""What ``pshell production.ini`` gives an administrator."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from . import models
+from .schemas.listing import ListQuery
+from .security import ADMINISTRATOR, IDENTITY
+
+HELP = """
+pyrimage: all is one transaction; tm.commit() keeps it, leaving the shell drops it.
+
+  image = images.find("<id>", admin)                    one image with its properties, or None
+  images.page(everything(name="f17"), admin, detailed=True)
+  image.owner, image.location                           whose it is, and where its bytes lie
+  stores["file"].url(image.location.key)                the file
+  stores["file"].open_reader(image.location.key, image.size).read(512)
+  dbsession.query(models.ImageRow).filter_by(owner="<project>").count()
+"""
+
+
+def everything(**wanted: Any) -> ListQuery:
+    """Make the query of a list that shows every live image: limit, marker, name."""
+    return ListQuery(default_scope=False, **wanted)
+
+
+def setup(env: dict[str, Any]) -> Iterator[None]:
+    """Begin a transaction, name what one needs, and abort at the end what was not committed."""
+    request = env["request"]
+    request.environ[IDENTITY] = ADMINISTRATOR
+    request.tm.begin()
+    env |= {
+        "tm": request.tm,
+        "dbsession": request.dbsession,
+        "images": request.images,
+        "stores": request.stores,
+        "models": models,
+        "admin": ADMINISTRATOR,
+        "everything": everything,
+    }
+    print(HELP)  # noqa: T201 - said to whoever opened the shell
+    try:
+        yield
+    finally:
+        request.tm.abort()

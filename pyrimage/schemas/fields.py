@@ -1,0 +1,164 @@
+"""Colander types for header values: each reads one text, knows its form and says what it would accept.
+
+An absent header leaves its node's ``missing`` (``drop``); an empty one is None and clears the field (v1, "Values").
+"""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import colander
+
+MAX_BYTES = 2**63 - 1  # what a BIGINT column holds
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+_IMAGE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_VIEW_NAMES = frozenset({"detail"})
+
+
+def is_image_id(text: str) -> bool:
+    """Say whether ``text`` has the form of an image id; names of views have not, nor has anything with a slash."""
+    return _IMAGE_ID.fullmatch(text) is not None and text not in _VIEW_NAMES
+
+
+class HeaderType(colander.SchemaType):
+    """A text that is absent, empty or must be understood by ``read``."""
+
+    def deserialize(self, node: colander.SchemaNode, cstruct: Any) -> Any:
+        """Return colander's null for an absent value, None for an empty one, else what ``read`` makes of it."""
+        if cstruct is colander.null:
+            return colander.null
+        if cstruct == "":
+            return None
+        try:
+            return self.read(cstruct)
+        except ValueError as error:
+            raise colander.Invalid(node, str(error)) from error
+
+    def read(self, text: str) -> Any:
+        """Return the value of a text that is not empty; a ValueError's text says what is accepted."""
+        raise NotImplementedError
+
+
+class Ignored(HeaderType):
+    """A field of ours that clients echo back and the server alone sets."""
+
+    def deserialize(self, node: colander.SchemaNode, cstruct: Any) -> Any:
+        """Drop the value."""
+        return colander.null
+
+
+class Text(HeaderType):
+    """Any text up to ``length`` characters."""
+
+    def __init__(self, length: int = 255) -> None:
+        self.length = length
+
+    def read(self, text: str) -> str:
+        """Return the text."""
+        if len(text) > self.length:
+            raise ValueError(f"is too long; at most {self.length} characters are accepted")
+        return text
+
+
+class Owner(Text):
+    """A project's id; Python's word for null counts as none (replication tools send it)."""
+
+    def read(self, text: str) -> Any:
+        """Return the id, or None."""
+        return None if text == "None" else super().read(text)
+
+
+class ImageId(HeaderType):
+    """An id that the client chose."""
+
+    def read(self, text: str) -> str:
+        """Return the id."""
+        if not is_image_id(text):
+            raise ValueError(
+                "is not an image id; accepted are 1 to 64 letters, digits, dots, underscores and hyphens, "
+                "beginning with a letter or digit, but not the word detail"
+            )
+        return text
+
+
+class Word(HeaderType):
+    """One of a few words. ``title`` begins the message, as clients of v1 look for it."""
+
+    def __init__(self, words: Sequence[str], title: str) -> None:
+        self.words, self.title = words, title
+
+    def read(self, text: str) -> str:
+        """Return the word."""
+        if text not in self.words:
+            raise ValueError(f"{self.title} {text!r}; accepted are {', '.join(self.words)}")
+        return text
+
+
+class Digits(HeaderType):
+    """A whole number, 0 to ``maximum``. Colander's Integer would also take ``1_000``, blanks and a sign."""
+
+    def __init__(self, maximum: int = MAX_BYTES) -> None:
+        self.maximum = maximum
+
+    def read(self, text: str) -> int:
+        """Return the number."""
+        if not re.fullmatch("[0-9]{1,19}", text) or int(text) > self.maximum:
+            raise ValueError(f"must be a whole number from 0 to {self.maximum}")
+        return int(text)
+
+
+class Flag(HeaderType):
+    """A yes/no header. Any other word is an error; guessing could publish an image."""
+
+    WORDS = dict.fromkeys(("true", "1", "yes", "y", "t", "on"), True) | dict.fromkeys(
+        ("false", "0", "no", "n", "f", "off"), False
+    )
+
+    def read(self, text: str) -> bool | None:
+        """Return the truth, or None: the ``glance`` command sends Python's null for a flag that it was not given."""
+        if text == "None":
+            return None
+        if text.lower() not in self.WORDS:
+            raise ValueError("must be true or false")
+        return self.WORDS[text.lower()]
+
+
+class Hex(HeaderType):
+    """A digest of ``digits`` hexadecimal digits; kept in lower case."""
+
+    def __init__(self, digits: int) -> None:
+        self.digits = digits
+
+    def read(self, text: str) -> str:
+        """Return the digest."""
+        if not re.fullmatch(f"[0-9A-Fa-f]{{{self.digits}}}", text):
+            raise ValueError(f"must be {self.digits} hexadecimal digits")
+        return text.lower()
+
+
+class Timestamp(HeaderType):
+    """A moment in ISO 8601, in either dialect's spelling; UTC where it names no zone."""
+
+    def read(self, text: str) -> datetime:
+        """Return the moment in UTC, without zone."""
+        message = "must be a time such as 2011-09-22T19:57:47, of the year 1900 or later"
+        try:
+            moment = datetime.fromisoformat(text)
+            moment = moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+        except (ValueError, OverflowError) as error:
+            raise ValueError(message) from error
+        if moment.year < 1900:
+            raise ValueError(message)
+        return moment
+
+
+class NoSource(HeaderType):
+    """A place to take the bytes from; no store that could is there yet, so the empty text is refused as well."""
+
+    def deserialize(self, node: colander.SchemaNode, cstruct: Any) -> Any:
+        """Refuse any value."""
+        if cstruct is colander.null:
+            return colander.null
+        raise colander.Invalid(node, "external sources are not supported; send the bytes as the body")

@@ -1,0 +1,234 @@
+"""The request headers of an image: their schema, and the record that a valid set of them makes.
+
+Source: v1, "Fields as request headers", "Formats" and "PUT /images/{id}".
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import colander
+from pyramid.request import Request
+
+from ..errors import Forbidden, Invalid
+from ..records import EMPTY, Blob, Image, Status, new_image_id, utcnow
+from .dialect import Dialect
+from .fields import MAX_BYTES, Digits, Flag, Hex, Ignored, ImageId, NoSource, Owner, Text, Timestamp, Word
+from .headers import PURGE_PROPERTIES, Headers, content_length, has_body, header_name, read_headers
+
+DISK_FORMATS = ("aki", "ari", "ami", "raw", "iso", "vhd", "vhdx", "vdi", "vmdk", "qcow2", "ploop")
+CONTAINER_FORMATS = ("aki", "ari", "ami", "bare", "ovf", "ova", "docker")
+AMAZON_FORMATS = frozenset({"aki", "ari", "ami"})
+OCTETS = "application/octet-stream"
+
+MAX_INT = 2**31 - 1
+
+# What an empty header means for a field that has no null.
+_UNSET = {"size": 0, "min_disk": 0, "min_ram": 0, "is_public": False, "protected": False}
+_DIGESTS = ("checksum", "sha256")
+_ADMIN_ONLY = ("owner", "created_at", "updated_at")
+_PLAIN = ("name", "disk_format", "container_format", "is_public", "protected", "min_disk", "min_ram")
+
+
+def _header(type_: colander.SchemaType) -> colander.SchemaNode:
+    return colander.SchemaNode(type_, missing=colander.drop)
+
+
+class ImageSchema(colander.MappingSchema):
+    """Header names without their prefix, in underscores.
+
+    In:  {"name": "f17", "size": "1048576", "is_public": "True"}   every value is text
+    Out: {"name": "f17", "size": 1048576, "is_public": True}       size in bytes; absent ones stay absent
+    """
+
+    id = _header(ImageId())
+    name = _header(Text())
+    disk_format = _header(Word(DISK_FORMATS, "Invalid disk format"))
+    container_format = _header(Word(CONTAINER_FORMATS, "Invalid container format"))
+    size = _header(Digits())
+    checksum = _header(Hex(32))
+    sha256 = _header(Hex(64))
+    is_public = _header(Flag())
+    protected = _header(Flag())
+    min_disk = _header(Digits(MAX_INT))
+    min_ram = _header(Digits(MAX_INT))
+    owner = _header(Owner())
+    store = _header(Text())
+    location = _header(NoSource())
+    copy_from = _header(NoSource())
+    created_at = _header(Timestamp())
+    updated_at = _header(Timestamp())
+    status = _header(Text())
+    deleted_at = _header(Ignored())
+    deleted = _header(Ignored())
+    uri = _header(Ignored())
+    virtual_size = _header(Ignored())
+    last_error = _header(Ignored())
+
+
+_SCHEMA = ImageSchema()
+_KNOWN = frozenset(node.name for node in _SCHEMA.children)
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What a valid POST or PUT asks for.
+
+    image: the record as it shall be, its data aside. store: scheme of the store for the data.
+    is_new: nobody has the id yet. has_body: data comes. is_empty: none comes, and the image is complete without.
+    size: bytes that must come, None if nobody said. updated_at: an administrator's, for images copied from elsewhere.
+    """
+
+    image: Image
+    store: str
+    is_new: bool
+    has_body: bool
+    is_empty: bool = False
+    size: int | None = None
+    updated_at: datetime | None = None
+
+    def completed(self, blob: Blob | None) -> Image:
+        """Return the record to store: active with the blob's facts, or as it is without one."""
+        if blob is None:
+            return self.image
+        return dataclasses.replace(
+            self.image,
+            status=Status.ACTIVE,
+            size=blob.size,
+            checksum=blob.checksum,
+            sha256=blob.sha256,
+            location=blob.location,
+            last_error=None,
+            updated_at=self.updated_at or utcnow(),
+        )
+
+
+def read_new_image(request: Request, dialect: Dialect) -> Submission:
+    """Read ``POST /images``. Raises Invalid with everything that is wrong with the headers."""
+    headers = read_headers(request)
+    fields = _validated(headers, request)
+    problems = headers.problems
+    body = has_body(request)
+    is_empty = not body and fields.get("size") == 0
+    size = _expected_size(request, fields.get("size"), problems) if body else None
+    if dialect.name_required and not headers.fields.get("name"):
+        problems.append("x-image-meta-name is required.")
+    if is_empty and any(fields.get(name) not in (None, getattr(EMPTY, name)) for name in _DIGESTS):
+        problems.append("x-image-meta-checksum or -sha256 is not the digest of an empty image.")
+    _check_formats(fields, problems, request, complete=body or is_empty)
+    _check_content_type(request, dialect, problems)
+    if problems:
+        raise Invalid(*problems)
+    now = utcnow()
+    if not request.identity.is_admin:
+        fields = {name: value for name, value in fields.items() if name not in _ADMIN_ONLY}
+        fields["owner"] = request.identity.project
+    known: dict[str, Any] = {name: fields[name] for name in (*_PLAIN, *_DIGESTS, "owner") if name in fields}
+    known |= {name: fields.get(name) or now for name in ("created_at", "updated_at")}
+    image = Image(
+        id=fields.get("id") or new_image_id(), size=fields.get("size") or 0, properties=headers.properties, **known
+    )
+    store = fields.get("store") or request.settings.default_store
+    return Submission(image, store, True, body, is_empty, size, fields.get("updated_at"))
+
+
+def read_change(request: Request, dialect: Dialect, image: Image) -> Submission:
+    """Read ``PUT /images/<id>``: fields not sent stay as they are.
+
+    Clients send back whole images: what only the server sets is ignored, what may never change must be as it is.
+    Raises Invalid, or Forbidden for another id or status.
+    """
+    headers = read_headers(request)
+    if image.status != Status.QUEUED:
+        headers.fields.pop("location", None)  # an echo; for a queued image it would be a source
+    fields = _validated(headers, request)
+    problems = headers.problems
+    body = has_body(request)
+    size = _expected_size(request, fields.get("size") or image.size or None, problems) if body else None
+    if image.status != Status.QUEUED:
+        problems += [
+            f"{header_name(name)} is {fields[name]}, but the image's is {getattr(image, name)}, and data is immutable."
+            for name in ("size", *_DIGESTS)
+            if name in fields and fields[name] != getattr(image, name)
+        ]
+    _check_formats(fields, problems, request, complete=body, image=image)
+    _check_content_type(request, dialect, problems)
+    purge = _purge(request, problems)
+    if problems:
+        raise Invalid(*problems)
+    for name in ("id", "status"):
+        if name in fields and fields[name] != getattr(image, name):
+            raise Forbidden(f"{header_name(name)} cannot be changed; the image's is {getattr(image, name)}.")
+    changeable = (*_PLAIN, "size", *_DIGESTS, *(("owner",) if request.identity.is_admin else ()))
+    changed = dataclasses.replace(
+        image,
+        properties=headers.properties if purge and not body else {**image.properties, **headers.properties},
+        updated_at=utcnow(),
+        **{name: fields[name] for name in changeable if name in fields},
+    )
+    store = fields.get("store") or request.settings.default_store
+    return Submission(changed, store, is_new=False, has_body=body, size=size)
+
+
+def _validated(headers: Headers, request: Request) -> dict[str, Any]:
+    """Run the schema; what it finds, and names it does not know, is added to the headers' problems.
+
+    Colander's own ``unknown="raise"`` would report the unknown names and hide every other error.
+    """
+    headers.problems += [f"{header_name(name)!a} is not a known header." for name in headers.fields.keys() - _KNOWN]
+    try:
+        fields: dict[str, Any] = _SCHEMA.deserialize(headers.fields)
+    except colander.Invalid as invalid:
+        wrong = invalid.asdict()
+        headers.problems += [f"{header_name(name)}: {why}." for name, why in wrong.items()]
+        fields = _SCHEMA.deserialize({name: text for name, text in headers.fields.items() if name not in wrong})
+    store = fields.get("store")
+    if store is not None and store not in request.stores:
+        headers.problems.append(f"x-image-meta-store: {store!a} is not a store here; try {', '.join(request.stores)}.")
+    return {name: _UNSET.get(name) if value is None else value for name, value in fields.items()}
+
+
+def _expected_size(request: Request, declared: int | None, problems: list[str]) -> int | None:
+    length = content_length(request)
+    if length is not None and length > MAX_BYTES:
+        problems.append(f"Content-Length is more than {MAX_BYTES}.")
+    if declared is not None and length is not None and declared != length:
+        problems.append(f"x-image-meta-size: {declared} bytes are announced, but Content-Length is {length}.")
+    return length if declared is None else declared
+
+
+def _check_formats(
+    fields: dict[str, Any], problems: list[str], request: Request, *, complete: bool, image: Image | None = None
+) -> None:
+    """Apply the amazon rule: either of its formats makes both equal; a missing one is filled in."""
+    names = ("disk_format", "container_format")
+    disk, container = (fields[name] if name in fields else getattr(image, name, None) for name in names)
+    if {disk, container} & AMAZON_FORMATS and disk != container:
+        if disk and container:
+            problems.append(
+                "x-image-meta-disk-format, x-image-meta-container-format: "
+                f"aki, ari and ami go with themselves only, not {disk} with {container}."
+            )
+        else:
+            fields.update(dict.fromkeys(names, disk or container))
+    elif complete and request.settings.require_formats and not (disk and container):
+        problems.append(
+            "x-image-meta-disk-format and x-image-meta-container-format are required with data "
+            "(pyrimage.require_formats)."
+        )
+
+
+def _check_content_type(request: Request, dialect: Dialect, problems: list[str]) -> None:
+    if not has_body(request):
+        return
+    sent = request.content_type or ""
+    if sent != OCTETS and (sent or dialect.content_type_required):
+        problems.append(f"Content-Type: {sent!a} is not accepted with data; send {OCTETS}.")
+
+
+def _purge(request: Request, problems: list[str]) -> bool:
+    text = request.headers.get(PURGE_PROPERTIES, "true")
+    if text.lower() not in Flag.WORDS:
+        problems.append(f"{PURGE_PROPERTIES}: must be true or false.")
+    return Flag.WORDS.get(text.lower(), True)

@@ -1,0 +1,114 @@
+"""The ini's strings as one frozen dataclass, read once at start."""
+
+import dataclasses
+import difflib
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from .errors import ConfigurationError
+
+PREFIX = "pyrimage."
+CONFIG_NAME = "pyrimage.ini"
+CONFIG_DIRECTORIES = (".", "~/.pyrimage", "~", "/etc/pyrimage", "/etc")
+
+
+def flag(text: str) -> bool:
+    """Read a yes/no setting."""
+    words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+    if text.lower() not in words:
+        raise ValueError("use true or false")
+    return words[text.lower()]
+
+
+def word(*accepted: str) -> Callable[[str], str]:
+    """Make a reader that takes one of the ``accepted`` words."""
+
+    def read(text: str) -> str:
+        if text not in accepted:
+            raise ValueError(f"use {' or '.join(accepted)}")
+        return text
+
+    return read
+
+
+def endpoint(text: str) -> str:
+    """Read an absolute http(s) URL; a slash at its end is cut."""
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+        raise ValueError("use an absolute URL such as https://images.example.org")
+    return text.rstrip("/")
+
+
+def directory(text: str) -> Path:
+    """Read a directory's absolute path."""
+    path = Path(text)
+    if not path.is_absolute():
+        raise ValueError("use an absolute path; %(here)s is the directory of the ini file")
+    return path
+
+
+def _setting(read: Callable[[str], Any], doc: str, **default: Any) -> Any:
+    return dataclasses.field(metadata={"read": read, "doc": doc}, **default)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Every ``pyrimage.*`` key of the ini, without its prefix."""
+
+    auth: str = _setting(word("none"), "Who may come in. none: everybody on this machine is an administrator.")
+    filesystem_store_datadir: Path = _setting(directory, "Where the file store keeps its bytes, staging included.")
+    allow_anonymous: bool = _setting(
+        flag, "With auth = none, answer callers from other machines too: everybody is an administrator.", default=False
+    )
+    publicize_image: str = _setting(word("owner", "admin"), "Who may make an image public.", default="owner")
+    public_endpoint: str | None = _setting(
+        endpoint, "URL under which clients reach the service; taken from the request if unset.", default=None
+    )
+    default_store: str = _setting(word("file"), "Store of uploads that name none.", default="file")
+    require_formats: bool = _setting(flag, "Refuse data for an image without disk and container format.", default=False)
+    auto_migrate: bool = _setting(flag, "Bring the database's schema up to date at start.", default=False)
+
+
+def read_settings(ini: Mapping[str, str]) -> Settings:
+    """Read and check every ``pyrimage.*`` key; other keys belong to Pyramid and SQLAlchemy.
+
+    Raises ConfigurationError naming the key, its value's fault, and for an unknown key the nearest known one.
+    """
+    fields = {field.name: field for field in dataclasses.fields(Settings)}
+    values: dict[str, Any] = {}
+    for key, text in ini.items():
+        if not key.startswith(PREFIX):
+            continue
+        name = key.removeprefix(PREFIX)
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, n=1, cutoff=0)
+            raise ConfigurationError(f"Unknown setting {key}; did you mean {PREFIX}{near[0]}?")
+        try:
+            values[name] = fields[name].metadata["read"](text.strip())
+        except ValueError as error:
+            raise ConfigurationError(f"{key} = {text}: {error}.") from error
+    for name, field in fields.items():
+        if field.default is dataclasses.MISSING and name not in values:
+            raise ConfigurationError(f"{PREFIX}{name} is not set. {field.metadata['doc']}")
+    return Settings(**values)
+
+
+def find_config() -> Path:
+    """Find the ini file of commands that were given none: the first hit of the documented places.
+
+    Raises ConfigurationError listing the places.
+    """
+    for place in CONFIG_DIRECTORIES:
+        path = Path(place).expanduser() / CONFIG_NAME
+        if path.is_file():
+            return path.resolve()
+    raise ConfigurationError(f"No {CONFIG_NAME} in {', '.join(CONFIG_DIRECTORIES)}.")
+
+
+def config_from_environment() -> Path:
+    """Return ``$PYRIMAGE_CONFIG``, or what ``find_config`` finds."""
+    named = os.environ.get("PYRIMAGE_CONFIG")
+    return Path(named).resolve() if named else find_config()

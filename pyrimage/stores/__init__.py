@@ -1,0 +1,21 @@
+"""The stores this server has, by scheme."""
+
+from ..errors import StoreUnavailable
+from ..settings import Settings
+from .file import FileStore
+from .interfaces import Store
+
+__all__ = ["Store", "Stores", "make_stores"]
+
+
+class Stores(dict[str, Store]):
+    """Stores by scheme."""
+
+    def __missing__(self, scheme: str) -> Store:
+        """Say so, where a row names a store that the settings no longer do."""
+        raise StoreUnavailable(f"This server has no store {scheme!a}.")
+
+
+def make_stores(settings: Settings) -> Stores:
+    """Make the stores that the settings name; opens nothing."""
+    return Stores({FileStore.scheme: FileStore(settings.filesystem_store_datadir)})

@@ -1,0 +1,162 @@
+"""The store on a local file system.
+
+::
+
+    <datadir>/staging/<key>       bytes on their way
+    <datadir>/blobs/<xx>/<key>    published ones; xx are the key's last two digits
+"""
+
+import contextlib
+import errno
+import io
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import BlobDamaged, StoreFull, StoreUnavailable
+from .interfaces import Buffer
+
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\.[0-9a-f]{16}")
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class FileStore:
+    """Blobs as files below one directory, on one file system, so that publishing is a rename."""
+
+    scheme = "file"
+
+    def __init__(self, directory: Path) -> None:
+        self._staging, self._blobs = directory / "staging", directory / "blobs"
+
+    def new_key(self, image_id: str) -> str:
+        """Make ``<image id>.<16 hex digits>``."""
+        return f"{image_id}.{secrets.token_hex(8)}"
+
+    def open_writer(self, key: str, size: int | None) -> "FileWriter":
+        """Begin a new blob, if there is room for ``size`` bytes."""
+        final = self._final(key)
+        with _translated():
+            for directory in (self._staging, final.parent):
+                _make_directory(directory)
+            if size is not None:
+                free = os.statvfs(self._staging)
+                if size > free.f_bavail * free.f_frsize:
+                    raise StoreFull(f"The file store has no room for {size} bytes.")
+            return FileWriter(self._staging / key, final)
+
+    def open_reader(self, key: str, size: int) -> "FileReader":
+        """Open a blob's file and compare its size with ``size``."""
+        try:
+            reader = FileReader(self._final(key), size)
+        except FileNotFoundError as error:
+            raise BlobDamaged("The image's bytes are missing from the store.") from error
+        except OSError as error:
+            raise StoreUnavailable("The file store cannot be read.") from error
+        stored = os.fstat(reader.fileno()).st_size
+        if stored != size:
+            reader.close()
+            raise BlobDamaged(f"The store holds {stored} bytes of the image's {size}.")
+        return reader
+
+    def delete(self, key: str) -> None:
+        """Remove a blob's file, wherever it is."""
+        with _translated():
+            for path in (self._staging / key, self._final(key)):
+                path.unlink(missing_ok=True)
+
+    def url(self, key: str) -> str:
+        """Return the published file's URL."""
+        return self._final(key).as_uri()
+
+    def _final(self, key: str) -> Path:
+        if not _KEY.fullmatch(key):  # no row, however it came about, leads out of the directory
+            raise BlobDamaged(f"{key!a} is not a key of the file store.")
+        return self._blobs / key[-2:] / key
+
+
+class FileWriter:
+    """A blob on its way to ``final``; invisible there until ``publish``."""
+
+    def __init__(self, staged: Path, final: Path) -> None:
+        self._staged, self._final, self._published = staged, final, False
+        self._file = staged.open("xb", buffering=0)  # unbuffered: close() has nothing left that could fail
+
+    def write(self, data: Buffer) -> None:
+        """Append bytes."""
+        view = memoryview(data)
+        with _translated():
+            while view:
+                view = view[self._file.write(view) :]
+
+    def seal(self) -> None:
+        """Flush to the disk."""
+        with _translated():
+            os.fsync(self._file.fileno())
+            self._file.close()
+
+    def publish(self) -> None:
+        """Rename into place; the key is fresh, so there is nothing to replace."""
+        with _translated():
+            self._staged.rename(self._final)
+            self._published = True
+            _fsync_directory(self._final.parent)
+
+    def discard(self) -> None:
+        """Remove the file."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+        (self._final if self._published else self._staged).unlink(missing_ok=True)
+
+    def __repr__(self) -> str:
+        return f"<blob {self._final.name}>"
+
+
+class FileReader(io.FileIO):
+    """A file that has ``size`` bytes, whatever happens to it: one that ends early is an error, never an end.
+
+    Servers ask for the size by seeking to the end; they must not hear of a file that was cut short since, or they
+    would announce and end a short body in good order.
+    """
+
+    def __init__(self, path: Path, size: int) -> None:
+        super().__init__(path)
+        self._size = size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read up to ``size`` bytes. Raises OSError where the file ends early."""
+        data = super().read(-1 if size is None else size) or b""
+        if not data and size != 0 and self.tell() < self._size:
+            raise OSError(errno.EIO, "stored bytes end early", self.name)
+        return data
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Move; the end is where the row says."""
+        return super().seek(self._size + offset) if whence == os.SEEK_END else super().seek(offset, whence)
+
+
+def _make_directory(path: Path) -> None:
+    """Make a directory that is still there after a power cut."""
+    if not path.is_dir():
+        path.mkdir(parents=True, exist_ok=True)
+        for parent in (path.parent, path.parent.parent):
+            _fsync_directory(parent)
+
+
+def _fsync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StoreFull("The file store is full.") from error
+        raise StoreUnavailable("The file store cannot be written.") from error

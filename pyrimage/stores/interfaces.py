@@ -1,0 +1,52 @@
+"""What a store is: the least that every backend can do without an extra round trip.
+
+Write a new blob in order, read one whose size is known, delete by key. No move, no overwrite, no listing.
+"""
+
+from typing import IO, Protocol
+
+Buffer = bytes | bytearray | memoryview
+
+
+class BlobWriter(Protocol):
+    """A new blob on its way; nobody can read it before ``publish``."""
+
+    def write(self, data: Buffer) -> None:
+        """Append bytes. Raises StoreFull or StoreUnavailable."""
+
+    def seal(self) -> None:
+        """Make the bytes durable, after the last of them and before any SQL: everything slow happens here."""
+
+    def publish(self) -> None:
+        """Make the blob readable under its key, durably: one bounded step, called while the transaction votes."""
+
+    def discard(self) -> None:
+        """Undo whatever was done, published or not; may be called any number of times."""
+
+
+class Store(Protocol):
+    """A place for blobs."""
+
+    scheme: str
+
+    def new_key(self, image_id: str) -> str:
+        """Make a key that was never used, so that no attempt can touch another one's bytes."""
+
+    def open_writer(self, key: str, size: int | None) -> BlobWriter:
+        """Begin a new blob. size: bytes to come, None if unknown.
+
+        Raises StoreFull where ``size`` bytes have no room, StoreUnavailable.
+        """
+
+    def open_reader(self, key: str, size: int) -> IO[bytes]:
+        """Open a blob of which the row says that it has ``size`` bytes: a binary file, for reading in order.
+
+        A read raises OSError where the bytes end early. Raises BlobDamaged if that is known at once,
+        StoreUnavailable.
+        """
+
+    def delete(self, key: str) -> None:
+        """Remove a blob, staged or published; one that is not there is already removed. Raises StoreUnavailable."""
+
+    def url(self, key: str) -> str:
+        """Return the blob's location for an administrator's eyes; never with credentials."""

@@ -1,0 +1,250 @@
+"""What both servers share: the request, its id, the check of its path, and every error's shape."""
+
+import contextvars
+import json
+import logging
+import re
+import uuid
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+from pyramid.config import Configurator
+from pyramid.decorator import reify
+from pyramid.exceptions import URLDecodeError
+from pyramid.httpexceptions import HTTPException, HTTPForbidden, HTTPMethodNotAllowed, HTTPNotFound
+from pyramid.registry import Registry
+from pyramid.request import Request as PyramidRequest
+from pyramid.response import Response
+from pyramid_tm import explicit_manager
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.orm import Session
+from transaction import TransactionManager
+
+from . import errors
+from .blobs import BlobDataManager, Blobs
+from .images.interfaces import Images
+from .images.local import LocalImages
+from .models import make_session
+from .security import REFUSAL, SecurityPolicy
+from .settings import Settings
+from .stores import Stores
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[PyramidRequest], Response]
+
+REQUEST_ID = "pyrimage.request_id"
+RETRY_AFTER = "5"  # seconds
+
+STATUS: dict[type[Exception], tuple[int, str]] = {
+    errors.Invalid: (400, "Bad Request"),
+    errors.Forbidden: (403, "Forbidden"),
+    errors.NotFound: (404, "Not Found"),
+    errors.Conflict: (409, "Conflict"),
+    errors.StoreFull: (507, "Insufficient Storage"),
+    errors.StoreUnavailable: (503, "Service Unavailable"),
+    errors.DatabaseFull: (507, "Insufficient Storage"),
+    errors.DatabaseBusy: (503, "Service Unavailable"),
+    errors.DatabaseAway: (503, "Service Unavailable"),
+    errors.PyrimageError: (500, "Internal Server Error"),
+    URLDecodeError: (400, "Bad Request"),
+    PoolTimeoutError: (503, "Service Unavailable"),
+    Exception: (500, "Internal Server Error"),
+}
+
+# Words of others that a client may read; what an exception says of itself is for the log.
+_MESSAGES: dict[type[Exception], str] = {
+    HTTPNotFound: "There is nothing at this path.",
+    HTTPForbidden: "You are not allowed to do this.",
+    URLDecodeError: "The path is not UTF-8.",
+    PoolTimeoutError: "All connections to the database are in use.",
+}
+
+
+class Request(PyramidRequest):
+    """A request with what the views need, each made at its first use.
+
+    Attributes of the class: Pyramid's ``add_request_method`` would build a new class for every request.
+    """
+
+    upload: BlobDataManager | None = None
+
+    @reify
+    def tm(self) -> TransactionManager:
+        """The transaction manager of this request alone."""
+        return explicit_manager(self)
+
+    @reify
+    def dbsession(self) -> Session:
+        """The session that commits with the request's transaction."""
+        return make_session(self)
+
+    @reify
+    def images(self) -> Images:
+        """The catalogue."""
+        return LocalImages(self.dbsession)
+
+    @property
+    def settings(self) -> Settings:
+        """The ini's ``pyrimage.*`` keys."""
+        settings: Settings = self.registry["pyrimage.settings"]
+        return settings
+
+    @property
+    def blobs(self) -> Blobs:
+        """This server's stores and claims."""
+        blobs: Blobs = self.registry["pyrimage.blobs"]
+        return blobs
+
+    @property
+    def stores(self) -> Stores:
+        """The stores by scheme."""
+        return self.blobs.stores
+
+    @reify
+    def service_url(self) -> str:
+        """The URL of ``/``, without its slash: the setting's, or what the client called us."""
+        if self.settings.public_endpoint is not None:
+            return self.settings.public_endpoint
+        if not re.fullmatch(r"[A-Za-z0-9._-]+(:[0-9]+)?|\[[0-9A-Fa-f:.]+\](:[0-9]+)?", self.host):
+            raise errors.Invalid("Host is not a host name.")
+        return f"{self.scheme}://{self.host}{quote(self.script_name)}"
+
+
+_request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="-")
+
+
+class LogFormatter(logging.Formatter):
+    """A formatter that knows ``%(request_id)s``: of the request that this thread is answering, or ``-``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format with the request's id."""
+        record.request_id = _request_id.get()
+        return super().format(record)
+
+
+def answers_tween_factory(handler: Handler, registry: Registry) -> Handler:
+    """Give every answer the headers that all have, and every request its id; the outermost tween."""
+
+    def answers_tween(request: Request) -> Response:
+        request_id = request.environ[REQUEST_ID] = f"req-{uuid.uuid4()}"
+        token = _request_id.set(request_id)
+        try:
+            response = handler(request)
+        except Exception as error:  # noqa: BLE001 - the error views failed, or a tween did: error_view logs it
+            response = error_view(error, request)
+        finally:
+            _request_id.reset(token)
+        response.headers["x-openstack-request-id"] = request_id
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+    return answers_tween
+
+
+def commit_veto(request: Request, response: Response) -> bool:
+    """Abort whatever was raised or is answered with 4xx or 5xx.
+
+    By status alone, a raised 304 or an error view that answers 200 would commit.
+    """
+    return request.exception is not None or response.status_int >= 400
+
+
+def error_view(error: Exception, request: Request) -> Response:
+    """Answer an exception: ``{"error": {"code": 409, "title": "Conflict", "message": "..."}}``, or plain text.
+
+    The transaction may be over: neither the session nor the identity is touched.
+    """
+    if isinstance(error, HTTPException):
+        if error.code < 400:
+            return error
+        code, title = error.code, error.title
+    else:
+        code, title = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+    message = _message(error, request)
+    if code >= 500:
+        log.error("%s %s: %d %s", request.method, request.environ.get("PATH_INFO"), code, message, exc_info=error)
+    else:
+        log.info("%s %s: %d %s", request.method, request.environ.get("PATH_INFO"), code, message)
+    response = Response(status=f"{code} {title}", content_type="application/json", charset="UTF-8")
+    if _wants_text(request):
+        response.content_type = "text/plain"
+        response.text = f"{code} {title}\n\n{message}\n"
+    else:
+        response.text = json.dumps({"error": {"code": code, "title": title, "message": message}})
+    if code == 503:
+        response.headers["Retry-After"] = RETRY_AFTER
+    if isinstance(error, HTTPException) and "Allow" in error.headers:
+        response.headers["Allow"] = error.headers["Allow"]
+    return response
+
+
+def _message(error: Exception, request: Request) -> str:
+    if isinstance(error, errors.PyrimageError):
+        return str(error)
+    if isinstance(error, HTTPForbidden):
+        reason: str = getattr(request.context, "why_denied", _MESSAGES[HTTPForbidden])
+        return reason
+    for kind, message in _MESSAGES.items():
+        if isinstance(error, kind):
+            return message
+    if isinstance(error, HTTPException):
+        return str(error.detail or error.explanation)
+    return f"An internal error; the server's log tells more under {request.environ.get(REQUEST_ID)}."
+
+
+def _wants_text(request: Request) -> bool:
+    offers = request.accept.acceptable_offers(["application/json", "text/plain"])
+    return bool(offers) and offers[0][0] == "text/plain"
+
+
+def method_not_allowed(request: Request, *allowed: str) -> HTTPMethodNotAllowed:
+    """Make the 405 of a place that knows these methods."""
+    methods = ", ".join(allowed)
+    return HTTPMethodNotAllowed(f"{request.method} is not allowed here; {methods} are.", headers={"Allow": methods})
+
+
+# What traversal would make sense of: doubled slashes, dots, views by @@name; and what no id or name may hold.
+_NOT_CANONICAL = re.compile(r"//|/\.\.?(/|$)|/@@|[\x00-\x1f\x7f\\]")
+
+
+def admit(request: Request) -> None:
+    """Refuse a caller at the root of the tree: one the door did not let in, or whose path has another spelling.
+
+    The server decodes ``%2f`` and merges a leading ``//`` before PATH_INFO, so its REQUEST_URI is looked at too.
+    """
+    environ = request.environ
+    if REFUSAL in environ:
+        raise environ[REFUSAL]
+    raw = environ.get("REQUEST_URI", "/").partition("?")[0]
+    raw = re.sub("^[a-zA-Z]+://[^/]*", "", raw)
+    if _NOT_CANONICAL.search(environ["PATH_INFO"]) or raw.startswith("//") or "%2f" in raw.lower():
+        raise errors.NotFound("There is nothing at this path.")
+
+
+def exact_path(view: Any, info: Any) -> Any:
+    """Derive views that answer their own path alone: no path behind it, and a slash at its end for collections only."""
+    if info.exception_only:
+        return view
+
+    def exact_view(context: Any, request: Request) -> Response:
+        takes_slash = context.is_collection and not request.view_name
+        if request.subpath or (request.environ["PATH_INFO"].endswith("/") and not takes_slash):
+            raise errors.NotFound("There is nothing at this path.")
+        return view(context, request)
+
+    return exact_view
+
+
+def includeme(config: Configurator) -> None:
+    """Set up what both servers share. Settings are made here, in code, so that no ini can forget them."""
+    config.registry.settings.update({"tm.commit_veto": commit_veto, "tm.annotate_user": False})
+    config.set_request_factory(Request)
+    config.set_security_policy(SecurityPolicy())
+    config.add_tween("pyramid_tm.tm_tween_factory", over="pyramid.tweens.excview_tween_factory")
+    config.add_tween("pyrimage.blobs.claims_tween_factory", over="pyramid_tm.tm_tween_factory")
+    config.add_tween("pyrimage.web.answers_tween_factory", over="pyrimage.blobs.claims_tween_factory")
+    config.add_view_deriver(exact_path)
+    config.add_exception_view(error_view, context=Exception)
+    config.add_exception_view(error_view, context=HTTPException)

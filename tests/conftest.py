@@ -1,0 +1,149 @@
+"""What tests share: an application over the real SQLite and the real file store."""
+
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from factories import files_below
+from pyramid.registry import Registry
+from sqlalchemy import Engine, delete, event
+from webtest import TestApp
+
+from pyrimage.app import main
+from pyrimage.models import Base
+from pyrimage.security import IDENTITY, Identity
+
+pytest.register_assert_rewrite("pyrimage.stores.testing", "pyrimage.images.testing")
+
+
+@dataclass
+class Installation:
+    """An application with its database and its data directory, and a client of it."""
+
+    wsgi: Any
+    datadir: Path
+
+    @property
+    def registry(self) -> Registry:
+        return self.wsgi._app.registry
+
+    @property
+    def engine(self) -> Engine:
+        engine: Engine = self.registry["pyrimage.engine"]
+        return engine
+
+    def client(self, identity: Identity | None = None, **environ: Any) -> TestApp:
+        """Return a client on this machine; with an identity, its requests carry that."""
+        environ = {"REMOTE_ADDR": "127.0.0.1", **environ}
+        if identity is not None:
+            environ[IDENTITY] = identity
+        return TestApp(self.wsgi, extra_environ=environ)
+
+    def blobs_on_disk(self) -> list[str]:
+        """Return every file of the store, staged ones too."""
+        return files_below(self.datadir)
+
+    def rows(self, model: type[Base]) -> int:
+        with self.engine.connect() as connection:
+            return int(connection.exec_driver_sql(f"SELECT count(*) FROM {model.__tablename__}").scalar_one())
+
+    def empty(self) -> None:
+        with self.engine.begin() as connection:
+            for table in reversed(Base.metadata.sorted_tables):
+                connection.execute(delete(table))
+        for path in self.datadir.rglob("*"):
+            if path.is_file():
+                path.unlink()
+
+
+def ini_settings(directory: Path, **more: str) -> dict[str, str]:
+    """Make the ``[app:main]`` of an installation in ``directory``; ``more`` are ``pyrimage.*`` keys."""
+    return {
+        "pyrimage.auth": "none",
+        "pyrimage.filesystem_store_datadir": str(directory / "images"),
+        "pyrimage.auto_migrate": "true",
+        "sqlalchemy.url": f"sqlite:///{directory}/pyrimage.sqlite",
+        **{key if "." in key else f"pyrimage.{key}": value for key, value in more.items()},
+    }
+
+
+def install(directory: Path, **more: str) -> Installation:
+    """Make an installation; the caller disposes of its engine."""
+    return Installation(main({}, **ini_settings(directory, **more)), directory / "images")
+
+
+@pytest.fixture(scope="session")
+def shared_installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    made = install(tmp_path_factory.mktemp("shared"))
+    yield made
+    made.engine.dispose()
+
+
+@pytest.fixture
+def installation(shared_installation: Installation) -> Iterator[Installation]:
+    """The shared installation, empty."""
+    yield shared_installation
+    shared_installation.empty()
+
+
+@pytest.fixture
+def testapp(installation: Installation) -> TestApp:
+    """The fast one: a client, an administrator as ``auth = none`` makes them, of the shared installation."""
+    return installation.client()
+
+
+@pytest.fixture
+def own_installation(tmp_path: Path) -> Iterator[Installation]:
+    """An installation of the test's own, to be broken."""
+    made = install(tmp_path)
+    yield made
+    made.engine.dispose()
+
+
+@pytest.fixture
+def committing_app(own_installation: Installation) -> TestApp:
+    """A client of the test's own installation."""
+    return own_installation.client()
+
+
+@pytest.fixture
+def statements(installation: Installation) -> Iterator[list[str]]:
+    """The SQL statements that the shared installation ran."""
+    seen: list[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        seen.append(statement)
+
+    event.listen(installation.engine, "before_cursor_execute", note)
+    yield seen
+    event.remove(installation.engine, "before_cursor_execute", note)
+
+
+@pytest.fixture(autouse=True)
+def only_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse sockets to other machines."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        if self.family != socket.AF_UNIX and address[0] not in ("127.0.0.1", "::1", "localhost"):
+            raise AssertionError(f"a test called {address}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture
+def install_with(tmp_path: Path) -> Iterator[Callable[..., Installation]]:
+    """Give a function that makes an installation of the test's own, with more ``pyrimage.*`` keys."""
+    made: list[Installation] = []
+
+    def make(**keys: str) -> Installation:
+        made.append(install(tmp_path / str(len(made)), **keys))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.engine.dispose()
