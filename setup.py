@@ -59,7 +59,7 @@ setup(
         "pyramid>=2.0.2",
         "pyramid_tm>=2.6",
         "python-swiftclient>=4.6",
-        "SQLAlchemy>=2.0.36",  # zope.sqlalchemy refuses the few releases before it
+        "SQLAlchemy>=2.1",
         "transaction>=5.0",
         "waitress>=3.0.2,<3.1",  # our server leans on its internals
         "WebOb>=1.8.11",

@@ -28,7 +28,6 @@ class Permission(StrEnum):
     LIST_IMAGES = "list_images"
     ADD_IMAGE = "add_image"
     VIEW_IMAGE = "view_image"
-    DOWNLOAD_IMAGE = "download_image"
     CHANGE_IMAGE = "change_image"
     DELETE_IMAGE = "delete_image"
     PUBLICIZE_IMAGE = "publicize_image"
@@ -118,8 +117,10 @@ class LocalOnly:
 
 
 _FORWARDING = {
-    f"HTTP_{name}"
-    for name in ("FORWARDED", "VIA", "X_REAL_IP", "X_FORWARDED_FOR", "X_FORWARDED_HOST", "X_FORWARDED_PROTO")
+    "HTTP_FORWARDED",
+    "HTTP_VIA",
+    "HTTP_X_REAL_IP",
+    *(f"HTTP_X_FORWARDED_{what}" for what in ("BY", "FOR", "HOST", "PORT", "PREFIX", "PROTO", "SERVER")),
 }
 
 

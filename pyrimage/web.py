@@ -163,10 +163,12 @@ def error_view(error: Exception, request: Request) -> Response:
     else:
         code, title = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
     message = _message(error, request)
+    said = f"{request.method} {request.environ.get('PATH_INFO')}: {code} {message}"
+    said = said.encode("unicode_escape").decode()  # a line feed in the path would forge a line
     if code >= 500:
-        log.error("%s %s: %d %s", request.method, request.environ.get("PATH_INFO"), code, message, exc_info=error)
+        log.error("%s", said, exc_info=error)
     else:
-        log.info("%s %s: %d %s", request.method, request.environ.get("PATH_INFO"), code, message)
+        log.info("%s", said)
     response = Response(status=f"{code} {title}", content_type="application/json", charset="UTF-8")
     if _wants_text(request):
         response.content_type = "text/plain"

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
-from factories import files_below
 from pyramid.registry import Registry
 from sqlalchemy import Engine, delete, event
 from webtest import TestApp
 
+from factories import files_below
 from pyrimage.app import main
 from pyrimage.models import Base
 from pyrimage.security import IDENTITY, Identity
@@ -147,3 +148,8 @@ def install_with(tmp_path: Path) -> Iterator[Callable[..., Installation]]:
     yield make
     for each in made:
         each.engine.dispose()
+
+
+# The machines are shared: how long an example takes proves nothing.
+hypothesis.settings.register_profile("pyrimage", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("pyrimage")

@@ -151,3 +151,8 @@ def image_headers(answer: Any) -> dict[str, str]:
     prefix = "x-image-meta-"
     pairs = ((name.lower(), value.encode("latin-1").decode()) for name, value in answer.headers.items())
     return {name.removeprefix(prefix): value for name, value in pairs if name.startswith(prefix)}
+
+
+def id_of(path: str) -> str:
+    """Return the id at the end of an image's path."""
+    return path.rpartition("/")[2]

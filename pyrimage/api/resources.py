@@ -105,5 +105,4 @@ class ImageResource:
         if self.image.owner is not None:
             owner = f"project:{self.image.owner}"
             acl += [(Allow, owner, Permission.CHANGE_IMAGE), (Allow, owner, Permission.DELETE_IMAGE)]
-        acl += [(Allow, Everyone, Permission.VIEW_IMAGE), (Allow, Everyone, Permission.DOWNLOAD_IMAGE)]
-        return acl
+        return [*acl, (Allow, Everyone, Permission.VIEW_IMAGE)]

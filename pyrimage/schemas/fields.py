@@ -116,10 +116,10 @@ class Flag(HeaderType):
         ("false", "0", "no", "n", "f", "off"), False
     )
 
-    def read(self, text: str) -> bool | None:
-        """Return the truth, or None: the ``glance`` command sends Python's null for a flag that it was not given."""
+    def read(self, text: str) -> Any:
+        """Return the truth. The ``glance`` command sends Python's null for a flag it was not given: that is absent."""
         if text == "None":
-            return None
+            return colander.null
         if text.lower() not in self.WORDS:
             raise ValueError("must be true or false")
         return self.WORDS[text.lower()]

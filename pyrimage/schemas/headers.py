@@ -7,7 +7,6 @@ from urllib.parse import unquote_to_bytes
 from pyramid.request import Request
 
 from ..errors import Invalid
-
 from .fields import CONTROL
 
 META = "x-image-meta-"
@@ -35,7 +34,7 @@ class Headers:
 
 def header_name(field_name: str) -> str:
     """Spell a field as the header that clients of ours send: ``disk_format`` is ``x-image-meta-disk-format``."""
-    return COPY_FROM if field_name == "copy_from" else META + field_name.replace("_", "-")
+    return META + field_name.replace("_", "-")
 
 
 def read_headers(request: Request) -> Headers:
@@ -56,7 +55,7 @@ def read_headers(request: Request) -> Headers:
                 continue
             _collect(headers, name, value)
     if COPY_FROM in request.headers:
-        headers.fields["copy_from"] = request.headers[COPY_FROM]
+        headers.problems.append(f"{COPY_FROM}: external sources are not supported; send the bytes as the body.")
     return headers
 
 

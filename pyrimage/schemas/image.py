@@ -56,10 +56,10 @@ class ImageSchema(colander.MappingSchema):
     owner = _header(Owner())
     store = _header(Text())
     location = _header(NoSource())
-    copy_from = _header(NoSource())
     created_at = _header(Timestamp())
     updated_at = _header(Timestamp())
     status = _header(Text())
+    copy_from = _header(Ignored())
     deleted_at = _header(Ignored())
     deleted = _header(Ignored())
     uri = _header(Ignored())
@@ -110,6 +110,8 @@ def read_new_image(request: Request, dialect: Dialect) -> Submission:
     fields = _validated(headers, request)
     problems = headers.problems
     body = has_body(request)
+    if headers.fields.get("size") == "":
+        del fields["size"]  # announces nothing, where 0 announces an empty image
     is_empty = not body and fields.get("size") == 0
     size = _expected_size(request, fields.get("size"), problems) if body else None
     if dialect.name_required and not headers.fields.get("name"):
@@ -176,7 +178,8 @@ def _validated(headers: Headers, request: Request) -> dict[str, Any]:
 
     Colander's own ``unknown="raise"`` would report the unknown names and hide every other error.
     """
-    headers.problems += [f"{header_name(name)!a} is not a known header." for name in headers.fields.keys() - _KNOWN]
+    unknown = [name for name in headers.fields if name not in _KNOWN]
+    headers.problems += [f"{header_name(name)!a} is not a known header." for name in unknown]
     try:
         fields: dict[str, Any] = _SCHEMA.deserialize(headers.fields)
     except colander.Invalid as invalid:

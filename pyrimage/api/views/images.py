@@ -60,8 +60,6 @@ def show_image(context: ImageResource, request: Request) -> Response:
     image = context.image
     if request.method == "HEAD":
         return responses.image_headers(request, context.url, context.dialect, image)
-    if not request.has_permission(Permission.DOWNLOAD_IMAGE):
-        raise Forbidden("You may not download this image.")
     if image.status != Status.ACTIVE:
         raise NotFound(f"Image {image.id} is {image.status}: it has no data to read.")
     data = None

@@ -1,0 +1,239 @@
+"""PUT: what is known about an image changes, its data never."""
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from webtest import TestApp
+
+from factories import (
+    ALICE,
+    BOB,
+    add_row,
+    data_headers,
+    detail,
+    error_of,
+    id_of,
+    md5,
+    meta,
+    reserve,
+    sha256,
+    stored,
+    upload,
+    wire,
+)
+from pyrimage.records import utcnow
+
+if TYPE_CHECKING:
+    from conftest import Installation
+
+BOTH = ["/images", "/v1/images"]
+DATA = b"bytes"
+KEEP = {"x-glance-registry-purge-props": "false"}
+PROPERTIES = {"arch": "x86_64", "distro": "Fedora"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "shown"),
+    [
+        ("name", "f18", "f18"),
+        ("name", "", None),
+        ("disk_format", "raw", "raw"),
+        ("container_format", "ovf", "ovf"),
+        ("is_public", "true", True),
+        ("protected", "yes", True),
+        ("min_disk", "10", 10),
+        ("min_ram", "2147483647", 2147483647),
+        ("owner", "tenant-b", "tenant-b"),
+    ],
+)
+def test_a_field_that_is_sent_changes_and_no_other(field: str, value: str, shown: object, testapp: TestApp) -> None:
+    path = upload(testapp, name="f17", disk_format="qcow2", container_format="bare", properties=PROPERTIES)
+    before = detail(testapp, path)
+    changed = testapp.put(path, headers={**KEEP, **meta(**{field: value})}).json["image"]
+    after = detail(testapp, path)
+    assert changed == after == {**before, field: shown, "updated_at": after["updated_at"]}
+
+
+@pytest.mark.parametrize("collection", BOTH)
+@pytest.mark.parametrize("make", [reserve, upload])
+def test_sending_back_what_head_returned_changes_nothing(make: Any, collection: str, testapp: TestApp) -> None:
+    fields = {"name": wire("für, alle"), "disk_format": "ami", "is_public": True, "min_ram": 5, "owner": "tenant"}
+    image = id_of(make(testapp, **fields, properties={**PROPERTIES, "empty": ""}))
+    path, before = f"{collection}/{image}", detail(testapp, image)
+    echo = {name: value for name, value in testapp.head(path).headers.items() if name.startswith("x-image-meta-")}
+    testapp.put(path, headers=echo, status=200)
+    assert {**detail(testapp, image), "updated_at": before["updated_at"]} == before
+
+
+@pytest.mark.parametrize("collection", BOTH)
+def test_sending_back_what_head_returned_with_the_data_fills_the_image(collection: str, testapp: TestApp) -> None:
+    path = f"{collection}/{id_of(reserve(testapp, name='f17', properties=PROPERTIES))}"
+    echo = {name: value for name, value in testapp.head(path).headers.items() if name.startswith("x-image-meta-")}
+    assert echo["x-image-meta-size"] == "0"
+    assert testapp.put(path, DATA, headers={**data_headers(), **echo}).json["image"]["status"] == "active"
+
+
+TIMES = ["created_at", "updated_at", "deleted_at"]
+OTHERS = ["deleted", "uri", "virtual_size", "location", "last_error"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [(field, value) for field in TIMES for value in ("", "2001-01-01T00:00:00", "2001-01-01 00:00:00")]
+    + [(field, value) for field in OTHERS for value in ("", "True", "None", "http://example.org/other")],
+)
+def test_what_only_the_server_sets_is_ignored(field: str, value: str, testapp: TestApp) -> None:
+    path = upload(testapp, name="f17")
+    before = detail(testapp, path)
+    testapp.put(path, headers=meta(**{field: value}), status=200)
+    assert {**detail(testapp, path), "updated_at": before["updated_at"]} == before
+
+
+@pytest.mark.parametrize("make", [reserve, upload])
+def test_another_id_is_forbidden(make: Any, testapp: TestApp) -> None:
+    path = make(testapp, name="f17", id="mine")
+    assert "x-image-meta-id" in error_of(testapp.put(path, headers=meta(id="other"), status=403))
+    testapp.put(path, headers=meta(id="mine"), status=200)
+
+
+@pytest.mark.parametrize("word", ["queued", "saving", "active", "killed", "deleted", "pending_delete", "x"])
+@pytest.mark.parametrize("make", [reserve, upload])
+def test_another_status_is_forbidden(make: Any, word: str, testapp: TestApp) -> None:
+    """S2."""
+    path = make(testapp, name="f17")
+    before = detail(testapp, path)
+    status = 200 if word == before["status"] else 403
+    answer = testapp.put(path, headers=meta(status=word), status=status)
+    assert status == 200 or "x-image-meta-status" in error_of(answer)
+    assert {**detail(testapp, path), "updated_at": before["updated_at"]} == before
+
+
+@pytest.mark.parametrize(
+    ("field", "other", "same"),
+    [("size", 6, 5), ("size", 0, 5), ("checksum", md5(b"x"), md5(DATA)), ("sha256", sha256(b"x"), sha256(DATA))],
+)
+def test_another_size_or_digest_of_an_active_image_is_refused(
+    field: str, other: object, same: object, testapp: TestApp, installation: "Installation"
+) -> None:
+    """S12."""
+    path = upload(testapp, DATA, name="f17")
+    before = stored(installation)
+    for value in (other, ""):
+        headers = meta(**{field: value})
+        assert f"x-image-meta-{field}" in error_of(testapp.put(path, headers=headers, status=400))
+    assert stored(installation) == before
+    testapp.put(path, headers=meta(**{field: same}), status=200)
+
+
+@pytest.mark.parametrize("identity", [None, ALICE, BOB])
+def test_no_request_brings_other_bytes_under_an_active_image(identity: Any, installation: "Installation") -> None:
+    """S12."""
+    owner, caller = installation.client(ALICE), installation.client(identity)
+    path = upload(owner, DATA, name="f17", is_public=True)
+    facts = ("x-image-meta-status", "x-image-meta-size", "x-image-meta-checksum", "x-image-meta-sha256")
+    before = {name: owner.head(path).headers[name] for name in facts}
+    for headers in (
+        data_headers(),
+        data_headers(size=6, checksum=md5(b"others")),
+        data_headers(status="queued"),
+        {**data_headers(), "x-glance-api-copy-from": "http://host/x"},
+    ):
+        for data in (b"", b"other", b"others"):
+            caller.put(path, data, headers=headers, expect_errors=True)
+            caller.post("/v1/images", data, headers={**headers, **meta(id=id_of(path))}, status=[400, 409])
+    assert {name: owner.head(path).headers[name] for name in facts} == before
+    assert owner.get(path).body == DATA
+
+
+def test_what_is_announced_of_a_queued_image_may_change(testapp: TestApp) -> None:
+    path = reserve(testapp, name="f17", size=9, checksum=md5(b"x"))
+    testapp.put(path, headers=meta(size=5, checksum=md5(DATA), sha256=sha256(DATA)))
+    assert testapp.put(path, DATA, headers=data_headers(), status=200).json["image"]["status"] == "active"
+
+
+def test_properties_are_replaced_by_the_set_that_is_sent(testapp: TestApp) -> None:
+    path = upload(testapp, name="f17", properties=PROPERTIES)
+    testapp.put(path, headers=meta(properties={"arch": "arm64", "new": "x"}))
+    assert detail(testapp, path)["properties"] == {"arch": "arm64", "new": "x"}
+
+
+def test_a_change_without_properties_removes_all(testapp: TestApp) -> None:
+    path = upload(testapp, name="f17", properties=PROPERTIES)
+    testapp.put(path, headers=meta(name="f18"))
+    assert detail(testapp, path)["properties"] == {}
+
+
+@pytest.mark.parametrize("word", ["false", "False", "no", "0"])
+def test_purge_props_false_keeps_and_overwrites_properties(word: str, testapp: TestApp) -> None:
+    path = upload(testapp, name="f17", properties=PROPERTIES)
+    headers = {"x-glance-registry-purge-props": word, **meta(properties={"arch": "arm64", "new": "x"})}
+    testapp.put(path, headers=headers)
+    assert detail(testapp, path)["properties"] == {"arch": "arm64", "distro": "Fedora", "new": "x"}
+
+
+@pytest.mark.parametrize("word", ["true", "True", "1"])
+def test_purge_props_true_removes_what_is_not_sent(word: str, testapp: TestApp) -> None:
+    path = upload(testapp, name="f17", properties=PROPERTIES)
+    testapp.put(path, headers={"x-glance-registry-purge-props": word})
+    assert detail(testapp, path)["properties"] == {}
+
+
+@pytest.mark.parametrize("word", ["maybe", "", "None"])
+def test_purge_props_is_true_or_false(word: str, testapp: TestApp, installation: "Installation") -> None:
+    path = upload(testapp, name="f17", properties=PROPERTIES)
+    before = stored(installation)
+    headers = {"x-glance-registry-purge-props": word}
+    assert "x-glance-registry-purge-props" in error_of(testapp.put(path, headers=headers, status=400))
+    assert stored(installation) == before
+
+
+@pytest.mark.parametrize("purge", [{}, {"x-glance-registry-purge-props": "true"}])
+def test_a_body_keeps_properties(purge: dict[str, str], testapp: TestApp) -> None:
+    path = reserve(testapp, name="f17", properties=PROPERTIES)
+    testapp.put(path, DATA, headers={**purge, **data_headers(properties={"arch": "arm64"})})
+    assert detail(testapp, path)["properties"] == {"arch": "arm64", "distro": "Fedora"}
+
+
+@pytest.mark.parametrize("headers", [{}, meta(properties={"a": "b"}), meta(name="f18")])
+def test_every_change_moves_updated_at_alone(
+    headers: dict[str, str], testapp: TestApp, installation: "Installation"
+) -> None:
+    long_ago = utcnow() - timedelta(days=1)
+    path = f"/v1/images/{add_row(installation, created_at=long_ago, updated_at=long_ago)}"
+    testapp.put(path, headers=headers)
+    [row] = stored(installation)["images"]
+    assert row.created_at == long_ago < row.updated_at
+
+
+def test_a_refused_change_changes_nothing(testapp: TestApp, installation: "Installation") -> None:
+    path = upload(testapp, name="f17", properties=PROPERTIES)
+    before = stored(installation)
+    testapp.put(path, headers=meta(name="f18", min_ram="x", properties={"a": "b"}), status=400)
+    assert stored(installation) == before
+
+
+def test_a_word_for_null_leaves_a_flag_as_it_is(testapp: TestApp) -> None:
+    path = upload(testapp, name="f17", is_public=True, protected=True)
+    changed = testapp.put(path, headers=meta(is_public="None", protected="None")).json["image"]
+    assert (changed["is_public"], changed["protected"]) == (True, True)
+
+
+def test_data_keeps_a_name_that_comes_with_it(testapp: TestApp) -> None:
+    path = reserve(testapp)
+    assert testapp.put(path, DATA, headers=data_headers(name="f18")).json["image"]["name"] == "f18"
+
+
+def test_a_deleted_image_is_changed_by_nobody(testapp: TestApp, installation: "Installation") -> None:
+    path = upload(testapp, name="f17")
+    testapp.delete(path)
+    before = stored(installation)
+    assert "deleted" in error_of(testapp.put(path, headers=meta(name="f18"), status=403))
+    assert "deleted" in error_of(testapp.put(path, DATA, headers=data_headers(), status=403))
+    assert stored(installation) == before
+
+
+def test_an_image_that_is_not_there_cannot_be_changed(testapp: TestApp, installation: "Installation") -> None:
+    testapp.put("/v1/images/none", headers=meta(name="f18"), status=404)
+    testapp.put("/v1/images/none", DATA, headers=data_headers(name="f18"), status=404)
+    assert stored(installation)["images"] == []

@@ -1,0 +1,136 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from pyrimage.errors import ConfigurationError
+from pyrimage.settings import CONFIG_DIRECTORIES, Settings, config_from_environment, find_config, read_settings
+
+INI = {"pyrimage.auth": "none", "pyrimage.filesystem_store_datadir": "/srv/images"}
+
+
+def test_what_must_be_set_is_enough() -> None:
+    assert read_settings(INI) == Settings(
+        auth="none",
+        filesystem_store_datadir=Path("/srv/images"),
+        allow_anonymous=False,
+        publicize_image="owner",
+        public_endpoint=None,
+        default_store="file",
+        require_formats=False,
+        auto_migrate=False,
+    )
+
+
+@pytest.mark.parametrize("key", INI)
+def test_what_must_be_set_is_named_with_its_meaning(key: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"{key} is not set\. \w+"):
+        read_settings({name: text for name, text in INI.items() if name != key})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        *(("allow_anonymous", text, True) for text in ("true", "True", " yes ", "on", "1")),
+        *(("auto_migrate", text, False) for text in ("false", "FALSE", "no", "off", "0")),
+        ("require_formats", "true", True),
+        ("publicize_image", "admin", "admin"),
+        ("default_store", "file", "file"),
+        ("public_endpoint", "https://images.example.org/", "https://images.example.org"),
+        ("public_endpoint", "http://[::1]:9292/a/b", "http://[::1]:9292/a/b"),
+        ("filesystem_store_datadir", " /srv/other ", Path("/srv/other")),
+    ],
+)
+def test_a_value_that_can_work(name: str, text: str, value: object) -> None:
+    assert getattr(read_settings({**INI, f"pyrimage.{name}": text}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        *(("auth", text, "use none") for text in ("", "None", "noauth", "basic", "keystone")),
+        *(("allow_anonymous", text, "use true or false") for text in ("", "maybe", "2")),
+        *(("publicize_image", text, "use owner or admin") for text in ("", "everybody", "Owner")),
+        *(("default_store", text, "use file") for text in ("", "swift", "s3")),
+        *(("public_endpoint", text, "absolute URL") for text in ("", "images.example.org", "ftp://host", "http://")),
+        *(("public_endpoint", text, "absolute URL") for text in ("//host", "http://host/?a=b", "http://host/#a")),
+        *(("filesystem_store_datadir", text, "absolute path") for text in ("", "var/images", "./images")),
+    ],
+)
+def test_a_value_that_cannot_work_is_named_with_what_can(name: str, text: str, says: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        read_settings({**INI, f"pyrimage.{name}": text})
+    assert str(caught.value).startswith(f"pyrimage.{name} = {text}: ")
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "near"),
+    [
+        ("pyrimage.allow_anonymus", "pyrimage.allow_anonymous"),
+        ("pyrimage.store_datadir", "pyrimage.filesystem_store_datadir"),
+        ("pyrimage.Auth", "pyrimage.auth"),
+        ("pyrimage.zzz", "pyrimage."),
+        ("pyrimage.", "pyrimage."),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_nearest_known_one(key: str, near: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"Unknown setting {key}; did you mean {near}"):
+        read_settings({**INI, key: "x"})
+
+
+def test_keys_of_others_are_left_to_them() -> None:
+    others = {"sqlalchemy.url": "sqlite://", "pyramid.reload_templates": "x", "auth": "x", "pyrimages.x": "x"}
+    assert read_settings({**INI, **others}) == read_settings(INI)
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(Settings))
+def test_every_setting_is_described(field: "dataclasses.Field[object]") -> None:
+    assert field.metadata["doc"].endswith(".")
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        read_settings(INI).auth = "other"  # type: ignore[misc]
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The directories below which a configuration may lie here, best first."""
+    here, home = tmp_path / "here", tmp_path / "home"
+    for directory in (here, home / ".pyrimage"):
+        directory.mkdir(parents=True)
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("PYRIMAGE_CONFIG", raising=False)
+    return [here, home / ".pyrimage", home]
+
+
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_the_first_configuration_found_wins(first: int, places: list[Path]) -> None:
+    for place in places[first:]:
+        (place / "pyrimage.ini").write_text("")
+    assert find_config() == config_from_environment() == places[first] / "pyrimage.ini"
+
+
+def test_a_directory_is_no_configuration(places: list[Path]) -> None:
+    (places[0] / "pyrimage.ini").mkdir()
+    (places[2] / "pyrimage.ini").write_text("")
+    assert find_config() == places[2] / "pyrimage.ini"
+
+
+@pytest.mark.usefixtures("places")
+def test_where_no_configuration_is_the_places_are_named() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        find_config()
+    assert [place for place in CONFIG_DIRECTORIES if place not in str(caught.value)] == []
+
+
+def test_the_environment_names_the_configuration(places: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    (places[0] / "pyrimage.ini").write_text("")
+    monkeypatch.setenv("PYRIMAGE_CONFIG", "../other.ini")
+    assert config_from_environment() == places[0].parent / "other.ini"
+
+
+def test_the_documented_places() -> None:
+    assert CONFIG_DIRECTORIES == (".", "~/.pyrimage", "~", "/etc/pyrimage", "/etc")

@@ -1,0 +1,266 @@
+import contextlib
+import inspect
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pyramid.exceptions import URLDecodeError
+from pyramid.httpexceptions import HTTPForbidden, HTTPMovedPermanently, HTTPNotFound, HTTPUnsupportedMediaType
+from pyramid.response import Response
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from pyrimage import errors
+from pyrimage.errors import DatabaseAway, Forbidden, Invalid, NotFound, PyrimageError, StoreUnavailable
+from pyrimage.security import REFUSAL
+from pyrimage.web import (
+    LogFormatter,
+    Request,
+    admit,
+    answers_tween_factory,
+    commit_veto,
+    error_view,
+    method_not_allowed,
+)
+
+MakeRequest = Callable[..., Request]
+URL_DECODE = URLDecodeError("utf-8", b"\xff", 0, 1, "invalid")
+
+STATUSES = {
+    **dict.fromkeys(("Invalid", "DataMismatch"), 400),
+    "Forbidden": 403,
+    "NotFound": 404,
+    **dict.fromkeys(("Conflict", "ImageExists", "UploadInProgress", "UploadEnded"), 409),
+    **dict.fromkeys(("PyrimageError", "ConfigurationError", "StoreError", "BlobDamaged"), 500),
+    **dict.fromkeys(("DatabaseError", "DatabaseRefused"), 500),
+    **dict.fromkeys(("StoreUnavailable", "DatabaseBusy", "DatabaseAway"), 503),
+    **dict.fromkeys(("StoreFull", "DatabaseFull"), 507),
+}
+
+
+def told(answer: Response) -> tuple[int, str]:
+    error = json.loads(answer.body)["error"]
+    assert answer.status == f"{error['code']} {error['title']}"
+    return error["code"], error["message"]
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, each in vars(errors).items() if inspect.isclass(each) and issubclass(each, PyrimageError)]
+)
+def test_every_error_of_ours_has_its_status(name: str, make_request: MakeRequest) -> None:
+    answer = error_view(getattr(errors, name)("Something is wrong."), make_request())
+    assert told(answer) == (STATUSES[name], "Something is wrong.")
+    assert ("Retry-After" in answer.headers) == (STATUSES[name] == 503)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (ValueError("a secret"), 500, "An internal error; the server's log tells more under req-of-this-test."),
+        (URL_DECODE, 400, "The path is not UTF-8."),
+        (PoolTimeoutError("QueuePool limit of size 5"), 503, "All connections to the database are in use."),
+        (HTTPNotFound("/images/secret"), 404, "There is nothing at this path."),
+        (HTTPForbidden("ACLDenied secret"), 403, "You are not allowed to do this."),
+        (HTTPUnsupportedMediaType("Only JSON."), 415, "Only JSON."),
+        (HTTPUnsupportedMediaType(), 415, HTTPUnsupportedMediaType.explanation),
+    ],
+)
+def test_errors_of_others_say_what_a_client_may_read(
+    error: Exception, code: int, message: str, make_request: MakeRequest
+) -> None:
+    request = make_request(**{"pyrimage.request_id": "req-of-this-test"})
+    request.context = None
+    assert told(error_view(error, request)) == (code, message)
+
+
+def test_a_place_may_say_why_it_denies(make_request: MakeRequest) -> None:
+    class Place:
+        why_denied = "It is not yours."
+
+    request = make_request()
+    request.context = Place()
+    assert told(error_view(HTTPForbidden(), request)) == (403, "It is not yours.")
+
+
+def test_a_redirection_is_no_error(make_request: MakeRequest) -> None:
+    redirection = HTTPMovedPermanently("/elsewhere")
+    assert error_view(redirection, make_request()) is redirection
+
+
+def test_a_method_that_is_not_allowed_names_the_others(make_request: MakeRequest) -> None:
+    request = make_request(REQUEST_METHOD="PATCH")
+    answer = error_view(method_not_allowed(request, "GET", "PUT"), request)
+    assert answer.headers["Allow"] == "GET, PUT"
+    assert told(answer) == (405, "PATCH is not allowed here; GET, PUT are.")
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        (None, "application/json"),
+        ("", "application/json"),
+        ("*/*", "application/json"),
+        ("application/*", "application/json"),
+        ("text/html", "application/json"),
+        ("text/plain;q=0.5, application/json", "application/json"),
+        ("no media type", "application/json"),
+        ("text/plain", "text/plain"),
+        ("text/*", "text/plain"),
+        ("text/plain, application/json;q=0.5", "text/plain"),
+        ("text/plain, */*;q=0.1", "text/plain"),
+    ],
+)
+def test_the_shape_is_negotiated(accept: str | None, content_type: str, make_request: MakeRequest) -> None:
+    request = make_request(headers={} if accept is None else {"Accept": accept})
+    answer = error_view(NotFound("Not there: für."), request)
+    assert answer.content_type == content_type
+    if content_type == "text/plain":
+        assert answer.body.decode() == "404 Not Found\n\nNot there: für.\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "level", "has_traceback"),
+    [
+        (Invalid("x"), logging.INFO, False),
+        (StoreUnavailable("x"), logging.ERROR, True),
+        (OSError(), logging.ERROR, True),
+    ],
+)
+def test_our_faults_are_logged_as_errors_with_their_traceback(
+    error: Exception, level: int, has_traceback: bool, make_request: MakeRequest, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        error_view(error, make_request())
+    [record] = caplog.records
+    assert (record.levelno, bool(record.exc_info)) == (level, has_traceback)
+
+
+def test_a_path_forges_no_log_line(make_request: MakeRequest, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        error_view(NotFound("Not there."), make_request(PATH_INFO="/a\r\nERROR forged\x1b[2J"))
+    [record] = caplog.records
+    assert "forged" in record.getMessage()
+    assert not set(record.getMessage()) & set("\r\n\x1b")
+
+
+# Every answer
+
+
+def answered(handler: Callable[[Any], Response], request: Request) -> Response:
+    return answers_tween_factory(handler, request.registry)(request)
+
+
+def fail(request: Any) -> Response:
+    raise DatabaseAway("The database cannot be reached.")
+
+
+@pytest.mark.parametrize(("handler", "code"), [(lambda _: Response(), 200), (fail, 503)])
+def test_every_answer_has_a_request_id_also_that_of_a_failing_tween(
+    handler: Callable[[Any], Response], code: int, make_request: MakeRequest
+) -> None:
+    request = make_request()
+    answer = answered(handler, request)
+    assert answer.status_int == code
+    assert answer.headers["x-openstack-request-id"] == request.environ["pyrimage.request_id"]
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_log_lines_know_the_request_that_is_answered(make_request: MakeRequest) -> None:
+    formatter, lines = LogFormatter("%(request_id)s %(message)s"), []
+    record = logging.LogRecord("pyrimage", logging.INFO, "", 0, "hello", None, None)
+
+    def handler(request: Any) -> Response:
+        lines.append(formatter.format(record))
+        return Response()
+
+    request = make_request()
+    answered(handler, request)
+    assert lines == [f"{request.environ['pyrimage.request_id']} hello"]
+    assert formatter.format(record) == "- hello"
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "veto"),
+    [
+        (200, None, False),
+        (201, None, False),
+        (300, None, False),
+        (400, None, True),
+        (404, None, True),
+        (503, None, True),
+        (200, ValueError(), True),  # an error view that answers 200
+        (304, HTTPMovedPermanently(), True),  # one that was raised
+    ],
+)
+def test_whatever_was_raised_or_refused_is_not_committed(
+    status: int, error: Exception | None, veto: bool, make_request: MakeRequest
+) -> None:
+    request = make_request()
+    request.exception = error
+    assert commit_veto(request, Response(status=status)) is veto
+
+
+# The request
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("localhost", "http://localhost"),
+        ("images.example.org:9292", "http://images.example.org:9292"),
+        ("[::1]:9292", "http://[::1]:9292"),
+    ],
+)
+def test_the_services_url_is_what_the_client_called_us(host: str, url: str, make_request: MakeRequest) -> None:
+    assert make_request(HTTP_HOST=host).service_url == url
+
+
+@pytest.mark.parametrize(
+    "host", ["//evil.example", "a/b", "a@b", " a", "a\tb", "a:b", "[::1", "a?b", "a#b", "a\\b", "é"]
+)
+def test_a_host_that_is_none_makes_no_url(host: str, make_request: MakeRequest) -> None:
+    """S51."""
+    with pytest.raises(Invalid, match="Host"):
+        _ = make_request(HTTP_HOST=host).service_url
+
+
+def admitted(make_request: MakeRequest, path_info: str, **environ: Any) -> bool:
+    with contextlib.suppress(NotFound):
+        admit(make_request(PATH_INFO=path_info, **environ))
+        return True
+    return False
+
+
+@pytest.mark.parametrize("path", ["/", "/images", "/images/", "/v1.0/images/a..b", "/images/.a", "/a@@b", "/für"])
+def test_a_canonical_path_is_admitted(path: str, make_request: MakeRequest) -> None:
+    assert admitted(make_request, path)
+
+
+@pytest.mark.parametrize(
+    "path", ["//", "/a//b", "/.", "/..", "/./a", "/a/../b", "/a/..", "/@@a", "/a/@@b", "/a\\b", "/\0", "/a\n", "/\x7f"]
+)
+def test_another_spelling_is_not(path: str, make_request: MakeRequest) -> None:
+    assert not admitted(make_request, path)
+
+
+@pytest.mark.parametrize(
+    ("uri", "canonical"),
+    [
+        ("/a", True),
+        ("/a?b=//c%2f", True),
+        ("http://host/a", True),
+        ("//a", False),
+        ("/a%2fb", False),
+        ("/a%2Fb", False),
+        ("http://host//a", False),
+        ("http://host/a%2fb", False),
+    ],
+)
+def test_the_clients_own_spelling_counts(uri: str, canonical: bool, make_request: MakeRequest) -> None:
+    assert admitted(make_request, "/a", REQUEST_URI=uri) is canonical
+
+
+def test_a_caller_whom_the_door_refused_is_not_admitted(make_request: MakeRequest) -> None:
+    with pytest.raises(Forbidden, match="the reason"):
+        admit(make_request(**{REFUSAL: Forbidden("the reason")}))
