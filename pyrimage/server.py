@@ -186,10 +186,10 @@ class Download(ReadOnlyFileBasedBuffer):
         self.answer = answer
 
     def prepare(self, size: int | None = None) -> int:
-        """Return how many bytes will be sent. OSError if the file is too short: waitress would correct the length."""
+        """Return how many bytes will be sent. EOFError if the file has fewer: waitress would correct the length."""
         ready: int = super().prepare(size)
         if size and ready < size and hasattr(self, "seek"):
-            raise OSError(f"the file has {ready} bytes of {size}")
+            raise EOFError(f"the file has {ready} bytes of {size}")
         self.promised, self.answer.file_prepared = ready, ready > 0
         return ready
 
