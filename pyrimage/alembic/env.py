@@ -8,7 +8,9 @@ from pyrimage.models import Base, make_engine
 
 
 def run(connection: Connection) -> None:
-    """Run the migrations on one connection, in one transaction."""
+    """Run the migrations on one connection, in one transaction (MariaDB has none for them)."""
+    if connection.dialect.name == "sqlite":  # the driver begins none; it also lets servers that start at once queue
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
     context.configure(connection=connection, target_metadata=Base.metadata, compare_type=True)
     with context.begin_transaction():
         context.run_migrations()

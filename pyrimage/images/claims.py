@@ -69,7 +69,8 @@ class LocalClaims:
         if image_id is not None:
             statement = statement.where(ClaimRow.image_id == image_id)
         with self._engine.connect() as connection:
-            return [Claim(*row) for row in connection.execute(statement)]
+            rows = connection.execute(statement)
+            return [Claim(image_id, store, key, owner or None, size) for image_id, store, key, owner, size in rows]
 
     def seize(self, claim: Claim, grace: timedelta) -> bool:
         """Mark the claim ``ending``, so that its upload, should it still be alive, cannot commit any more."""

@@ -59,7 +59,7 @@ class LocalImages:
 
     def find(self, image_id: str, viewer: Identity) -> Image | None:
         """Return an image and its properties with one SELECT."""
-        rows = self._read(_find(viewer.is_admin, viewer.project is not None), id=image_id, project=viewer.project)
+        rows = self._read(_find(viewer.is_admin, bool(viewer.project)), id=image_id, project=viewer.project)
         if not rows:
             return None
         return _record(rows[0], {row[_PROPERTY]: row[_PROPERTY + 1] for row in rows if row[_PROPERTY] is not None})
@@ -96,23 +96,28 @@ class LocalImages:
         """Update the columns and properties that differ, if the image's status is still what it was."""
         before, after = _columns(old), _columns(new)
         changed = {name: value for name, value in after.items() if value != before[name]}
+        changed["status"] = new.status  # an UPDATE needs a column, also where only properties differ
+        if blob is not None:
+            changed["last_error"] = None  # one may have been noted since ``old`` was found
         done = self._write(update(ImageRow).where(ImageRow.id == old.id, ImageRow.status == old.status).values(changed))
         if not done:
             raise Conflict(f"Image {old.id} is no longer {old.status}.")
-        gone = [key for key, value in old.properties.items() if new.properties.get(key) != value]
-        if gone:
-            self._write(delete(PropertyRow).where(PropertyRow.image_id == old.id, PropertyRow.key.in_(gone)))
-        came = {key: value for key, value in new.properties.items() if old.properties.get(key) != value}
-        self._add_properties(old.id, came)
+        keys = old.properties.keys() | new.properties.keys()
+        touched = [key for key in keys if old.properties.get(key) != new.properties.get(key)]
+        if touched:  # new keys as well: another change may have added them since ``old`` was found
+            self._write(delete(PropertyRow).where(PropertyRow.image_id == old.id, PropertyRow.key.in_(touched)))
+        self._add_properties(old.id, {key: new.properties[key] for key in touched if key in new.properties})
         self._settle(new, blob)
 
     def remove(self, image: Image) -> Sequence[Location]:
-        """Mark the row deleted, turn owned locations into garbage, drop registered ones and memberships."""
+        """Mark the row deleted, turn owned locations into garbage, drop registered ones.
+
+        Memberships stay, for nothing but that the image may still be a marker of its members' lists.
+        """
         now = utcnow()
         values = {"status": Status.DELETED, "deleted": True, "deleted_at": now, "updated_at": now}
         if not self._write(update(ImageRow).where(ImageRow.id == image.id, ImageRow.deleted == false()).values(values)):
             raise NotFound(f"Image {image.id} is not there any more.")
-        self._write(delete(MemberRow).where(MemberRow.image_id == image.id))
         mine = and_(LocationRow.image_id == image.id, LocationRow.state == ACTIVE)
         self._write(delete(LocationRow).where(mine, LocationRow.owned == false()))
         rows = self._read(select(LocationRow.store, LocationRow.key).where(mine))
@@ -132,7 +137,7 @@ class LocalImages:
     def _marker(self, marker: str | None, viewer: Identity) -> tuple[datetime, str] | None:
         if marker is None:
             return None
-        visible = true() if viewer.is_admin else _visible(viewer.project is not None)
+        visible = true() if viewer.is_admin else _visible(bool(viewer.project))
         statement = select(ImageRow.created_at, ImageRow.id).where(ImageRow.id == bindparam("id"), visible)
         for row in self._read(statement, id=marker, project=viewer.project):
             return row[0], row[1]
@@ -210,7 +215,16 @@ def _scopes(viewer: Identity, query: ListQuery) -> Sequence[str]:
     """Return the reasons for which the viewer's list shows an image; each is an index of its own."""
     if viewer.is_admin and not query.default_scope:
         return ("every",) if query.is_public is None else ("public",) if query.is_public else ("private",)
-    return ("public", "own", "shared") if viewer.project is not None else ("public",)
+    return ("public", "own", "shared") if viewer.project else ("public",)
+
+
+# MariaDB has to be told: behind a marker it would rather read all that is newer as well.
+_INDEXES = {
+    "every": "ix_images_deleted_created_at_id",
+    "public": "ix_images_is_public_deleted_created_at_id",
+    "private": "ix_images_is_public_deleted_created_at_id",
+    "own": "ix_images_owner_deleted_created_at_id",
+}
 
 
 @lru_cache
@@ -220,14 +234,19 @@ def _page(scope: str, named: bool, after_marker: bool) -> Statement:
         statement = statement.join(
             MemberRow, and_(MemberRow.image_id == ImageRow.id, MemberRow.member == bindparam("project"))
         )
+    alive = ImageRow.deleted == false()
     reasons: dict[str, Iterable[ColumnElement[bool]]] = {
-        "every": (),
-        "public": (ImageRow.is_public == true(),),
-        "private": (ImageRow.is_public == false(),),
-        "own": (ImageRow.owner == bindparam("project"),),
-        "shared": (),
+        "every": (alive,),
+        "public": (alive, ImageRow.is_public == true()),
+        "private": (alive, ImageRow.is_public == false()),
+        "own": (alive, ImageRow.owner == bindparam("project")),
+        # Not by the indexed flag: SQLite would walk along all images to find the few that are shared.
+        "shared": (ImageRow.status != Status.DELETED,),
     }
-    statement = statement.where(ImageRow.deleted == false(), ImageRow.status != Status.KILLED, *reasons[scope])
+    statement = statement.where(ImageRow.status != Status.KILLED, *reasons[scope])
+    if scope in _INDEXES:
+        for dialect in ("mysql", "mariadb"):
+            statement = statement.with_hint(ImageRow, f"FORCE INDEX ({_INDEXES[scope]})", dialect)
     if named:
         statement = statement.where(ImageRow.name == bindparam("name"))
     if after_marker:  # not as a row value: MariaDB would read all rows

@@ -2,11 +2,12 @@
 
 import sqlite3
 from collections.abc import Mapping
+from pathlib import Path
 
 from pyramid.request import Request
 from sqlalchemy import Engine, engine_from_config, event
 from sqlalchemy.engine import ExceptionContext, make_url
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.orm import Session, sessionmaker
 from zope.sqlalchemy import ZopeTransactionEvents
 
@@ -55,6 +56,7 @@ def make_engine(ini: Mapping[str, str]) -> Engine:
     try:
         url = make_url(ini["sqlalchemy.url"])
         if url.get_backend_name() == "sqlite":
+            Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)  # SQLite itself makes but the file
             engine = engine_from_config(dict(ini), connect_args={"timeout": SQLITE_BUSY_SECONDS})
         else:
             engine = engine_from_config({**_SERVER_DEFAULTS, **ini})
@@ -83,10 +85,11 @@ def _roll_back(connection: sqlite3.Connection | None, record: object) -> None:
 def _translate(context: ExceptionContext) -> BaseException | None:
     """Turn a driver's error into one of ours; the driver's words stay out of answers, and in the log as its cause.
 
-    IntegrityError stays: whoever inserted knows what it means.
+    IntegrityError stays: whoever inserted knows what it means. What SQLAlchemy itself looks at stays too: the pool at a
+    lost connection that it replaces, the dialect at the ProgrammingError of a table that MariaDB does not have.
     """
-    error = context.original_exception
-    if isinstance(context.sqlalchemy_exception, IntegrityError):
+    error, kind = context.original_exception, context.sqlalchemy_exception
+    if context.is_pre_ping or not isinstance(kind, DBAPIError) or isinstance(kind, IntegrityError | ProgrammingError):
         return None
     if isinstance(error, sqlite3.Error):
         return _meaning_of_sqlite(error)
@@ -95,7 +98,8 @@ def _translate(context: ExceptionContext) -> BaseException | None:
         return DatabaseBusy("The database is busy.")
     if state in _POSTGRESQL_FULL or code in _MARIADB_FULL:
         return DatabaseFull("The database is full.")
-    if context.is_disconnect or code in _MARIADB_AWAY or (state is None and not isinstance(code, int)):
+    no_answer = isinstance(kind, OperationalError | InterfaceError) and state is None and not isinstance(code, int)
+    if context.is_disconnect or code in _MARIADB_AWAY or no_answer:
         return DatabaseAway("The database cannot be reached.")
     return DatabaseRefused("The database refused a statement.")
 
@@ -104,7 +108,7 @@ def _meaning_of_sqlite(error: sqlite3.Error) -> DatabaseError:
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return DatabaseBusy("The database is busy.")
-    if name == "SQLITE_FULL":
+    if name in ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"):  # the second: no room for the WAL's index
         return DatabaseFull("The database is full.")
     if name.startswith("SQLITE_CANTOPEN"):
         return DatabaseAway("The database cannot be opened.")

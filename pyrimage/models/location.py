@@ -1,6 +1,6 @@
 """Where bytes lie."""
 
-from sqlalchemy import BigInteger, ForeignKey, Integer
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer
 from sqlalchemy.orm import Mapped, mapped_column
 
 from .image import ID_LENGTH, ImageRow
@@ -21,8 +21,11 @@ class LocationRow(Base):
     __tablename__ = "image_locations"
 
     id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
-    image_id: Mapped[str] = mapped_column(text(ID_LENGTH), ForeignKey(ImageRow.id), index=True)
+    image_id: Mapped[str] = mapped_column(text(ID_LENGTH), ForeignKey(ImageRow.id))
     store: Mapped[str] = mapped_column(text(20))
     key: Mapped[str] = mapped_column(text(KEY_LENGTH), index=True)
     owned: Mapped[bool]
     state: Mapped[str] = mapped_column(text(20), index=True)
+
+    # With the state: else SQLite and MariaDB look for an image's location among all that are active.
+    __table_args__ = (Index(None, "image_id", "state"),)

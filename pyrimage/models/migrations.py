@@ -1,7 +1,5 @@
 """Where the schema stands, and how it gets to where the code wants it."""
 
-from pathlib import Path
-
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -17,18 +15,15 @@ def wanted_revision() -> str | None:
 
 
 def current_revision(engine: Engine) -> str | None:
-    """Return the database's revision, None for an empty one or for a file that is not there. Raises DatabaseAway."""
-    if (file := _sqlite_file(engine)) and not file.exists():
-        return None
+    """Return the database's revision, None for an empty one. Raises DatabaseAway."""
     with engine.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision()
 
 
 def upgrade(engine: Engine) -> None:
-    """Bring the database to the wanted revision."""
+    """Bring the database to the wanted revision. Raises ConfigurationError if it has a newer one."""
+    _refuse_newer(current_revision(engine))
     config = _config()
-    if file := _sqlite_file(engine):
-        file.parent.mkdir(parents=True, exist_ok=True)
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
@@ -37,22 +32,20 @@ def upgrade(engine: Engine) -> None:
 def check(engine: Engine) -> None:
     """Raise ConfigurationError, with the command to run, unless the database has the wanted revision."""
     current, wanted = current_revision(engine), wanted_revision()
-    if current == wanted:
-        return
+    _refuse_newer(current)
+    if current != wanted:
+        raise ConfigurationError(
+            f"The database's schema is of revision {current}, but this pyrimage needs {wanted}. "
+            "Run: pyrimage-manage --config FILE.ini db upgrade"
+        )
+
+
+def _refuse_newer(current: str | None) -> None:
     if current is not None and current not in {script.revision for script in _scripts().walk_revisions()}:
         raise ConfigurationError(
             f"The database's schema is of revision {current}, which this pyrimage does not know: it is newer. "
             "Install the pyrimage that it was made with, or a later one."
         )
-    raise ConfigurationError(
-        f"The database's schema is of revision {current}, but this pyrimage needs {wanted}. "
-        "Run: pyrimage-manage --config FILE.ini db upgrade"
-    )
-
-
-def _sqlite_file(engine: Engine) -> Path | None:
-    url = engine.url
-    return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 
 
 def _scripts() -> ScriptDirectory:

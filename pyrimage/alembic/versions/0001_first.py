@@ -66,7 +66,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["image_id"], ["images.id"], name="fk_image_locations_image_id"),
         sa.PrimaryKeyConstraint("id", name="pk_image_locations"),
     )
-    op.create_index("ix_image_locations_image_id", "image_locations", ["image_id"])
+    op.create_index("ix_image_locations_image_id_state", "image_locations", ["image_id", "state"])
     op.create_index("ix_image_locations_key", "image_locations", ["key"])
     op.create_index("ix_image_locations_state", "image_locations", ["state"])
     op.create_table(

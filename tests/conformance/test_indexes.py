@@ -1,0 +1,153 @@
+"""Lists read a page's rows, however many there are: counted by the databases themselves."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, insert, text
+from transaction import TransactionManager
+
+from conftest import Installation
+from pyrimage.images.local import LocalImages
+from pyrimage.images.testing.catalogue import ADMIN, ANONYMOUS, MEMBER, NOON, OWNER, STRANGER
+from pyrimage.models import Base, ImageRow, LocationRow, MemberRow
+from pyrimage.schemas.listing import ListQuery
+from pyrimage.security import Identity
+
+IMAGES = 20_000
+PAGE = 25
+
+# What a page of three scopes may cost, in steps of SQLite's machine or rows that a server reads.
+LIMITS = {"sqlite": 10_000, "postgresql": 500, "mysql": 500}
+
+
+def image_row(number: int) -> dict[str, Any]:
+    created_at = NOON + timedelta(seconds=number)
+    return {
+        "id": f"image-{number:05}",
+        "name": "f17",
+        "status": "active",
+        "size": 5,
+        "disk_format": "raw",
+        "container_format": "bare",
+        "is_public": number % 5 == 0,
+        "protected": False,
+        "owner": "tenant-a" if number % 3 == 0 else f"tenant-{number % 100}",
+        "min_disk": 0,
+        "min_ram": 0,
+        "created_at": created_at,
+        "updated_at": created_at,
+        "deleted": number % 10 == 3,
+    }
+
+
+@pytest.fixture(scope="module")
+def full_installation(shared_installation: Installation) -> Iterator[Installation]:
+    """The installation with many images, each with a location; some are shared."""
+    numbers = range(IMAGES)
+    rows: dict[type[Base], list[dict[str, Any]]] = {
+        ImageRow: [image_row(number) for number in numbers],
+        LocationRow: [
+            {"image_id": f"image-{n:05}", "store": "file", "key": f"key-{n}", "owned": True, "state": "active"}
+            for n in numbers
+        ],
+        MemberRow: [
+            {"image_id": f"image-{n:05}", "member": "tenant-b" if n % 400 == 7 else f"other-{n}", "can_share": False}
+            for n in numbers[7::20]
+        ],
+    }
+    with shared_installation.engine.begin() as connection:
+        for model, values in rows.items():
+            connection.execute(insert(model), values)
+    if connection.dialect.name != "sqlite":  # servers do so by themselves, after a while
+        with shared_installation.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            word = "" if connection.dialect.name == "postgresql" else "TABLE"
+            for model in rows:
+                connection.execute(text(f"ANALYZE {word} {model.__tablename__}"))
+    yield shared_installation
+    shared_installation.empty()
+
+
+def count_steps(connection: Connection, action: Callable[[], object]) -> int:
+    """Count the steps of SQLite's machine, to the hundred."""
+    hundreds = [0]
+
+    def note() -> int:
+        hundreds[0] += 1
+        return 0
+
+    driver: Any = connection.connection.dbapi_connection
+    driver.set_progress_handler(note, 100)
+    action()
+    driver.set_progress_handler(None, 0)
+    return hundreds[0] * 100
+
+
+def count_rows(connection: Connection, action: Callable[[], object]) -> int:
+    """Count the rows that a server reads."""
+    statement = {
+        "postgresql": "SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) FROM pg_stat_xact_user_tables",
+        "mysql": "SELECT sum(variable_value) FROM information_schema.session_status "
+        "WHERE variable_name LIKE 'Handler_read%'",
+    }[connection.dialect.name]
+    before = connection.scalar(text(statement)) or 0
+    action()
+    return int((connection.scalar(text(statement)) or 0) - before)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """The catalogue on one connection, and what its database does for it."""
+
+    images: LocalImages
+    connection: Connection
+
+    def cost(self, action: Callable[[], object]) -> int:
+        """Say what the database does for an action."""
+        count = count_steps if self.connection.dialect.name == "sqlite" else count_rows
+        return count(self.connection, action)
+
+
+@pytest.fixture
+def reader(full_installation: Installation) -> Iterator[Reader]:
+    manager = TransactionManager(explicit=True)
+    manager.begin()
+    session = full_installation.registry["pyrimage.sessions"](info={"tm": manager})
+    yield Reader(LocalImages(session), session.connection())
+    manager.abort()
+
+
+@pytest.mark.parametrize("marker", [None, "image-19000", "image-10000", "image-00100"])
+@pytest.mark.parametrize(
+    ("viewer", "query"),
+    [
+        pytest.param(ADMIN, {"is_public": None}, id="admin: all"),
+        pytest.param(ADMIN, {"is_public": True}, id="admin: public"),
+        pytest.param(ADMIN, {"is_public": False}, id="admin: private"),
+        pytest.param(OWNER, {}, id="owner of a third"),
+        pytest.param(MEMBER, {}, id="member of a few"),
+        pytest.param(STRANGER, {}, id="owner of none"),
+        pytest.param(ANONYMOUS, {}, id="anonymous"),
+    ],
+)
+def test_a_page_reads_few_rows(reader: Reader, viewer: Identity, query: dict[str, Any], marker: str | None) -> None:
+    wanted = ListQuery(limit=PAGE, marker=marker, default_scope=not viewer.is_admin, **query)
+    found = reader.images.page(wanted, viewer, detailed=True)
+    assert 20 <= len(found) <= PAGE
+    for _ in range(10):  # until psycopg has prepared the statements, and PostgreSQL settled for a plan
+        reader.images.page(wanted, viewer, detailed=True)
+    cost = reader.cost(lambda: reader.images.page(wanted, viewer, detailed=True))
+    assert cost < LIMITS[reader.connection.dialect.name]
+
+
+def test_an_image_is_found_by_reading_few_rows(reader: Reader) -> None:
+    cost = reader.cost(lambda: reader.images.find("image-10005", MEMBER))
+    assert cost < LIMITS[reader.connection.dialect.name] / 10
+
+
+def test_sorting_all_images_would_cost_ten_times_as_much(reader: Reader) -> None:
+    everything = text("SELECT id FROM images ORDER BY name, created_at")
+    cost = reader.cost(lambda: reader.connection.execute(everything).fetchmany(PAGE))
+    assert cost > 10 * LIMITS[reader.connection.dialect.name]

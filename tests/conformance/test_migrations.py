@@ -1,0 +1,221 @@
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Engine, MetaData, QueuePool, event, inspect, text
+
+from conftest import ini_settings, install
+from factories import error_of
+from pyrimage.app import main
+from pyrimage.errors import ConfigurationError
+from pyrimage.models import Base, make_engine, migrations
+from servers import databases
+
+NAMES = {
+    "pk": r"pk_{table}",
+    "fk": r"fk_{table}_\w+",
+    "uq": r"uq_{table}_\w+",
+    "ix": r"ix_{table}_\w+",
+}
+
+
+@pytest.fixture(scope="module", params=databases.KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    chosen: str = request.param
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def database_url(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with databases.fresh_database(kind, tmp_path_factory.mktemp(kind)) as url:
+        yield url
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """An engine of a database without a schema."""
+    made = make_engine({"sqlalchemy.url": database_url})
+    yield made
+    drop_everything(made)
+    made.dispose()
+
+
+def drop_everything(engine: Engine) -> None:
+    found = MetaData()
+    found.reflect(engine)
+    found.drop_all(engine)
+
+
+def downgrade(engine: Engine, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", "pyrimage:alembic")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, revision)
+
+
+def stamp(engine: Engine, revision: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
+
+
+def columns(engine: Engine) -> list[tuple[Any, ...]]:
+    """Describe every column, in the database's own words."""
+    statement = {
+        "sqlite": "SELECT m.name, c.name, c.type, c.\"notnull\", c.dflt_value, c.pk, instr(m.sql, 'COLLATE') "
+        "FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.name <> 'alembic_version'",
+        "postgresql": "SELECT table_name, column_name, data_type, character_maximum_length, datetime_precision, "
+        "numeric_precision, collation_name, is_nullable, column_default FROM information_schema.columns "
+        "WHERE table_schema = current_schema() AND table_name <> 'alembic_version'",
+        "mysql": "SELECT table_name, column_name, column_type, collation_name, is_nullable, column_default, extra "
+        "FROM information_schema.columns WHERE table_schema = database() AND table_name <> 'alembic_version'",
+    }[engine.dialect.name]
+    with engine.connect() as connection:
+        return sorted(map(tuple, connection.execute(text(statement))))
+
+
+def names(engine: Engine) -> dict[tuple[str, str], list[str]]:
+    """Give the columns of every constraint and index: ``{("images", "pk_images"): ["id"]}``."""
+    inspector = inspect(engine)
+    found: dict[tuple[str, str], list[str]] = {}
+    for table in set(inspector.get_table_names()) - {"alembic_version"}:
+        key = inspector.get_pk_constraint(table)
+        found[table, str(key["name"])] = key["constrained_columns"]
+        for foreign in inspector.get_foreign_keys(table):
+            target = [f"{foreign['referred_table']}.{name}" for name in foreign["referred_columns"]]
+            found[table, str(foreign["name"])] = foreign["constrained_columns"] + target
+        for index in inspector.get_indexes(table):
+            found[table, str(index["name"])] = [*map(str, index["column_names"]), str(bool(index["unique"]))]
+        for unique in inspector.get_unique_constraints(table):
+            found[table, str(unique["name"])] = unique["column_names"]
+    return found
+
+
+def test_the_migrations_leave_nothing_to_migrate(engine: Engine) -> None:
+    migrations.upgrade(engine)
+    with engine.connect() as connection:
+        options = {"compare_type": True, "compare_server_default": True}
+        assert compare_metadata(MigrationContext.configure(connection, opts=options), Base.metadata) == []
+
+
+def test_the_migrations_make_what_the_models_say(engine: Engine) -> None:
+    migrations.upgrade(engine)
+    migrated = columns(engine), names(engine)
+    drop_everything(engine)
+    Base.metadata.create_all(engine)
+    assert migrated == (columns(engine), names(engine))
+
+
+def test_every_name_follows_the_convention(engine: Engine) -> None:
+    migrations.upgrade(engine)
+    for table, name in names(engine):
+        pattern = NAMES.get(name[:2], "no such prefix").format(table=table)
+        if (engine.dialect.name, name) != ("mysql", "None"):  # MariaDB's primary keys have no name
+            assert re.fullmatch(pattern, name)
+
+
+def test_text_and_times_are_exact_whatever_the_database_was_made_with(engine: Engine) -> None:
+    if engine.dialect.name == "mysql":
+        with engine.begin() as connection:
+            connection.execute(text(f"ALTER DATABASE {engine.url.database} CHARACTER SET latin1"))
+    migrations.upgrade(engine)
+    words = {word for row in columns(engine) for word in map(str, row)}
+    assert words.isdisjoint({"timestamp with time zone", "datetime", "datetime(0)"})
+    exact = {
+        "sqlite": {"0"},
+        "postgresql": {"C", "6"},
+        "mysql": {"utf8mb4_nopad_bin", "datetime(6)"},
+    }
+    assert exact[engine.dialect.name] <= words
+
+
+def test_an_upgraded_database_can_be_upgraded_again(engine: Engine) -> None:
+    migrations.upgrade(engine)
+    migrated = columns(engine), names(engine)
+    migrations.upgrade(engine)
+    assert (columns(engine), names(engine)) == migrated
+    migrations.check(engine)
+
+
+def test_a_downgrade_to_the_base_leaves_no_table_and_the_way_up_free(engine: Engine) -> None:
+    migrations.upgrade(engine)
+    downgrade(engine, "base")
+    assert inspect(engine).get_table_names() == ["alembic_version"]
+    migrations.upgrade(engine)
+    migrations.check(engine)
+
+
+def test_a_migration_that_dies_leaves_nothing_behind(engine: Engine) -> None:
+    if engine.dialect.name == "mysql":
+        pytest.skip("MariaDB commits every CREATE TABLE by itself")
+
+    def die(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        if "CREATE TABLE image_members" in statement:
+            raise ZeroDivisionError
+
+    event.listen(engine, "before_cursor_execute", die)
+    with pytest.raises(ZeroDivisionError):
+        migrations.upgrade(engine)
+    event.remove(engine, "before_cursor_execute", die)
+    assert inspect(engine).get_table_names() == []
+    migrations.upgrade(engine)
+    migrations.check(engine)
+
+
+def test_a_server_may_migrate_at_its_start(engine: Engine, tmp_path: Path) -> None:
+    started = install(tmp_path, auto_migrate="true", **{"sqlalchemy.url": url_of(engine)})
+    migrations.check(engine)
+    assert started.client().get("/v1/images").json == {"images": []}
+    started.engine.dispose()
+
+
+def test_a_server_keeps_no_connection_from_its_start(engine: Engine, tmp_path: Path) -> None:
+    for auto_migrate in ("true", "false"):
+        started = install(tmp_path, auto_migrate=auto_migrate, **{"sqlalchemy.url": url_of(engine)})
+        pool = started.engine.pool
+        assert isinstance(pool, QueuePool)
+        assert (pool.checkedin(), pool.checkedout()) == (0, 0)
+
+
+def test_a_server_whose_schema_is_behind_refuses_to_start_and_names_the_command(engine: Engine, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"pyrimage-manage .*db upgrade"):
+        install(tmp_path, auto_migrate="false", **{"sqlalchemy.url": url_of(engine)})
+
+
+@pytest.mark.parametrize("auto_migrate", ["true", "false"])
+def test_a_server_older_than_its_schema_refuses_to_start(engine: Engine, tmp_path: Path, auto_migrate: str) -> None:
+    migrations.upgrade(engine)
+    stamp(engine, "9999")
+    with pytest.raises(ConfigurationError, match=r"9999.*newer"):
+        install(tmp_path, auto_migrate=auto_migrate, **{"sqlalchemy.url": url_of(engine)})
+
+
+def test_pshell_is_only_warned_of_a_schema_that_is_behind(
+    engine: Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = ini_settings(tmp_path, auto_migrate="false", **{"sqlalchemy.url": url_of(engine)})
+    main({"__script__": "pshell"}, **settings)
+    assert [record.levelname for record in caplog.records if "db upgrade" in record.message] == ["WARNING"]
+
+
+@pytest.mark.parametrize("auto_migrate", ["true", "false"])
+def test_a_database_that_is_away_is_a_warning_at_the_start_and_503_later(
+    kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, auto_migrate: str
+) -> None:
+    url = databases.unreachable_url(kind, tmp_path)
+    started = install(tmp_path, auto_migrate=auto_migrate, **{"sqlalchemy.url": url})
+    assert [record.levelname for record in caplog.records if "schema is not checked" in record.message] == ["WARNING"]
+    response = started.client().get("/v1/images", status=503)
+    assert response.headers["Retry-After"].isdigit()
+    assert "database" in error_of(response)
+    started.client().get("/healthcheck", status=200)
+
+
+def url_of(engine: Engine) -> str:
+    return engine.url.render_as_string(hide_password=False)
