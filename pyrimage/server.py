@@ -43,6 +43,7 @@ SHOWN = 1024  # characters of a request target or a name in the access line
 
 PREFIX = b"x-image-meta-"
 OUR_NAMES = re.compile(rb"(?<=\r\n)x-image-meta-[^:\r\n]*(?=:)", re.IGNORECASE)  # a folded line begins with a blank
+FOLDED = re.compile(rb"\r\n(x-image-meta-[^:\r\n]*):[^\r\n]*\r\n[ \t]", re.IGNORECASE)
 FORWARDING = re.compile(r"(?:FORWARDED|VIA|X_REAL_IP|X_FORWARDED_.*)\Z")
 
 
@@ -59,20 +60,27 @@ class Parser(HTTPRequestParser):
         return consumed
 
     def parse_header(self, header_plus: bytes) -> None:
-        """Write our headers' names with hyphens, for waitress drops the others, and refuse a name that comes twice."""
+        """Write our headers' names with hyphens, for waitress drops the others; refuse a name that comes twice.
+
+        Refuse a value that is folded over two lines as well: it would be stored without the line's end.
+        """
         self.began = time.monotonic()
         self.environ: dict[str, Any] = {}
         doubled: list[str] = []
+        folded: list[bytes] = []
         if PREFIX in header_plus.lower():
             header_plus = OUR_NAMES.sub(lambda name: name[0].replace(b"_", b"-"), header_plus)
             counts = Counter(name.lower().decode("latin-1") for name in OUR_NAMES.findall(header_plus))
             doubled = [name for name, count in counts.items() if count > 1]
+            folded = FOLDED.findall(header_plus)
         try:
             super().parse_header(header_plus)
         except ValueError as error:  # waitress would close the connection without an answer
             raise ParsingError("The request target or Content-Length is invalid") from error
         if doubled:  # told only now, when method and target are known
             raise ParsingError(f"{', '.join(doubled)}: send it once; a name with _ is the same as with -")
+        if folded:
+            raise ParsingError(f"{folded[0].decode('latin-1').lower()}: send the value on one line")
 
 
 class LoggedTask(task.Task):

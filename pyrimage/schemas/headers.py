@@ -65,7 +65,7 @@ def _decode(text: str, percent_encoded: bool) -> str:
 
 
 def _collect(headers: Headers, name: str, value: str) -> None:
-    if CONTROL.search(value):
+    if CONTROL.search(name + value):
         headers.problems.append(f"{header_name(name)!a} holds a control character; none is accepted.")
     elif not name.startswith(PROPERTY):
         if name in headers.fields:

@@ -162,10 +162,17 @@ def test_values_and_the_request_target_keep_their_underscores() -> None:
     assert parser.headers == {"X_IMAGE_META_A_B": "x-image-meta-c_d: e", "OTHER": "f_g:"}
 
 
-def test_a_folded_line_is_a_value_and_keeps_its_underscores() -> None:
+def test_a_folded_line_of_another_header_is_a_value_and_keeps_its_underscores() -> None:
     """S50."""
-    parser = parsed(b"GET / HTTP/1.1\r\nx-image-meta-e: f\r\n\tx-image-meta-e: g_h\r\n\r\n")
-    assert (parser.error, parser.headers) == (None, {"X_IMAGE_META_E": "f\tx-image-meta-e: g_h"})
+    parser = parsed(b"GET / HTTP/1.1\r\nx-image-meta-a: b\r\nx: f\r\n\tx-image-meta-e: g_h\r\n\r\n")
+    assert (parser.error, parser.headers["X"]) == (None, "f\tx-image-meta-e: g_h")
+
+
+@pytest.mark.parametrize("blank", [b" ", b"\t"])
+def test_a_folded_line_of_ours_is_refused(blank: bytes) -> None:
+    """S52."""
+    parser = parsed(b"GET / HTTP/1.1\r\nx-image-meta-name: f\r\n" + blank + b"g\r\n\r\n")
+    assert parser.error.body == "x-image-meta-name: send the value on one line"
 
 
 def test_a_body_of_five_gibibytes_is_welcome() -> None:
