@@ -13,6 +13,7 @@ import dataclasses
 import logging
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 
@@ -24,7 +25,7 @@ from transaction import TransactionManager
 from transaction.interfaces import IDataManager, ITransaction
 from zope.interface import implementer
 
-from .errors import DatabaseRefused, DataMismatch, StoreError, UploadInProgress
+from .errors import DatabaseRefused, DataMismatch, PyrimageError, StoreError, UploadInProgress
 from .images.interfaces import Claims
 from .records import EMPTY, Blob, Claim, Image, Location
 from .schemas.image import Submission
@@ -47,11 +48,13 @@ class Blobs:
     def __init__(self, stores: Stores, claims: Claims) -> None:
         self.stores, self.claims = stores, claims
         self._live: set[str] = set()
+        self._owed: deque[tuple[Claim, str]] = deque(maxlen=1000)  # ends that the database has not taken yet
         self._lock = threading.Lock()
         self._ended = threading.Event()
 
     def begin(self, claim: Claim, *, is_new: bool) -> None:
-        """Record a claim and keep it alive; one that expired on the same image is ended first."""
+        """Record a claim and keep it alive; one that is over on the same image is ended first."""
+        self._pay()
         try:
             self.claims.begin(claim, is_new=is_new)
         except UploadInProgress:
@@ -60,10 +63,10 @@ class Blobs:
                 raise
             self.claims.begin(claim, is_new=is_new)
         with self._lock:
-            self._live.add(claim.key)
-            if len(self._live) == 1:
+            if not self._live:
                 self._ended = threading.Event()
                 threading.Thread(target=self._beat, args=(self._ended,), name="heartbeat", daemon=True).start()
+            self._live.add(claim.key)
 
     def let_go(self, claim: Claim) -> None:
         """Stop renewing a claim."""
@@ -78,6 +81,22 @@ class Blobs:
                 keys = sorted(self._live)
             with _logged("leases of %d uploads are not renewed", len(keys)):
                 self.claims.renew(keys)
+
+    def end(self, claim: Claim, reason: str) -> None:
+        """End the claim of a failed upload; if the database is full or away, before the next one or with its lease."""
+        self._owed.append((claim, reason))
+        self._pay()
+
+    def _pay(self) -> None:
+        while self._owed:
+            with contextlib.suppress(IndexError):  # another thread was quicker
+                claim, reason = owed = self._owed.popleft()
+                try:
+                    self.claims.end(claim.key, claim.image_id, reason)
+                except Exception:
+                    log.exception("image %s: the claim of a failed upload cannot be ended now", claim.image_id)
+                    self._owed.appendleft(owed)
+                    return
 
     def delete(self, location: Location) -> None:
         """Remove the bytes of a garbage location, then its row."""
@@ -166,20 +185,21 @@ class BlobDataManager:
         self._staged.append(writer)
 
     def discard(self) -> None:
-        """Undo every staged blob, and forget it."""
-        staged, self._staged = self._staged, []
-        for writer in staged:
-            with _logged("%r stays behind for the scrubber", writer):
-                writer.discard()
+        """Undo every staged blob; one that cannot be undone is not forgotten."""
+        for writer in list(self._staged):
+            writer.discard()
+            self._staged.remove(writer)
 
     def release(self, reason: str) -> None:
-        """End the claim, once the transaction is over: a commit has done so already, after one in doubt it stays."""
+        """End the claim, once the transaction is over: a commit has done so already, after one in doubt it stays.
+
+        It stays as well if bytes do: its key is how the scrubber finds them.
+        """
         if self._claim is None:
             return
         self._blobs.let_go(self._claim)
-        if not self._is_over:
-            with _logged("image %s: the claim ends with its lease only", self._claim.image_id):
-                self._blobs.claims.end(self._claim.key, self._claim.image_id, reason)
+        if not self._is_over and not self._staged:
+            self._blobs.end(self._claim, reason)
 
     def sortKey(self) -> str:
         """Sort before ``~sqlalchemy``."""
@@ -207,7 +227,8 @@ class BlobDataManager:
     def abort(self, transaction: ITransaction) -> None:
         """Discard. Called beside ``tpc_abort`` when our own vote fails, and after commits that have hooks."""
         self.garbage = []
-        self.discard()
+        with _logged("%r stay behind for the scrubber", self._staged):
+            self.discard()
 
     def tpc_abort(self, transaction: ITransaction) -> None:
         """Take the blobs back, unless the COMMIT may have worked: a leak can be repaired, a lost blob cannot."""
@@ -229,7 +250,8 @@ def claims_tween_factory(handler: Callable[[Request], Response], registry: Regis
             return handler(request)
         finally:
             if request.upload is not None:
-                request.upload.release(str(request.exception or "The upload was not finished."))
+                error = request.exception  # what strangers' errors say of themselves is for the log
+                request.upload.release(str(error) if isinstance(error, PyrimageError) else "The upload failed.")
 
     return claims_tween
 

@@ -29,6 +29,7 @@ class FileStore:
 
     def __init__(self, directory: Path) -> None:
         self._staging, self._blobs = directory / "staging", directory / "blobs"
+        self._url = self._blobs.as_uri()
 
     def new_key(self, image_id: str) -> str:
         """Make ``<image id>.<16 hex digits>``."""
@@ -68,7 +69,7 @@ class FileStore:
 
     def url(self, key: str) -> str:
         """Return the published file's URL."""
-        return self._final(key).as_uri()
+        return f"{self._url}/{key[-2:]}/{key}"
 
     def _final(self, key: str) -> Path:
         if not _KEY.fullmatch(key):  # no row, however it came about, leads out of the directory
@@ -126,8 +127,9 @@ class FileReader(io.FileIO):
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read up to ``size`` bytes. Raises OSError where the file ends early."""
-        data = super().read(-1 if size is None else size) or b""
-        if not data and size != 0 and self.tell() < self._size:
+        wanted = -1 if size is None else size
+        data = super().read(wanted) or b""
+        if (wanted < 0 or (wanted and not data)) and self.tell() < self._size:
             raise OSError(errno.EIO, "stored bytes end early", self.name)
         return data
 

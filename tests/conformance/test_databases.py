@@ -147,6 +147,7 @@ def impatient(installation: Installation) -> Iterator[Installation]:
 
     def hurry(connection: Any, record: object) -> None:
         connection.cursor().execute(NO_PATIENCE[installation.engine.dialect.name])
+        connection.commit()  # a rollback would bring PostgreSQL's patience back
 
     event.listen(installation.engine, "connect", hurry)
     installation.engine.dispose()

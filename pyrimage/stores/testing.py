@@ -1,0 +1,237 @@
+"""What every store must do: a suite for pytest, run over each driver by a small subclass.
+
+::
+
+    class TestMyStore(StoreConformance):
+        @pytest.fixture
+        def store(self) -> Store: ...  # may hold blobs of others
+
+        def leftovers(self) -> Sequence[str]: ...  # where the driver can tell
+"""
+
+import hashlib
+import io
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+import pytest
+
+from ..errors import BlobDamaged
+from ..records import Blob
+from .interfaces import BlobWriter, Buffer, Store
+from .transfer import CHUNK, copy
+
+IMAGE_ID = "f17"
+IDS = ("a", "A", "9", "a.b_c-d", "ends.", "0" * 64, "z" * 64)
+SIZES = (1, 1000, CHUNK - 1, CHUNK, CHUNK + 1, 8 * 1024 * 1024 + 1)
+
+# How far a writer can get before it is discarded.
+STAGES: dict[str, tuple[Callable[[BlobWriter], None], ...]] = {
+    "opened": (),
+    "written": (lambda writer: writer.write(b"bytes"),),
+    "sealed": (lambda writer: writer.write(b"bytes"), lambda writer: writer.seal()),
+    "published": (
+        lambda writer: writer.write(b"bytes"),
+        lambda writer: writer.seal(),
+        lambda writer: writer.publish(),
+    ),
+}
+
+
+def pattern(size: int) -> bytes:
+    """Make bytes that tell when some are missing, doubled or out of order."""
+    blocks = (hashlib.sha256(number.to_bytes(8, "big")).digest() for number in range(size // 32 + 1))
+    return b"".join(blocks)[:size]
+
+
+def read_all(store: Store, key: str, size: int) -> bytes:
+    """Read a blob to its end in chunks."""
+    with store.open_reader(key, size) as reader:
+        return b"".join(iter(lambda: reader.read(CHUNK), b""))
+
+
+def is_readable(store: Store, key: str, size: int) -> bool:
+    """Say whether somebody can read a blob of this size; a store may notice that it is damaged while reading."""
+    try:
+        read_all(store, key, size)
+    except (BlobDamaged, OSError):
+        return False
+    return True
+
+
+class StoreConformance:
+    """The contract of ``interfaces``; a test also fails if it leaves behind what it did not publish."""
+
+    def leftovers(self) -> Sequence[str]:
+        """Name everything that the store holds beside what it held when the test began, half-written things too."""
+        return ()
+
+    @pytest.fixture(autouse=True)
+    def no_leftovers(self, store: Store) -> Iterator[None]:
+        """Remove what the test published, and look whether that was everything."""
+        self.published: list[str] = []
+        yield
+        for key in self.published:
+            store.delete(key)
+        assert list(self.leftovers()) == []
+
+    def put(self, store: Store, data: Buffer, image_id: str = IMAGE_ID) -> str:
+        """Store a blob; return its key."""
+        key = store.new_key(image_id)
+        self.published.append(key)
+        writer = store.open_writer(key, len(data))
+        writer.write(data)
+        writer.seal()
+        writer.publish()
+        return key
+
+    @pytest.mark.parametrize("size", SIZES)
+    def test_published_bytes_come_back(self, store: Store, size: int) -> None:
+        data = pattern(size)
+        assert read_all(store, self.put(store, data), size) == data
+
+    @pytest.mark.parametrize("size", [None, 1_000_000])
+    def test_bytes_written_in_pieces_of_any_size_come_back(self, store: Store, size: int | None) -> None:
+        data = pattern(1_000_000)
+        key = store.new_key(IMAGE_ID)
+        writer = store.open_writer(key, size)
+        self.published.append(key)
+        at = 0
+        for length in (0, 1, 7, 500_000, 0, 499_992):
+            writer.write(data[at : at + length])
+            at += length
+        writer.seal()
+        writer.publish()
+        assert read_all(store, key, len(data)) == data
+
+    @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+    def test_every_kind_of_buffer_is_written(self, store: Store, kind: Callable[[bytes], Buffer]) -> None:
+        assert read_all(store, self.put(store, kind(b"bytes")), 5) == b"bytes"
+
+    def test_buffer_may_be_used_again_after_a_write(self, store: Store) -> None:
+        key = store.new_key(IMAGE_ID)
+        writer = store.open_writer(key, 10)
+        self.published.append(key)
+        buffer = bytearray(b"first")
+        writer.write(buffer)
+        buffer[:] = b"other"
+        writer.write(buffer)
+        writer.seal()
+        writer.publish()
+        assert read_all(store, key, 10) == b"firstother"
+
+    def test_copied_bytes_are_those_that_were_hashed(self, store: Store) -> None:
+        data = pattern(3 * CHUNK + 5)
+        key = store.new_key(IMAGE_ID)
+        writer = store.open_writer(key, len(data))
+        self.published.append(key)
+        blob = copy(io.BytesIO(data), writer, len(data))
+        writer.seal()
+        writer.publish()
+        stored = read_all(store, key, len(data))
+        digests = hashlib.md5(stored, usedforsecurity=False).hexdigest(), hashlib.sha256(stored).hexdigest()
+        assert blob == Blob(len(data), *digests)
+
+    @pytest.mark.parametrize("image_id", IDS)
+    def test_every_image_id_makes_a_key(self, store: Store, image_id: str) -> None:
+        key = self.put(store, b"bytes", image_id)
+        assert key.startswith(image_id)
+        assert read_all(store, key, 5) == b"bytes"
+
+    def test_keys_are_fresh(self, store: Store) -> None:
+        assert len({store.new_key(IMAGE_ID) for _ in range(1000)}) == 1000
+
+    def test_attempts_for_one_image_do_not_touch_each_other(self, store: Store) -> None:
+        keys = [store.new_key(IMAGE_ID) for _ in range(2)]
+        lost, kept = (store.open_writer(key, 5) for key in keys)
+        self.published.append(keys[1])
+        lost.write(b"first")
+        kept.write(b"other")
+        for writer in (lost, kept):
+            writer.seal()
+            writer.publish()
+        lost.discard()
+        store.delete(keys[0])
+        assert not is_readable(store, keys[0], 5)
+        assert read_all(store, keys[1], 5) == b"other"
+
+    @pytest.mark.parametrize("stage", ["opened", "written", "sealed"])
+    def test_nothing_can_be_read_before_it_is_published(self, store: Store, stage: str) -> None:
+        key = store.new_key(IMAGE_ID)
+        writer = store.open_writer(key, 5)
+        for step in STAGES[stage]:
+            step(writer)
+        readable = is_readable(store, key, 5)
+        writer.discard()
+        assert not readable
+
+    @pytest.mark.parametrize("stage", STAGES)
+    def test_discard_leaves_nothing_however_far_the_writer_got(self, store: Store, stage: str) -> None:
+        key = store.new_key(IMAGE_ID)
+        writer = store.open_writer(key, 5)
+        for step in STAGES[stage]:
+            step(writer)
+        writer.discard()
+        assert not is_readable(store, key, 5)
+        writer.discard()
+        writer.discard()
+
+    @pytest.mark.parametrize("stage", STAGES)
+    def test_delete_removes_what_a_dead_server_left(self, store: Store, stage: str) -> None:
+        key = store.new_key(IMAGE_ID)
+        writer = store.open_writer(key, 5)
+        for step in STAGES[stage]:
+            step(writer)
+        store.delete(key)
+        assert not is_readable(store, key, 5)
+        writer.discard()  # it was alive after all
+
+    def test_delete_of_what_is_not_there_is_success(self, store: Store) -> None:
+        key = self.put(store, b"bytes")
+        store.delete(store.new_key(IMAGE_ID))
+        store.delete(key)
+        store.delete(key)
+        assert not is_readable(store, key, 5)
+
+    def test_missing_blob_is_damaged(self, store: Store) -> None:
+        with pytest.raises((BlobDamaged, OSError)):
+            read_all(store, store.new_key(IMAGE_ID), 5)
+
+    @pytest.mark.parametrize("size", [0, 4, 6])
+    def test_blob_of_another_size_than_the_row_says_is_damaged(self, store: Store, size: int) -> None:
+        with pytest.raises((BlobDamaged, OSError)):
+            read_all(store, self.put(store, b"bytes"), size)
+
+    def test_reading_may_stop_anywhere(self, store: Store) -> None:
+        data = pattern(3 * CHUNK)
+        key = self.put(store, data)
+        with store.open_reader(key, len(data)) as reader:
+            assert data.startswith(reader.read(10))
+        assert read_all(store, key, len(data)) == data
+
+    def test_several_read_at_once(self, store: Store) -> None:
+        data = pattern(3 * CHUNK)
+        key = self.put(store, data)
+        with store.open_reader(key, len(data)) as one, store.open_reader(key, len(data)) as two:
+            start = one.read(10)
+            assert b"".join(iter(lambda: two.read(CHUNK), b"")) == data
+            assert start + b"".join(iter(lambda: one.read(CHUNK), b"")) == data
+
+    def test_several_write_at_once(self, store: Store) -> None:
+        together = threading.Barrier(4)
+
+        def write(number: int) -> tuple[str, bytes]:
+            data = pattern(CHUNK + number)
+            together.wait()
+            return self.put(store, data), data
+
+        with ThreadPoolExecutor() as pool:
+            for key, data in pool.map(write, range(4)):
+                assert read_all(store, key, len(data)) == data
+
+    def test_url_shows_no_credentials(self, store: Store) -> None:
+        parts = urlsplit(store.url(self.put(store, b"bytes")))
+        assert parts.scheme
+        assert (parts.username, parts.password) == (None, None)

@@ -1,0 +1,323 @@
+"""What is left by the dead and by deletions, and how it goes: D11 and D12."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import event, select
+from webtest import TestApp
+
+from breakage import (
+    Body,
+    Gate,
+    assert_no_heartbeat,
+    at_commit,
+    blobs_of,
+    break_reference,
+    claim_upload,
+    expire_claims,
+    heartbeats,
+    hinder,
+    other_program,
+    raising,
+    send,
+    wait_for,
+)
+from conftest import Installation
+from factories import data_headers, detail, meta, reserve, upload
+from pyrimage import blobs
+from pyrimage.blobs import GRACE, scrub
+from pyrimage.errors import DatabaseBusy, StoreUnavailable
+from pyrimage.images.claims import LEASE
+from pyrimage.models import ClaimRow, LocationRow
+from pyrimage.records import utcnow
+
+DEAD = GRACE * 2  # since so long the server is dead, beyond doubt
+
+
+@pytest.fixture
+def active(committing_app: TestApp) -> str:
+    return upload(committing_app, id="f17")
+
+
+@pytest.fixture
+def queued(committing_app: TestApp) -> str:
+    return reserve(committing_app, id="f17")
+
+
+def clean(installation: Installation, *, dry_run: bool = False) -> list[str]:
+    found = list(scrub(blobs_of(installation), GRACE, dry_run=dry_run))
+    assert [error for what, error in found if error is not None] == []
+    return [what for what, error in found]
+
+
+def lease(installation: Installation) -> datetime:
+    with installation.engine.connect() as connection:
+        return connection.execute(select(ClaimRow.lease)).scalar_one()
+
+
+# -- deletions
+
+
+def test_bytes_are_there_until_the_deletion_is_committed(
+    own_installation: Installation, committing_app: TestApp, active: str
+) -> None:
+    on_disk: list[list[str]] = []
+    at_commit(own_installation, lambda session: on_disk.append(own_installation.blobs_on_disk()))
+    committing_app.delete(active, status=200)
+    assert len(on_disk[0]) == 1
+    assert own_installation.blobs_on_disk() == []
+    assert own_installation.rows(LocationRow) == 0
+
+
+def test_deletion_whose_commit_fails_removes_nothing(
+    own_installation: Installation, committing_app: TestApp, active: str
+) -> None:
+    at_commit(own_installation, break_reference)
+    committing_app.delete(active, status=500)
+    assert committing_app.get(active, status=200).body == b"bytes"
+    assert clean(own_installation) == []
+
+
+def test_bytes_that_could_not_be_removed_are_a_garbage_row_that_scrub_finishes(
+    own_installation: Installation, committing_app: TestApp, active: str
+) -> None:
+    """The file is a directory for a while, which no unlink removes."""
+    (path,) = (own_installation.datadir / "blobs").glob("*/*")
+    path.rename(own_installation.datadir / "aside")
+    path.mkdir()
+    committing_app.delete(active, status=200)
+    assert own_installation.rows(LocationRow) == 1
+    path.rmdir()
+    (own_installation.datadir / "aside").rename(path)
+    assert clean(own_installation) == [f"garbage: file {path.name}"]
+    assert own_installation.blobs_on_disk() == []
+    assert own_installation.rows(LocationRow) == 0
+
+
+def test_garbage_that_still_cannot_be_removed_is_told_and_keeps_nothing_else(
+    own_installation: Installation, committing_app: TestApp
+) -> None:
+    store = hinder(own_installation)
+    troubles = [raising(StoreUnavailable("away"))] * 3
+    store.before["delete"] = lambda: troubles.pop()() if troubles else None
+    for name in ("a", "b"):
+        committing_app.delete(upload(committing_app, id=name), status=200)
+    assert [str(error) for what, error in scrub(blobs_of(own_installation), GRACE, dry_run=False)] == ["away", "None"]
+    assert len(clean(own_installation)) == 1
+    assert own_installation.blobs_on_disk() == []
+
+
+# -- the dead
+
+
+def test_expired_claim_is_ended_by_the_next_post_with_its_id(
+    own_installation: Installation, committing_app: TestApp
+) -> None:
+    claim = claim_upload(own_installation, "f17", is_new=True, age=DEAD)
+    assert committing_app.get(upload(committing_app, b"bytes", id="f17")).body == b"bytes"
+    (stored,) = own_installation.blobs_on_disk()
+    assert claim.key not in stored
+    assert own_installation.rows(ClaimRow) == 0
+
+
+def test_expired_claim_is_ended_by_the_next_put_into_its_image(
+    own_installation: Installation, committing_app: TestApp, queued: str
+) -> None:
+    claim = claim_upload(own_installation, "f17", is_new=False, age=DEAD)
+    committing_app.put(queued, b"bytes", headers=data_headers(), status=200)
+    (stored,) = own_installation.blobs_on_disk()
+    assert claim.key not in stored
+    assert detail(committing_app, queued)["last_error"] is None
+
+
+def test_claim_within_its_grace_is_respected(own_installation: Installation, committing_app: TestApp) -> None:
+    claim = claim_upload(own_installation, "f17", is_new=True, age=GRACE / 2)
+    committing_app.post("/v1/images", b"bytes", headers=data_headers(id="f17"), status=409)
+    assert clean(own_installation) == []
+    assert own_installation.blobs_on_disk() == [f"staging/{claim.key}"]
+
+
+def test_scrub_ends_expired_claims(own_installation: Installation, committing_app: TestApp, queued: str) -> None:
+    claim = claim_upload(own_installation, "f17", is_new=False, age=DEAD)
+    assert clean(own_installation) == [f"claim of image f17: file {claim.key}"]
+    assert own_installation.blobs_on_disk() == []
+    assert own_installation.rows(ClaimRow) == 0
+    assert detail(committing_app, queued)["last_error"] == "The server stopped during the upload."
+
+
+def test_scrub_removes_a_blob_that_was_published_and_not_committed(own_installation: Installation) -> None:
+    claim = claim_upload(own_installation, "f17", is_new=True, age=DEAD)
+    shelf = own_installation.datadir / "blobs" / claim.key[-2:]
+    (own_installation.datadir / "staging" / claim.key).rename(shelf / claim.key)
+    assert len(clean(own_installation)) == 1
+    assert own_installation.blobs_on_disk() == []
+
+
+def test_scrub_goes_on_where_another_one_stopped(own_installation: Installation) -> None:
+    """A claim that is being ended stays expired, whatever its lease says."""
+    claim = claim_upload(own_installation, "f17", is_new=True, age=DEAD)
+    assert blobs_of(own_installation).claims.seize(claim, GRACE)
+    expire_claims(own_installation, -LEASE)
+    assert len(clean(own_installation)) == 1
+    assert own_installation.blobs_on_disk() == []
+
+
+def test_two_scrubs_at_once_do_what_one_does(
+    own_installation: Installation, committing_app: TestApp, aside: ThreadPoolExecutor
+) -> None:
+    """Both are in the middle of the same removal at the same moment, of a claim's and of garbage's."""
+    store = hinder(own_installation)
+    store.before["delete"] = raising(StoreUnavailable("away"))
+    committing_app.delete(upload(committing_app), status=200)
+    kept = upload(committing_app, b"kept")
+    claim_upload(own_installation, "f17", is_new=True, age=DEAD)
+    both = threading.Barrier(2)
+    store.before["delete"] = lambda: both.wait(30) and None
+    scrubs = [aside.submit(clean, own_installation) for _ in range(2)]
+    assert [len(scrub.result()) for scrub in scrubs] == [2, 2]
+    assert committing_app.get(kept).body == b"kept"
+    assert len(own_installation.blobs_on_disk()) == own_installation.rows(LocationRow) == 1
+    assert own_installation.rows(ClaimRow) == 0
+
+
+def test_scrub_beside_a_deletion_does_what_the_deletion_does(
+    own_installation: Installation, committing_app: TestApp, active: str, aside: ThreadPoolExecutor
+) -> None:
+    store, gate = hinder(own_installation), Gate()
+    store.before["delete"] = gate
+    deletion = aside.submit(own_installation.client().delete, active, status=200)
+    gate.wait_until_reached()
+    store.before.clear()
+    assert len(clean(own_installation)) == 1
+    gate.open()
+    deletion.result()
+    assert own_installation.blobs_on_disk() == []
+    assert own_installation.rows(LocationRow) == 0
+
+
+def test_scrub_leaves_an_upload_alone_that_renewed_its_lease_meanwhile(own_installation: Installation) -> None:
+    claims = blobs_of(own_installation).claims
+    for name in ("f17", "f18"):
+        claim_upload(own_installation, name, is_new=True, age=DEAD)
+    dead, alive = claims.expired(GRACE)
+    hinder(own_installation).before["delete"] = lambda: claims.renew([alive.key])
+    assert clean(own_installation) == [f"claim of image {dead.image_id}: file {dead.key}"]
+    assert own_installation.blobs_on_disk() == [f"staging/{alive.key}"]
+
+
+def test_claim_whose_bytes_cannot_be_removed_is_told_and_stays(own_installation: Installation) -> None:
+    claim_upload(own_installation, "f17", is_new=True, age=DEAD)
+    store = hinder(own_installation)
+    store.before["delete"] = raising(StoreUnavailable("away"))
+    assert [str(error) for what, error in scrub(blobs_of(own_installation), GRACE, dry_run=False)] == ["away"]
+    assert own_installation.rows(ClaimRow) == 1
+    store.before.clear()
+    assert len(clean(own_installation)) == 1
+    assert own_installation.blobs_on_disk() == []
+
+
+def test_dry_run_tells_everything_and_changes_nothing(
+    own_installation: Installation, committing_app: TestApp, active: str
+) -> None:
+    store = hinder(own_installation)
+    store.before["delete"] = raising(StoreUnavailable("away"))
+    committing_app.delete(active, status=200)
+    claim_upload(own_installation, "f18", is_new=True, age=DEAD)
+    files, until = own_installation.blobs_on_disk(), lease(own_installation)
+    would_be = clean(own_installation, dry_run=True)
+    assert own_installation.blobs_on_disk() == files
+    assert lease(own_installation) == until
+    with other_program(own_installation) as database:
+        assert database.execute("SELECT state FROM claims").fetchall() == [("live",)]
+    store.before.clear()
+    assert clean(own_installation) == would_be
+    assert len(would_be) == 2
+
+
+# -- the living
+
+
+def test_leases_are_renewed_while_bytes_come(own_installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blobs, "HEARTBEAT_SECONDS", 0.01)
+    renewed = threading.Event()
+
+    def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        if statement.startswith("UPDATE claims SET lease"):
+            renewed.set()
+
+    def live_through_an_expired_lease() -> None:
+        expire_claims(own_installation, DEAD)
+        event.listen(own_installation.engine, "after_cursor_execute", note)
+        wait_for(renewed)
+        renewed.clear()
+        wait_for(renewed)  # and the first of them is committed
+        assert lease(own_installation) > utcnow() + LEASE / 2
+        assert clean(own_installation) == []
+
+    body = Body(b"bytes", meanwhile=live_through_an_expired_lease)
+    assert send(own_installation, "POST", "/v1/images", body, name="f17").status_int == 201
+
+
+def test_leases_are_renewed_while_a_store_is_slow(
+    own_installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blobs, "HEARTBEAT_SECONDS", 0.01)
+
+    def wait_for_a_renewal() -> None:
+        before = lease(own_installation)
+        deadline = utcnow() + timedelta(seconds=30)
+        while lease(own_installation) == before:
+            assert utcnow() < deadline
+
+    hinder(own_installation).before["seal"] = wait_for_a_renewal
+    assert send(own_installation, "POST", "/v1/images", Body(b"bytes"), name="f17").status_int == 201
+
+
+def test_a_heartbeat_that_fails_does_not_end_the_next(
+    own_installation: Installation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(blobs, "HEARTBEAT_SECONDS", 0.01)
+    renewed = threading.Event()
+    errors = [DatabaseBusy("The database is busy.")]
+
+    def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        if statement.startswith("UPDATE claims SET lease"):
+            if errors:
+                raise errors.pop()
+            renewed.set()
+
+    event.listen(own_installation.engine, "before_cursor_execute", note)
+    body = Body(b"bytes", meanwhile=lambda: wait_for(renewed))
+    assert send(own_installation, "POST", "/v1/images", body, name="f17").status_int == 201
+    assert "leases of 1 uploads are not renewed" in caplog.text
+
+
+def test_the_heartbeat_begins_with_the_first_upload_and_ends_with_the_last(
+    own_installation: Installation, aside: ThreadPoolExecutor
+) -> None:
+    assert_no_heartbeat()
+    gates = [Gate(), Gate()]
+    uploads = []
+    for gate in gates:
+        uploads.append(aside.submit(send, own_installation, "POST", "/v1/images", Body(b"bytes", gate), name="f17"))
+        gate.wait_until_reached()
+        assert len(heartbeats()) == 1
+    gates[0].open()
+    assert uploads[0].result().status_int == 201
+    assert len(heartbeats()) == 1
+    gates[1].open()
+    assert uploads[1].result().status_int == 201
+    assert_no_heartbeat()
+
+
+def test_the_heartbeat_ends_with_an_upload_that_fails(own_installation: Installation, committing_app: TestApp) -> None:
+    committing_app.post("/v1/images", b"bytes", headers=data_headers(checksum="0" * 32), status=400)
+    assert_no_heartbeat()
+
+
+def test_metadata_alone_start_no_heartbeat(committing_app: TestApp, queued: str) -> None:
+    committing_app.put(queued, headers=meta(name="f18"), status=200)
+    assert_no_heartbeat()

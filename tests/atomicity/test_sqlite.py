@@ -1,0 +1,71 @@
+"""SQLite as it is set up: traps 10 and 12."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+from webtest import TestApp
+
+from breakage import Body, other_program, send
+from conftest import Installation
+from factories import data_headers, meta, reserve, upload
+
+
+@pytest.mark.parametrize(
+    ("pragma", "value"),
+    [
+        ("journal_mode", "wal"),
+        ("synchronous", 2),  # FULL: an answered upload survives a power cut
+        ("busy_timeout", 15_000),  # milliseconds
+        ("foreign_keys", 1),
+    ],
+)
+def test_every_connection_is_set_up(own_installation: Installation, pragma: str, value: object) -> None:
+    """Trap 12."""
+    with own_installation.engine.connect() as one, own_installation.engine.connect() as two:
+        for connection in (one, two):
+            assert connection.exec_driver_sql(f"PRAGMA {pragma}").scalar_one() == value
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+def test_request_may_write_after_others_wrote_since_it_read(
+    own_installation: Installation, committing_app: TestApp, method: str
+) -> None:
+    """Trap 12: a snapshot that began with a SELECT could not be upgraded under WAL, and no waiting would help."""
+    path = reserve(committing_app)
+    with other_program(own_installation) as database:
+
+        def write_before_it_writes(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+            if statement.startswith("UPDATE images"):
+                database.execute("INSERT OR IGNORE INTO owners VALUES ('somebody')")
+
+        event.listen(own_installation.engine, "before_cursor_execute", write_before_it_writes)
+        committing_app.request(path, method=method, headers=meta(name="f18"), status=200)
+
+
+def test_nothing_leans_on_what_sqlite_has_not(own_installation: Installation, committing_app: TestApp) -> None:
+    """Trap 10: no savepoints, no two phases, also where an id is taken."""
+    used: list[str] = []
+    for name in ("savepoint", "begin_twophase", "prepare_twophase"):
+        event.listen(own_installation.engine, name, lambda *args, name=name: used.append(name))
+    path = upload(committing_app, id="f17")
+    committing_app.post("/v1/images", headers=meta(id="f17"), status=409)
+    committing_app.post("/v1/images", b"bytes", headers=data_headers(id="f17"), status=409)
+    committing_app.put(path, headers=meta(name="f18", properties={"os": "x"}), status=200)
+    committing_app.delete(path, status=200)
+    queued = reserve(committing_app)
+    committing_app.put(queued, b"bytes", headers=data_headers(), status=200)
+    assert used == []
+
+
+def test_no_session_outlives_its_transaction(own_installation: Installation) -> None:
+    """Trap 10: no ``keep_session``, which would keep the connection too; each request has a session of its own."""
+    sessions: list[Any] = []
+    event.listen(
+        own_installation.registry["pyrimage.sessions"], "after_begin", lambda session, *rest: sessions.append(session)
+    )
+    for name in ("f17", "f18"):
+        assert send(own_installation, "POST", "/v1/images", Body(b"bytes"), id=name).status_int == 201
+    assert len(set(sessions)) == 2
+    assert not any(session.in_transaction() for session in sessions)
+    assert own_installation.engine.pool.checkedout() == 0  # type: ignore[attr-defined]

@@ -1,0 +1,238 @@
+"""Real means to break an installation, or to hold it in the middle of something."""
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import IO, Any
+
+from sqlalchemy import Connection, event, text, update
+from sqlalchemy.orm import Session
+from webob import Request, Response
+
+from conftest import Installation
+from factories import data_headers
+from pyrimage.blobs import Blobs
+from pyrimage.models import ClaimRow
+from pyrimage.records import Claim, utcnow
+from pyrimage.stores import Store, Stores
+from pyrimage.stores.file import FileStore
+from pyrimage.stores.interfaces import BlobWriter, Buffer
+
+Action = Callable[[], object]
+
+DEADLINE = 30  # seconds; a test that waits for longer has failed
+
+
+def nothing() -> None:
+    pass
+
+
+def raising(error: BaseException) -> Action:
+    def fail() -> None:
+        raise error
+
+    return fail
+
+
+def wait_for(flag: threading.Event) -> None:
+    if not flag.wait(DEADLINE):
+        raise AssertionError("waited in vain")
+
+
+class Gate:
+    """An action at which one thread waits until another has opened."""
+
+    def __init__(self) -> None:
+        self._reached, self._opened = threading.Event(), threading.Event()
+
+    def __call__(self) -> None:
+        self._reached.set()
+        wait_for(self._opened)
+
+    def wait_until_reached(self) -> None:
+        wait_for(self._reached)
+
+    def open(self) -> None:
+        self._opened.set()
+
+
+class Body:
+    """A request body that comes in two halves; ``meanwhile`` happens between them."""
+
+    def __init__(self, data: bytes, meanwhile: Action = nothing) -> None:
+        middle = len(data) // 2
+        self._halves = [data[:middle], data[middle:]]
+        self._meanwhile = meanwhile
+        self.length, self.reads = len(data), 0
+
+    def read(self, size: int = -1) -> bytes:
+        self.reads += 1
+        if self.reads == 2:
+            self._meanwhile()
+        return self._halves.pop(0) if self._halves else b""
+
+
+def send(installation: Installation, method: str, path: str, body: Body, **fields: Any) -> Response:
+    """Send an upload on which the server has nothing to spool; ``fields`` are image headers."""
+    environ = {"REMOTE_ADDR": "127.0.0.1", "wsgi.input": body, "CONTENT_LENGTH": str(body.length)}
+    request = Request.blank(path, environ, method=method, headers=data_headers(**fields))
+    return request.get_response(installation.wsgi)
+
+
+class HinderedStore:
+    """A store with something to happen before its steps: ``before["publish"] = raising(StoreFull())``.
+
+    The steps are those of a writer, ``open_reader`` and ``delete``.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store, self.scheme = store, store.scheme
+        self.new_key, self.url = store.new_key, store.url
+        self.before: dict[str, Action] = {}
+
+    def step(self, name: str) -> None:
+        self.before.get(name, nothing)()
+
+    def open_writer(self, key: str, size: int | None) -> BlobWriter:
+        return HinderedWriter(self._store.open_writer(key, size), self.step)
+
+    def open_reader(self, key: str, size: int) -> IO[bytes]:
+        self.step("open_reader")
+        return self._store.open_reader(key, size)
+
+    def delete(self, key: str) -> None:
+        self.step("delete")
+        self._store.delete(key)
+
+
+class HinderedWriter:
+    def __init__(self, writer: BlobWriter, step: Callable[[str], None]) -> None:
+        self._writer, self._step = writer, step
+
+    def write(self, data: Buffer) -> None:
+        self._step("write")
+        self._writer.write(data)
+
+    def seal(self) -> None:
+        self._step("seal")
+        self._writer.seal()
+
+    def publish(self) -> None:
+        self._step("publish")
+        self._writer.publish()
+
+    def discard(self) -> None:
+        self._step("discard")
+        self._writer.discard()
+
+
+def hinder(installation: Installation) -> HinderedStore:
+    """Put a store that can be hindered in the place of the installation's."""
+    store = HinderedStore(FileStore(installation.datadir))
+    blobs_of(installation).stores = Stores({store.scheme: store})
+    return store
+
+
+def blobs_of(installation: Installation) -> Blobs:
+    blobs: Blobs = installation.registry["pyrimage.blobs"]
+    return blobs
+
+
+def at_commit(installation: Installation, action: Callable[[Session], None]) -> None:
+    """Let something happen once in a request's COMMIT: after the vote, where only the database is left to ask."""
+    event.listen(installation.registry["pyrimage.sessions"], "before_commit", action, once=True)
+
+
+def break_reference(session: Session) -> None:
+    """Break a foreign key that SQLite looks at in COMMIT itself."""
+    session.execute(text("CREATE TABLE strict (image TEXT REFERENCES images (id) DEFERRABLE INITIALLY DEFERRED)"))
+    session.execute(text("INSERT INTO strict VALUES ('no such image')"))
+
+
+def fill_database(session: Session) -> None:
+    """Write more than the database has room for."""
+    connection = session.connection()
+    limit_size(connection)
+    try:
+        connection.exec_driver_sql("INSERT INTO owners VALUES (?)", ("x" * 1_000_000,))
+    finally:
+        limit_size(connection, pages=1_000_000)
+
+
+def limit_size(connection: Connection, pages: int | None = None) -> None:
+    """Let the database have no more pages; no more than now, unless told."""
+    pages = pages or connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+    connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+
+
+@contextlib.contextmanager
+def at_checkin(installation: Installation, action: Action) -> Iterator[None]:
+    """Let something happen whenever a connection is given back."""
+
+    def act(*args: object) -> None:
+        action()
+
+    event.listen(installation.engine, "checkin", act)
+    yield
+    event.remove(installation.engine, "checkin", act)
+
+
+def database(installation: Installation) -> Path:
+    return Path(installation.engine.url.database or "")
+
+
+@contextlib.contextmanager
+def other_program(installation: Installation) -> Iterator[sqlite3.Connection]:
+    """Open the database from outside, in autocommit."""
+    with contextlib.closing(sqlite3.connect(database(installation), isolation_level=None)) as connection:
+        yield connection
+
+
+@contextlib.contextmanager
+def busy_at_commit(installation: Installation) -> Iterator[None]:
+    """Keep SQLite from the next COMMIT of a request until that has failed; without WAL, a reader can do that."""
+    installation.engine.dispose()
+    event.listen(installation.engine, "connect", lambda made, record: made.execute("PRAGMA journal_mode = DELETE"))
+    event.listen(installation.engine, "connect", lambda made, record: made.execute("PRAGMA busy_timeout = 0"))
+    with other_program(installation) as reader, at_checkin(installation, reader.rollback):
+
+        def begin_to_read(session: Session) -> None:
+            reader.execute("BEGIN")
+            reader.execute("SELECT id FROM images").fetchall()
+
+        at_commit(installation, begin_to_read)
+        yield
+
+
+def claim_upload(installation: Installation, image_id: str, *, is_new: bool, age: timedelta) -> Claim:
+    """Leave what a server leaves that died ``age`` ago, when its last lease ended, in the middle of an upload."""
+    blobs = blobs_of(installation)
+    store = FileStore(installation.datadir)
+    claim = Claim(image_id, store.scheme, store.new_key(image_id), None, 5)
+    blobs.claims.begin(claim, is_new=is_new)
+    writer = store.open_writer(claim.key, 5)
+    writer.write(b"dea")
+    writer.seal()
+    expire_claims(installation, age)
+    return claim
+
+
+def expire_claims(installation: Installation, age: timedelta) -> None:
+    """Set back every lease, as if it had ended ``age`` ago."""
+    with installation.engine.begin() as connection:
+        connection.execute(update(ClaimRow).values(lease=utcnow() - age))
+
+
+def heartbeats() -> list[threading.Thread]:
+    """Return the threads that renew leases."""
+    return [thread for thread in threading.enumerate() if thread.name == "heartbeat"]
+
+
+def assert_no_heartbeat() -> None:
+    """Check that no thread renews leases; one that was told to end may take its time."""
+    for thread in heartbeats():
+        thread.join(DEADLINE)
+    assert heartbeats() == []

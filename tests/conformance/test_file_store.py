@@ -1,0 +1,346 @@
+"""The file store: the suite, and what files alone can show."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Thread
+from typing import IO
+
+import pytest
+from waitress.buffers import ReadOnlyFileBasedBuffer
+
+from factories import files_below
+from pyrimage.errors import BlobDamaged, StoreFull, StoreUnavailable
+from pyrimage.stores.file import FileStore
+from pyrimage.stores.testing import StoreConformance
+
+DATA = b"0123456789"
+KEY = "f17.0123456789abcdef"
+
+OUTSIDE = [
+    "",
+    ".",
+    "..",
+    "/etc/passwd",
+    "../f17.0123456789abcdef",
+    "x/../../../f17.0123456789abcdef",
+    "staging/f17.0123456789abcdef",
+    ".f17.0123456789abcdef",
+    "f17",
+    "f17.0123456789abcde/",
+    "f17.0123456789abcdef\n",
+    "f17.0123456789abcdef\x00",
+    "f17.0123456789ABCDEF",
+    "f\u00b9.0123456789abcdef",
+    f"{'x' * 65}.0123456789abcdef",
+]
+
+FULL = Path("/dev/full")
+
+
+class TestFileStore(StoreConformance):
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> FileStore:
+        self.directory = tmp_path / "images"
+        return FileStore(self.directory)
+
+    def leftovers(self) -> list[str]:
+        return files_below(self.directory) if self.directory.exists() else []
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "var/images"
+
+
+@pytest.fixture
+def store(directory: Path) -> FileStore:
+    return FileStore(directory)
+
+
+def put(store: FileStore, key: str = KEY) -> None:
+    writer = store.open_writer(key, len(DATA))
+    writer.write(DATA)
+    writer.seal()
+    writer.publish()
+
+
+@pytest.fixture
+def stored(store: FileStore, directory: Path) -> Path:
+    """The file of a published blob."""
+    put(store)
+    return directory / "blobs/ef" / KEY
+
+
+@pytest.fixture
+def reader(store: FileStore, stored: Path) -> Iterator[IO[bytes]]:
+    with store.open_reader(KEY, len(DATA)) as opened:
+        yield opened
+
+
+# -- where files lie
+
+
+def test_bytes_are_staged_inside_the_directory(store: FileStore, directory: Path) -> None:
+    writer = store.open_writer(KEY, None)
+    assert files_below(directory) == [f"staging/{KEY}"]
+    writer.discard()
+
+
+def test_blobs_are_spread_over_subdirectories(store: FileStore, directory: Path) -> None:
+    for number in range(64):
+        put(store, store.new_key(f"f{number}"))
+    assert len(list((directory / "blobs").iterdir())) > 16
+    assert {path.name[-2:] for path in (directory / "blobs").glob("*/*")} == {
+        path.name for path in (directory / "blobs").iterdir()
+    }
+
+
+def test_publishing_moves_the_file_and_copies_nothing(store: FileStore, directory: Path) -> None:
+    writer = store.open_writer(KEY, None)
+    writer.write(DATA)
+    writer.seal()
+    staged = (directory / "staging" / KEY).stat().st_ino
+    writer.publish()
+    assert files_below(directory) == [f"blobs/ef/{KEY}"]
+    assert (directory / "blobs/ef" / KEY).stat().st_ino == staged
+
+
+def test_no_key_is_written_twice(store: FileStore) -> None:
+    writer = store.open_writer(KEY, None)
+    with pytest.raises(StoreUnavailable):
+        store.open_writer(KEY, None)
+    writer.discard()
+
+
+@pytest.mark.parametrize("key", OUTSIDE)
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda store, key: store.open_writer(key, None),
+        lambda store, key: store.open_reader(key, 1),
+        lambda store, key: store.delete(key),
+    ],
+    ids=["open_writer", "open_reader", "delete"],
+)
+def test_key_that_leads_out_of_the_directory_is_refused(
+    store: FileStore, directory: Path, key: str, use: Callable[[FileStore, str], object]
+) -> None:
+    """S26."""
+    with pytest.raises(BlobDamaged):
+        use(store, key)
+    assert list(directory.parent.parent.rglob("*")) == []
+
+
+def test_url_names_the_file(store: FileStore, stored: Path) -> None:
+    assert store.url(KEY) == f"file://{stored}"
+
+
+# -- durability
+
+
+def test_file_and_directories_are_flushed_in_this_order(store: FileStore, directory: Path) -> None:
+    """A rename that is durable before its bytes would show an empty file after a power cut."""
+    seen = traced(lambda: put(store))
+    new = [f"fsync {directory}", f"fsync {directory.parent}", f"fsync {directory / 'blobs'}", f"fsync {directory}"]
+    staged, final = directory / "staging" / KEY, directory / "blobs/ef" / KEY
+    assert seen == [*new, f"fsync {staged}", f"rename {staged} {final}", f"fsync {final.parent}"]
+
+
+def test_known_directories_are_not_flushed_again(store: FileStore, directory: Path, stored: Path) -> None:
+    other = KEY.replace("0", "1")
+    seen = traced(lambda: put(store, other))
+    assert [line for line in seen if line.startswith("fsync")] == [
+        f"fsync {directory / 'staging' / other}",
+        f"fsync {stored.parent}",
+    ]
+
+
+def traced(action: Callable[[], None]) -> list[str]:
+    """Return the names of what an action flushed and renamed, in order."""
+    seen: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def note_fsync(descriptor: int) -> None:
+        seen.append(f"fsync {name_of(descriptor)}")
+        fsync(descriptor)
+
+    def note_rename(source: Path, target: Path) -> None:
+        seen.append(f"rename {source} {target}")
+        rename(source, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", note_fsync)
+        patch.setattr(os, "rename", note_rename)
+        action()
+    return seen
+
+
+def name_of(descriptor: int) -> str:
+    return os.path.realpath(f"/proc/self/fd/{descriptor}")
+
+
+def descriptor_of(path: Path) -> int:
+    """Find the descriptor under which this process has a file open."""
+    (found,) = (entry for entry in Path("/proc/self/fd").iterdir() if os.path.realpath(entry) == str(path))
+    return int(found.name)
+
+
+# -- troubles
+
+
+def test_upload_that_has_no_room_is_refused_at_once(store: FileStore, directory: Path) -> None:
+    with pytest.raises(StoreFull, match="no room for"):
+        store.open_writer(KEY, 2**62)
+    assert files_below(directory) == []
+
+
+def test_disk_that_is_full_is_told(store: FileStore, directory: Path) -> None:
+    """The device that is always full stands in for the file."""
+    writer = store.open_writer(KEY, None)
+    with FULL.open("wb", buffering=0) as full:
+        os.dup2(full.fileno(), descriptor_of(directory / "staging" / KEY))
+    with pytest.raises(StoreFull):
+        writer.write(DATA)
+    writer.discard()
+    assert files_below(directory) == []
+
+
+def test_disk_that_does_not_flush_is_told(store: FileStore, directory: Path) -> None:
+    writer = store.open_writer(KEY, None)
+    read, write = os.pipe()  # nothing that could be flushed
+    os.dup2(write, descriptor_of(directory / "staging" / KEY))
+    with pytest.raises(StoreUnavailable):
+        writer.seal()
+    writer.discard()
+    os.close(read)
+    os.close(write)
+    assert files_below(directory) == []
+
+
+@pytest.mark.parametrize("place", ["", "staging", "blobs", "blobs/ef"])
+def test_file_in_the_place_of_a_directory_is_a_store_that_is_away(
+    store: FileStore, directory: Path, place: str
+) -> None:
+    (directory / place).parent.mkdir(parents=True, exist_ok=True)
+    (directory / place).write_bytes(b"")
+    with pytest.raises(StoreUnavailable):
+        put(store)
+
+
+def test_blob_that_cannot_be_opened_is_a_store_that_is_away(store: FileStore, stored: Path) -> None:
+    stored.unlink()
+    stored.mkdir()
+    with pytest.raises(StoreUnavailable):
+        store.open_reader(KEY, len(DATA))
+    with pytest.raises(StoreUnavailable):
+        store.delete(KEY)
+
+
+def test_failed_publish_is_taken_back(store: FileStore, directory: Path) -> None:
+    """The file is in its place, and whether that would outlive a power cut is not known."""
+    writer = store.open_writer(KEY, None)
+    writer.seal()
+
+    def fail(descriptor: int) -> None:
+        raise OSError("no fsync today")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(StoreUnavailable):
+            writer.publish()
+    assert files_below(directory) == [f"blobs/ef/{KEY}"]
+    writer.discard()
+    assert files_below(directory) == []
+
+
+def test_two_uploads_may_make_the_directories_at_once(store: FileStore) -> None:
+    keys = [store.new_key("f17") for _ in range(8)]
+    threads = [Thread(target=put, args=(store, key)) for key in keys]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for key in keys:
+        store.open_reader(key, len(DATA)).close()
+
+
+# -- damage
+
+
+@pytest.mark.parametrize("size", [0, len(DATA) - 1, len(DATA) + 1])
+def test_file_of_another_size_is_damaged(store: FileStore, stored: Path, size: int) -> None:
+    os.truncate(stored, size)
+    with pytest.raises(BlobDamaged, match=f"{size} bytes"):
+        store.open_reader(KEY, len(DATA))
+
+
+@pytest.mark.parametrize("lost", ["file", "directory"])
+def test_missing_file_is_damaged(store: FileStore, stored: Path, lost: str) -> None:
+    if lost == "file":
+        stored.unlink()
+    else:
+        shutil.rmtree(stored.parent)
+    with pytest.raises(BlobDamaged, match="missing"):
+        store.open_reader(KEY, len(DATA))
+
+
+@pytest.mark.parametrize("cut", [0, 4, len(DATA) - 1])
+@pytest.mark.parametrize("ask", [1, 4, 100, -1, None])
+def test_file_that_is_cut_while_it_is_read_never_ends(reader: IO[bytes], stored: Path, cut: int, ask: int) -> None:
+    """S16."""
+    os.truncate(stored, cut)
+    with pytest.raises(OSError, match="end early"):
+        read_to_end(reader, ask)
+
+
+def read_to_end(reader: IO[bytes], ask: int) -> bytes:
+    return b"".join(iter(lambda: reader.read(ask), b""))
+
+
+@pytest.mark.parametrize("ask", [1, 4, len(DATA), 100, -1, None])
+def test_whole_file_ends(reader: IO[bytes], ask: int) -> None:
+    assert read_to_end(reader, ask) == DATA
+    assert reader.read(ask) == b""
+
+
+def test_reading_nothing_is_no_end(reader: IO[bytes]) -> None:
+    assert reader.read(0) == b""
+    assert reader.read() == DATA
+
+
+def test_end_is_where_the_row_says(reader: IO[bytes], stored: Path) -> None:
+    """Servers learn the size by seeking to the end; that of a file that was cut would become the answer's length."""
+    os.truncate(stored, 4)
+    assert reader.seek(0, os.SEEK_END) == len(DATA)
+    assert reader.seek(-1, os.SEEK_END) == len(DATA) - 1
+    assert reader.seek(2) == 2
+    assert reader.seek(1, os.SEEK_CUR) == 3
+    assert reader.tell() == 3
+
+
+# -- servers
+
+
+def test_waitress_takes_the_reader_for_a_file(reader: IO[bytes]) -> None:
+    buffer = ReadOnlyFileBasedBuffer(reader, 4)
+    assert buffer.prepare(len(DATA)) == len(DATA)
+    assert b"".join(iter(lambda: buffer.get(4, skip=True), b"")) == DATA
+    buffer.close()
+    assert reader.closed
+
+
+def test_waitress_hears_of_a_file_that_was_cut(reader: IO[bytes], stored: Path) -> None:
+    """S16."""
+    os.truncate(stored, 4)
+    buffer = ReadOnlyFileBasedBuffer(reader, 4)
+    assert buffer.prepare(len(DATA)) == len(DATA)
+    assert buffer.get(4, skip=True) == DATA[:4]
+    with pytest.raises(OSError, match="end early"):
+        buffer.get(4, skip=True)
+    buffer.close()
+
+
+def test_kernel_can_send_the_file(reader: IO[bytes]) -> None:
+    assert os.pread(reader.fileno(), len(DATA), 0) == DATA
