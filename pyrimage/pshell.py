@@ -28,6 +28,7 @@ def setup(env: dict[str, Any]) -> Iterator[None]:
     """Begin a transaction, name what one needs, and abort at the end what was not committed."""
     request = env["request"]
     request.environ[IDENTITY] = ADMINISTRATOR
+    request.tm.explicit = False  # after a commit the next statement begins anew
     request.tm.begin()
     env |= {
         "tm": request.tm,

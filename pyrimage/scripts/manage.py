@@ -20,6 +20,8 @@ from ..stores import make_stores
 
 OK, FAILED = 0, 1
 
+MAX_GRACE = 10**9  # seconds
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status: 0, or 1 with the reason on standard error."""
@@ -91,10 +93,11 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _scrub(arguments: argparse.Namespace) -> int:
-    if arguments.grace < 0:
-        raise PyrimageError("--grace must not be negative.")
+    if not 0 <= arguments.grace <= MAX_GRACE:  # "nan" is not
+        raise PyrimageError(f"--grace must be a number of seconds from 0 to {MAX_GRACE}.")
     engine = _engine(arguments)
     blobs = Blobs(make_stores(read_settings(_ini(arguments))), LocalClaims(engine))
+    migrations.check(engine)
     done = failed = 0
     for what, error in scrub(blobs, timedelta(seconds=arguments.grace), dry_run=arguments.dry_run):
         print(what if error is None else f"{what}: not removed. {error}", flush=True)

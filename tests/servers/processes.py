@@ -1,0 +1,77 @@
+"""Programs that tests start: each below a directory of its own, and none outlives the tests."""
+
+import contextlib
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+PROGRAMS = Path(sys.executable).parent
+RUN_SECONDS = 60
+
+# The kernel kills the program when the thread that started it ends: start programs from the main thread.
+OWNED = ("setpriv", "--pdeathsig", "KILL")
+
+
+def spawn(*command: str, log: Path, environment: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":
+    """Start a program in the log's directory, in a process group of its own that does not outlive the tests."""
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [*OWNED, *command],
+            cwd=log.parent,
+            env=clean_environment(log.parent, environment or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+
+
+def run(
+    command: str, *arguments: str | Path, cwd: Path, stdin: str = "", environment: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """Run an installed command to its end."""
+    return subprocess.run(
+        [*OWNED, PROGRAMS / command, *arguments],
+        cwd=cwd,
+        env=clean_environment(cwd, environment or {}),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=RUN_SECONDS,
+        check=False,
+    )
+
+
+def clean_environment(directory: Path, more: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment without what could change a program's mind; temporary files go below ``directory``."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYRIMAGE"))}
+    temporary = directory / "tmp"
+    return {
+        **inherited,
+        "TMPDIR": str(temporary if temporary.is_dir() else directory),
+        "PYTHONWARNINGS": "ignore:pkg_resources is deprecated as an API:UserWarning",
+        **more,
+    }
+
+
+def free_port() -> int:
+    """Find a port below those that the kernel gives to clients, which could take it while a server restarts."""
+    for _ in range(100):
+        port = random.randint(20000, 32000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("no free port")
+
+
+def wait_until(condition: Callable[[], object], seconds: float, explain: Callable[[], str] = str) -> None:
+    """Wait for a condition to be true; fail with what ``explain`` says where it takes too long."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {explain()}")
+        time.sleep(0.01)

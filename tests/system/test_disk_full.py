@@ -1,0 +1,249 @@
+"""A full disk, at each step of an upload: 507, nothing stays, and the next try works when there is room again.
+
+The disks are small tmpfs. Where a tmpfs never runs out of room (fsync, rename), strace makes the system call fail.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from factories import data_headers, md5, meta
+from servers.gated import GatedServer
+from servers.processes import spawn, wait_until
+from servers.pyrimage import Answer, Server
+
+pytestmark = pytest.mark.system
+
+MIB = 1 << 20
+DISK = 8 * MIB
+DATA = bytes(2 * MIB)
+
+
+def unavailable(what: str) -> None:
+    """Skip the test, or fail it where the environment sets CI."""
+    pytest.fail(what) if os.environ.get("CI") else pytest.skip(what)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of a few MiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    options = f"size={DISK},nr_inodes=600"
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "pyrimage-test", place], capture_output=True)
+    if mount.returncode:
+        unavailable(f"no tmpfs: {mount.stderr.decode()}")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+@contextlib.contextmanager
+def full(disk: Path) -> Iterator[None]:
+    """Leave no byte free until the block ends."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    try:
+        yield
+    finally:
+        filler.unlink()
+
+
+@contextlib.contextmanager
+def without_inodes(disk: Path) -> Iterator[None]:
+    """Leave room for bytes, but for no further file, until the block ends."""
+    filler = disk / "filler"
+    filler.mkdir()
+    with contextlib.suppress(OSError):
+        for number in range(600):
+            (filler / str(number)).mkdir()
+    try:
+        yield
+    finally:
+        shutil.rmtree(filler)
+
+
+@contextlib.contextmanager
+def failing(server: Server, call: str, occurrence: int, path: str) -> Iterator[None]:
+    """Let a system call of the server find the disk full, once, until the block ends; it must be about ``path``."""
+    if shutil.which("strace") is None:
+        unavailable("no strace")
+    log = server.directory / "strace.log"
+    fault = ("-e", f"trace={call}", "-e", f"inject={call}:error=ENOSPC:when={occurrence}")
+    tracer = spawn("strace", "-f", "-y", *fault, "-p", str(server.pid), log=log)
+    try:
+        wait_until(lambda: " attached" in log.read_text() or tracer.poll() is not None, 20, log.read_text)
+        yield
+    finally:
+        tracer.terminate()
+        tracer.wait(20)
+    (failed,) = (line for line in log.read_text().splitlines() if "(INJECTED)" in line)
+    assert path in failed
+
+
+class Upload:
+    """One way to upload: POST a new image, or PUT into a queued one."""
+
+    def __init__(self, server: Server, method: str) -> None:
+        self._server, self._method = server, method
+        self._queued = server.request("POST", "/v1/images", headers=meta(name="queued")).image["id"]
+
+    def __call__(self, data: bytes = DATA, *, chunked: bool = False) -> Answer:
+        path = "/v1/images" if self._method == "POST" else f"/v1/images/{self._queued}"
+        body = iter([data[: MIB // 2], data[MIB // 2 :]]) if chunked else data
+        return self._server.request(self._method, path, body, data_headers())
+
+    def check_refused(self, answer: Answer) -> None:
+        """Check that it is a 507 that left nothing."""
+        assert answer.status == 507, answer
+        assert answer.json["error"]["title"] == "Insufficient Storage"
+        assert self._server.files() == []
+        assert self._server.sql("SELECT id, status FROM images") == [(self._queued, "queued")]
+
+    def check_works(self) -> None:
+        """Try again."""
+        answer = self()
+        assert answer.status in (200, 201), answer
+        assert self._server.request("GET", f"/v1/images/{answer.image['id']}").headers["ETag"] == md5(DATA)
+        assert len(self._server.files()) == 1
+        assert self._server.sql("SELECT * FROM claims WHERE image_id = ?", answer.image["id"]) == []
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
+@pytest.fixture
+def server(tmp_path: Path, disk: Path) -> Iterator[GatedServer]:
+    """A server whose bytes lie on the small disk, and its rows elsewhere."""
+    with GatedServer(tmp_path, main={"pyrimage.filesystem_store_datadir": str(disk / "images")}) as running:
+        running.datadir = disk / "images"
+        yield running
+
+
+@pytest.fixture
+def server_of_rows(tmp_path: Path, disk: Path) -> Iterator[GatedServer]:
+    """A server whose rows lie on the small disk, and its bytes elsewhere."""
+    with GatedServer(tmp_path, main={"sqlalchemy.url": f"sqlite:///{disk}/pyrimage.sqlite"}) as running:
+        running.database = disk / "pyrimage.sqlite"
+        yield running
+
+
+METHODS = pytest.mark.parametrize("method", ["POST", "PUT"])
+
+
+@METHODS
+def test_more_than_there_is_room_for_is_refused_at_once(server: GatedServer, method: str) -> None:
+    upload = Upload(server, method)
+    upload.check_refused(upload(bytes(DISK + 1)))
+    assert "has no room for" in server.log()
+    upload.check_works()
+
+
+@METHODS
+def test_more_than_there_is_room_for_is_refused_when_it_came_unannounced(server: GatedServer, method: str) -> None:
+    upload = Upload(server, method)
+    upload.check_refused(upload(bytes(DISK + 1), chunked=True))
+    upload.check_works()
+
+
+@METHODS
+def test_disk_full_in_the_middle(server: GatedServer, disk: Path, method: str, threads: ThreadPoolExecutor) -> None:
+    upload = Upload(server, method)
+    with server.shut("write"):
+        answer = threads.submit(upload)
+        server.wait_for("write")
+        with full(disk):
+            server.open("write")
+            upload.check_refused(answer.result())
+    upload.check_works()
+
+
+@METHODS
+def test_disk_without_inodes(server: GatedServer, disk: Path, method: str) -> None:
+    upload = Upload(server, method)
+    with without_inodes(disk):
+        upload.check_refused(upload())
+    upload.check_works()
+
+
+@METHODS
+@pytest.mark.parametrize(
+    ("call", "occurrence", "path"),
+    [
+        pytest.param("fsync", 1, "/staging/", id="seal"),
+        pytest.param("rename", 1, "/staging/", id="publish"),
+        pytest.param("fsync", 2, "/blobs/", id="after the rename"),
+    ],
+)
+def test_disk_full_at_seal_and_at_publish(
+    own_server: Server, method: str, call: str, occurrence: int, path: str
+) -> None:
+    """SQLite uses neither call; and directories that are there already need no fsync of their own."""
+    for name in ("staging", *(f"blobs/{number:02x}" for number in range(256))):
+        (own_server.datadir / name).mkdir(parents=True)
+    upload = Upload(own_server, method)
+    with failing(own_server, call, occurrence, path):
+        answer = upload()
+    upload.check_refused(answer)
+    upload.check_works()
+
+
+@METHODS
+def test_disk_of_the_database_full_from_the_start(server_of_rows: GatedServer, disk: Path, method: str) -> None:
+    upload = Upload(server_of_rows, method)
+    with full(disk):
+        upload.check_refused(upload())
+        assert server_of_rows.request("GET", "/v1/images").status == 200
+    upload.check_works()
+
+
+@METHODS
+def test_disk_of_the_database_full_at_commit(
+    server_of_rows: GatedServer, disk: Path, method: str, threads: ThreadPoolExecutor
+) -> None:
+    """Also after the failure the disk is full: the claim cannot be ended, and must not stand in the next try's way."""
+    upload = Upload(server_of_rows, method)
+    with server_of_rows.shut("publish"):
+        answer = threads.submit(upload)
+        server_of_rows.wait_for("publish")
+        with full(disk):
+            server_of_rows.open("publish")
+            upload.check_refused(answer.result())
+    upload.check_works()
+
+
+def test_row_that_the_full_disk_refused_does_not_come_back(server_of_rows: GatedServer, disk: Path) -> None:
+    with full(disk):
+        assert server_of_rows.request("POST", "/v1/images", headers=meta(name="refused")).status == 507
+    assert server_of_rows.request("POST", "/v1/images", headers=meta(name="kept")).status == 201
+    assert server_of_rows.sql("SELECT name FROM images") == [("kept",)]
+
+
+def test_delete_that_the_full_disk_refused_leaves_the_image_whole(server_of_rows: GatedServer, disk: Path) -> None:
+    server = server_of_rows
+    path = f"/v1/images/{server.request('POST', '/v1/images', DATA, data_headers()).image['id']}"
+    with full(disk):
+        assert server.request("DELETE", path).status == 507
+        assert server.request("GET", path).body == DATA
+    assert server.request("DELETE", path).status == 200
+    assert server.files() == []
+
+
+def test_one_disk_for_bytes_and_rows_is_not_blocked_by_an_upload_that_fills_it(tmp_path: Path, disk: Path) -> None:
+    (tmp_path / "var").symlink_to(disk)
+    with Server(tmp_path) as server:
+        upload = Upload(server, "PUT")
+        upload.check_refused(upload(bytes(DISK + 1), chunked=True))
+        upload.check_works()
