@@ -16,6 +16,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from typing import IO
 
 from pyramid.registry import Registry
 from pyramid.request import Request
@@ -25,7 +26,7 @@ from transaction import TransactionManager
 from transaction.interfaces import IDataManager, ITransaction
 from zope.interface import implementer
 
-from .errors import DatabaseRefused, DataMismatch, PyrimageError, StoreError, UploadInProgress
+from .errors import BlobDamaged, DatabaseRefused, DataMismatch, NotFound, PyrimageError, StoreError, UploadInProgress
 from .images.interfaces import Claims
 from .records import EMPTY, Blob, Claim, Image, Location
 from .schemas.image import Submission
@@ -94,8 +95,9 @@ class Blobs:
                 try:
                     self.claims.end(claim.key, claim.image_id, reason)
                 except Exception:
-                    log.exception("image %s: the claim of a failed upload cannot be ended now", claim.image_id)
-                    self._owed.appendleft(owed)
+                    text = "image %s: the claim of a failed upload cannot be ended now"
+                    log.warning(text, claim.image_id, exc_info=True)
+                    self._owed.append(owed)  # behind the others, should the database refuse this one alone
                     return
 
     def delete(self, location: Location) -> None:
@@ -157,6 +159,25 @@ def _verify(image: Image, blob: Blob) -> None:
     ]
     if problems:
         raise DataMismatch(*problems)
+
+
+def open_reader(request: Request, image: Image) -> IO[bytes] | None:
+    """Open the bytes of an active image; None for one that has none.
+
+    Raises BlobDamaged, StoreUnavailable, and NotFound if the image was deleted since it was found.
+    """
+    location = image.location
+    if location is None:
+        if image.size:
+            raise BlobDamaged(f"Image {image.id} has lost its location.")
+        return None
+    try:
+        return request.stores[location.store].open_reader(location.key, image.size)
+    except BlobDamaged as error:
+        now = request.images.find(image.id, request.identity)
+        if now is None or now.deleted:
+            raise NotFound(f"Image {image.id} was deleted.") from error
+        raise
 
 
 def delete_after_commit(request: Request, locations: Sequence[Location]) -> None:
@@ -284,4 +305,4 @@ def _logged(message: str, *args: object) -> Iterator[None]:
     try:
         yield
     except Exception:
-        log.exception(message, *args)
+        log.warning(message, *args, exc_info=True)

@@ -16,11 +16,11 @@
     │   ├── StoreFull
     │   ├── StoreUnavailable        denied, read-only or unreachable
     │   └── BlobDamaged             missing bytes, or not as many as the row says
-    └── DatabaseError
+    └── DatabaseError               what became of a COMMIT is unknown
         ├── DatabaseRefused         the database said no: nothing was committed
         │   ├── DatabaseBusy
         │   └── DatabaseFull
-        └── DatabaseAway            no answer: nobody knows what was committed
+        └── DatabaseAway            no answer
 """
 
 from collections.abc import Sequence
@@ -90,7 +90,7 @@ class BlobDamaged(StoreError):
 
 
 class DatabaseError(PyrimageError):
-    """The database could not do its work."""
+    """The database could not do its work; if that was a COMMIT, it may have happened all the same."""
 
 
 class DatabaseRefused(DatabaseError):
@@ -106,4 +106,4 @@ class DatabaseFull(DatabaseRefused):
 
 
 class DatabaseAway(DatabaseError):
-    """The database cannot be reached, or the answer was lost: a COMMIT may or may not have happened."""
+    """The database cannot be reached, or its answer was lost."""

@@ -11,11 +11,12 @@ from typing import IO, Any
 from sqlalchemy import Connection, event, text, update
 from sqlalchemy.orm import Session
 from webob import Request, Response
+from webtest import TestApp
 
 from conftest import Installation
 from factories import data_headers
 from pyrimage.blobs import Blobs
-from pyrimage.models import ClaimRow
+from pyrimage.models import ClaimRow, ImageRow, LocationRow
 from pyrimage.records import Claim, utcnow
 from pyrimage.stores import Store, Stores
 from pyrimage.stores.file import FileStore
@@ -191,12 +192,17 @@ def other_program(installation: Installation) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
+def on_connect(installation: Installation, pragma: str) -> None:
+    """Set up every connection of an installation differently from now on."""
+    installation.engine.dispose()
+    event.listen(installation.engine, "connect", lambda made, record: made.execute(f"PRAGMA {pragma}"))
+
+
 @contextlib.contextmanager
 def busy_at_commit(installation: Installation) -> Iterator[None]:
     """Keep SQLite from the next COMMIT of a request until that has failed; without WAL, a reader can do that."""
-    installation.engine.dispose()
-    event.listen(installation.engine, "connect", lambda made, record: made.execute("PRAGMA journal_mode = DELETE"))
-    event.listen(installation.engine, "connect", lambda made, record: made.execute("PRAGMA busy_timeout = 0"))
+    on_connect(installation, "journal_mode = DELETE")
+    on_connect(installation, "busy_timeout = 0")
     with other_program(installation) as reader, at_checkin(installation, reader.rollback):
 
         def begin_to_read(session: Session) -> None:
@@ -236,3 +242,15 @@ def assert_no_heartbeat() -> None:
     for thread in heartbeats():
         thread.join(DEADLINE)
     assert heartbeats() == []
+
+
+def state_of(client: TestApp, path: str) -> tuple[str, str | None]:
+    """Return an image's status and checksum."""
+    headers = client.head(path, status=200).headers
+    return headers["x-image-meta-status"], headers.get("x-image-meta-checksum")
+
+
+def assert_no_bytes(installation: Installation, images: int) -> None:
+    """Check that nothing is stored but this many images without data, and that no upload is under way."""
+    assert installation.blobs_on_disk() == []
+    assert [installation.rows(model) for model in (ImageRow, ClaimRow, LocationRow)] == [images, 0, 0]

@@ -8,9 +8,8 @@ from pyramid.response import FileIter, Response
 
 from ..records import Image
 from ..schemas.dialect import Dialect
+from ..schemas.image import OCTETS
 from ..web import Request
-
-OCTETS = "application/octet-stream"
 
 
 def json_response(value: Any, status: int = 200) -> Response:
@@ -68,4 +67,5 @@ def _add_headers(response: Response, request: Request, url: str, dialect: Dialec
 def _location(request: Request, image: Image) -> str | None:
     if image.location is None or not request.identity.is_admin:
         return None
-    return request.stores[image.location.store].url(image.location.key)
+    store = request.stores.get(image.location.store)  # what is known shows also where the store is not configured
+    return None if store is None else store.url(image.location.key)

@@ -59,8 +59,8 @@ class LocalClaims:
         """Delete the claim and write down the reason."""
         with self._engine.begin() as connection:
             queued = and_(ImageRow.id == image_id, ImageRow.status == Status.QUEUED)
-            connection.execute(update(ImageRow).where(queued).values(last_error=reason))
-            connection.execute(delete(ClaimRow).where(ClaimRow.key == key))
+            if connection.execute(delete(ClaimRow).where(ClaimRow.key == key)).rowcount:
+                connection.execute(update(ImageRow).where(queued).values(last_error=reason))
 
     def expired(self, grace: timedelta, image_id: str | None = None) -> Sequence[Claim]:
         """Return the claims that ``seize`` would take."""

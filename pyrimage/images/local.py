@@ -22,7 +22,7 @@ Statement = Select[*tuple[Any, ...]]
 Found = Row[*tuple[Any, ...]]
 
 # Plain rows, read by position: entities would cost three times as much (see benchmarks/).
-_COLUMNS = (
+_IMAGE = (
     ImageRow.id,
     ImageRow.name,
     ImageRow.status,
@@ -40,13 +40,11 @@ _COLUMNS = (
     ImageRow.updated_at,
     ImageRow.deleted_at,
     ImageRow.last_error,
-    LocationRow.store,
-    LocationRow.key,
-    LocationRow.owned,
 )
-_PROPERTY = len(_COLUMNS)
+_COLUMNS = (*_IMAGE, LocationRow.store, LocationRow.key, LocationRow.owned)
+_LOCATION, _PROPERTY = len(_IMAGE), len(_COLUMNS)  # positions; a property's key and value come last
 _NEVER_NULL = ("name", "disk_format", "container_format", "owner")  # '' in a row is None in a record
-_STORED = [column.key for column in _COLUMNS[:17]]
+_STORED = [column.key for column in _IMAGE]
 
 _WITH_LOCATION = and_(LocationRow.image_id == ImageRow.id, LocationRow.state == ACTIVE)
 
@@ -116,7 +114,10 @@ class LocalImages:
         """
         now = utcnow()
         values = {"status": Status.DELETED, "deleted": True, "deleted_at": now, "updated_at": now}
-        if not self._write(update(ImageRow).where(ImageRow.id == image.id, ImageRow.deleted == false()).values(values)):
+        alive = and_(ImageRow.id == image.id, ImageRow.deleted == false())
+        if not self._write(update(ImageRow).where(alive, ImageRow.protected == image.protected).values(values)):
+            if self._read(select(ImageRow.id).where(alive)):
+                raise Conflict(f"Image {image.id} was protected meanwhile.")
             raise NotFound(f"Image {image.id} is not there any more.")
         mine = and_(LocationRow.image_id == image.id, LocationRow.state == ACTIVE)
         self._write(delete(LocationRow).where(mine, LocationRow.owned == false()))
@@ -155,7 +156,8 @@ class LocalImages:
             self._session.execute(insert(PropertyRow), rows)
 
     def _refuse_claimed(self, image_id: str) -> None:
-        if self._read(select(ClaimRow.key).where(ClaimRow.image_id == image_id)):
+        # The claim of a dead server is in nobody's way: the next upload ends it.
+        if self._read(select(ClaimRow.key).where(ClaimRow.image_id == image_id, ClaimRow.lease > utcnow())):
             raise UploadInProgress(f"An upload under the id {image_id} is under way.")
 
     def _settle(self, image: Image, blob: Blob | None) -> None:
@@ -180,7 +182,7 @@ def _record(row: Found, properties: Mapping[str, str]) -> Image:
     values: dict[str, Any] = dict(zip(_STORED, row, strict=False))
     for name in _NEVER_NULL:
         values[name] = values[name] or None
-    store, key, owned = row[17:20]
+    store, key, owned = row[_LOCATION:_PROPERTY]
     return Image(**values, properties=properties, location=Location(store, key, owned) if store else None)
 
 

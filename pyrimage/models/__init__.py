@@ -61,7 +61,7 @@ def make_engine(ini: Mapping[str, str]) -> Engine:
         else:
             engine = engine_from_config({**_SERVER_DEFAULTS, **ini})
     except Exception as error:  # SQLAlchemy raises its own, ImportError and ValueError here
-        raise ConfigurationError(f"sqlalchemy.url: {error}") from error
+        raise ConfigurationError(f"sqlalchemy.url, or another sqlalchemy.* setting: {error}") from error
     event.listen(engine, "handle_error", _translate, retval=True)
     if url.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
@@ -101,7 +101,7 @@ def _translate(context: ExceptionContext) -> BaseException | None:
     no_answer = isinstance(kind, OperationalError | InterfaceError) and state is None and not isinstance(code, int)
     if context.is_disconnect or code in _MARIADB_AWAY or no_answer:
         return DatabaseAway("The database cannot be reached.")
-    return DatabaseRefused("The database refused a statement.")
+    return DatabaseError("The database refused a statement.")  # at a COMMIT, nobody knows what became of it
 
 
 def _meaning_of_sqlite(error: sqlite3.Error) -> DatabaseError:

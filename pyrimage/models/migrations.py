@@ -1,5 +1,7 @@
 """Where the schema stands, and how it gets to where the code wants it."""
 
+import logging
+
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -7,6 +9,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 
 from ..errors import ConfigurationError
+
+log = logging.getLogger(__name__)
 
 
 def wanted_revision() -> str | None:
@@ -22,11 +26,14 @@ def current_revision(engine: Engine) -> str | None:
 
 def upgrade(engine: Engine) -> None:
     """Bring the database to the wanted revision. Raises ConfigurationError if it has a newer one."""
-    _refuse_newer(current_revision(engine))
+    before = current_revision(engine)
+    _refuse_newer(before)
     config = _config()
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+    if before != wanted_revision():
+        log.info("the database's schema was brought from revision %s to %s", before, wanted_revision())
 
 
 def check(engine: Engine) -> None:

@@ -39,8 +39,11 @@ class FileStore:
         """Begin a new blob, if there is room for ``size`` bytes."""
         final = self._final(key)
         with _translated():
-            for directory in (self._staging, final.parent):
-                _make_directory(directory)
+            if not self._staging.is_dir():  # the store's first blob
+                self._staging.mkdir(mode=0o700, parents=True, exist_ok=True)  # its bytes are not for every user here
+                _fsync_directory(self._staging.parents[1])
+            self._blobs.mkdir(mode=0o700, exist_ok=True)
+            final.parent.mkdir(exist_ok=True)
             if size is not None:
                 free = os.statvfs(self._staging)
                 if size > free.f_bavail * free.f_frsize:
@@ -92,10 +95,12 @@ class FileWriter:
                 view = view[self._file.write(view) :]
 
     def seal(self) -> None:
-        """Flush to the disk."""
+        """Flush to the disk, and the directories on the way to the final place: somebody may just have made them."""
         with _translated():
             os.fsync(self._file.fileno())
             self._file.close()
+            for directory in self._final.parents[1:3]:
+                _fsync_directory(directory)
 
     def publish(self) -> None:
         """Rename into place; the key is fresh, so there is nothing to replace."""
@@ -136,14 +141,6 @@ class FileReader(io.FileIO):
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         """Move; the end is where the row says."""
         return super().seek(self._size + offset) if whence == os.SEEK_END else super().seek(offset, whence)
-
-
-def _make_directory(path: Path) -> None:
-    """Make a directory that is still there after a power cut."""
-    if not path.is_dir():
-        path.mkdir(parents=True, exist_ok=True)
-        for parent in (path.parent, path.parent.parent):
-            _fsync_directory(parent)
 
 
 def _fsync_directory(path: Path) -> None:

@@ -4,6 +4,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from webtest import TestApp
+
+from factories import reserve, upload
 
 
 @pytest.fixture
@@ -11,3 +14,15 @@ def aside() -> Iterator[ThreadPoolExecutor]:
     """Threads to do something in meanwhile."""
     with ThreadPoolExecutor(max_workers=32) as pool:
         yield pool
+
+
+@pytest.fixture
+def queued(committing_app: TestApp) -> str:
+    """The path of an image ``f17`` that waits for its data."""
+    return reserve(committing_app, id="f17")
+
+
+@pytest.fixture
+def active(committing_app: TestApp) -> str:
+    """The path of an image ``f17`` whose data are ``b"bytes"``."""
+    return upload(committing_app, id="f17")

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event
 from webtest import TestApp
 
-from breakage import DEADLINE, Body, Gate, hinder, send
+from breakage import DEADLINE, Body, Gate, hinder, on_connect, send
 from conftest import Installation, install
 from factories import reserve, upload
 from pyrimage.models import ImageRow
@@ -91,7 +91,7 @@ def test_nothing_is_locked_while_a_store_is_slow(
     """Trap 13: everything slow happens before the first flush, for from there to COMMIT the write lock is held."""
     gate = Gate()
     hinder(own_installation).before[step] = gate
-    event.listen(own_installation.engine, "connect", lambda c, record: c.execute("PRAGMA busy_timeout = 0"))
+    on_connect(own_installation, "busy_timeout = 0")
     first = aside.submit(send, own_installation, "POST", "/v1/images", Body(b"bytes"), name="f17")
     gate.wait_until_reached()
     assert own_installation.engine.pool.checkedout() == 0  # type: ignore[attr-defined]

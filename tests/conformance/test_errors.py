@@ -38,7 +38,8 @@ def raised_by(engine: Engine, statement: str) -> type[BaseException]:
         ("53300", DatabaseBusy),  # too many connections
         ("55P03", DatabaseBusy),  # lock timeout
         ("53100", DatabaseFull),  # disk full
-        ("22001", DatabaseRefused),  # too long for its column
+        ("22001", DatabaseError),  # too long for its column
+        ("40003", DatabaseError),  # statement completion unknown
     ],
 )
 def test_a_state_of_postgresql_has_its_meaning(engine: Engine, state: str, meaning: type[DatabaseError]) -> None:
@@ -56,7 +57,8 @@ def test_a_state_of_postgresql_has_its_meaning(engine: Engine, state: str, meani
         (1114, DatabaseFull),  # table full
         (1053, DatabaseAway),  # shutdown
         (1927, DatabaseAway),  # killed
-        (1406, DatabaseRefused),  # too long for its column
+        (1406, DatabaseError),  # too long for its column
+        (1180, DatabaseError),  # error during COMMIT
     ],
 )
 def test_a_code_of_mariadb_has_its_meaning(engine: Engine, code: int, meaning: type[DatabaseError]) -> None:
@@ -97,7 +99,7 @@ def test_a_fault_of_ours_is_none_of_the_database(engine: Engine) -> None:
 
 @ON_POSTGRESQL
 def test_a_text_that_postgresql_cannot_hold_is_refused(engine: Engine) -> None:
-    with engine.connect() as connection, pytest.raises(DatabaseRefused):
+    with engine.connect() as connection, pytest.raises(DatabaseError):
         connection.execute(insert(OwnerRow).values(id="\0"))
 
 

@@ -1,5 +1,6 @@
 """409: the id is taken, or the image is not in a state for data. Nothing changes."""
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,9 +16,15 @@ if TYPE_CHECKING:
 DATA = b"bytes"
 
 
-def claim(installation: "Installation", image_id: str) -> None:
+def claim(installation: "Installation", image_id: str, lease: int = 60) -> None:
     """Record an upload by another server."""
-    values = {"store": "file", "owner": "", "state": "live", "server": "other:1", "lease": utcnow()}
+    values = {
+        "store": "file",
+        "owner": "",
+        "state": "live",
+        "server": "other:1",
+        "lease": utcnow() + timedelta(seconds=lease),
+    }
     insert_rows(installation, ClaimRow(key=f"{image_id}.0123456789abcdef", image_id=image_id, **values))
 
 
@@ -46,6 +53,15 @@ def test_the_id_of_an_upload_under_way_is_a_conflict(
     before = stored(installation)
     assert "busy" in error_of(testapp.post("/v1/images", data, headers=data_headers(id="busy"), status=409))
     assert stored(installation) == before
+
+
+def test_the_claim_of_a_dead_server_is_not_in_the_way_of_a_reservation(
+    testapp: TestApp, installation: "Installation"
+) -> None:
+    claim(installation, "dead", lease=-3600)
+    path = reserve(testapp, id="dead")
+    testapp.put(path, DATA, headers=data_headers(), status=200)
+    assert stored(installation)["claims"] == []
 
 
 def test_a_second_upload_into_one_image_is_a_conflict(testapp: TestApp, installation: "Installation") -> None:

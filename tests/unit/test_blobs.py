@@ -14,7 +14,7 @@ from zope.interface.verify import verifyObject
 from conftest import Installation
 from factories import files_below
 from pyrimage.blobs import BlobDataManager, Blobs, delete_after_commit
-from pyrimage.errors import DatabaseAway, DatabaseFull
+from pyrimage.errors import DatabaseAway, DatabaseError, DatabaseFull
 from pyrimage.images.claims import LocalClaims
 from pyrimage.models import ClaimRow
 from pyrimage.records import Claim, Location
@@ -84,7 +84,7 @@ def test_published_blob_is_taken_back_if_nothing_was_committed(
     assert files_below(tmp_path) == []
 
 
-@pytest.mark.parametrize("error", [DatabaseAway("away"), TimeoutError(), AssertionError()])
+@pytest.mark.parametrize("error", [DatabaseAway("away"), DatabaseError("40003"), TimeoutError(), AssertionError()])
 def test_published_blob_stays_if_nobody_knows(
     manager: BlobDataManager, tmp_path: Path, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -187,6 +187,21 @@ def test_claim_that_cannot_be_ended_is_ended_before_the_next_one_begins(
     blobs.begin(Claim("other", "file", "other.0123456789abcdef", None, 5), is_new=True)
     assert installation.rows(ClaimRow) == 1
     blobs.let_go(Claim("other", "file", "other.0123456789abcdef", None, 5))
+
+
+def test_claim_that_can_never_be_ended_does_not_keep_others(blobs: Blobs, own_installation: Installation) -> None:
+    blobs.claims = LocalClaims(own_installation.engine)
+    with own_installation.engine.begin() as connection:
+        refuse = f"BEFORE DELETE ON claims WHEN old.key = '{KEY}' BEGIN SELECT raise(ABORT, 'refused'); END"
+        connection.exec_driver_sql(f"CREATE TRIGGER refuse {refuse}")
+    other = Claim("f18", "file", "other", None, 5)
+    for claim in (CLAIM, other):
+        blobs.begin(claim, is_new=True)
+        blobs.let_go(claim)
+    blobs.end(CLAIM, "why")
+    blobs.end(other, "why")  # tries the first one again
+    blobs.end(other, "why")
+    assert own_installation.rows(ClaimRow) == 1
 
 
 def test_no_thread_runs_without_an_upload(blobs: Blobs) -> None:

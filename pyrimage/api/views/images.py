@@ -4,7 +4,7 @@ from pyramid.response import Response
 from pyramid.view import view_config
 
 from ... import blobs
-from ...errors import BlobDamaged, Conflict, Forbidden, NotFound
+from ...errors import Conflict, Forbidden, NotFound
 from ...records import Image, Status
 from ...schemas.headers import has_body
 from ...schemas.image import read_change, read_new_image
@@ -62,12 +62,7 @@ def show_image(context: ImageResource, request: Request) -> Response:
         return responses.image_headers(request, context.url, context.dialect, image)
     if image.status != Status.ACTIVE:
         raise NotFound(f"Image {image.id} is {image.status}: it has no data to read.")
-    data = None
-    if image.location is not None:
-        data = request.stores[image.location.store].open_reader(image.location.key, image.size)
-    elif image.size:
-        raise BlobDamaged(f"Image {image.id} has lost its location.")
-    return responses.image_data(request, context.url, context.dialect, image, data)
+    return responses.image_data(request, context.url, context.dialect, image, blobs.open_reader(request, image))
 
 
 @view_config(context=ImageResource, request_method="PUT", permission=Permission.CHANGE_IMAGE)

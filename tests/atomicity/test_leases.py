@@ -1,0 +1,116 @@
+"""The living renew their leases (D12)."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import event, select
+from webtest import TestApp
+
+from breakage import Body, Gate, assert_no_heartbeat, blobs_of, expire_claims, heartbeats, hinder, send, wait_for
+from conftest import Installation
+from factories import data_headers, meta
+from pyrimage import blobs
+from pyrimage.blobs import GRACE, scrub
+from pyrimage.errors import DatabaseBusy
+from pyrimage.images.claims import LEASE
+from pyrimage.models import ClaimRow
+from pyrimage.records import utcnow
+
+DEAD = GRACE * 2  # since so long the server is dead, beyond doubt
+
+
+def clean(installation: Installation, *, dry_run: bool = False) -> list[str]:
+    found = list(scrub(blobs_of(installation), GRACE, dry_run=dry_run))
+    assert [error for what, error in found if error is not None] == []
+    return [what for what, error in found]
+
+
+def lease(installation: Installation) -> datetime:
+    with installation.engine.connect() as connection:
+        return connection.execute(select(ClaimRow.lease)).scalar_one()
+
+
+def test_leases_are_renewed_while_bytes_come(own_installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blobs, "HEARTBEAT_SECONDS", 0.01)
+    renewed = threading.Event()
+
+    def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        if statement.startswith("UPDATE claims SET lease"):
+            renewed.set()
+
+    def live_through_an_expired_lease() -> None:
+        expire_claims(own_installation, DEAD)
+        event.listen(own_installation.engine, "after_cursor_execute", note)
+        wait_for(renewed)
+        renewed.clear()
+        wait_for(renewed)  # and the first of them is committed
+        assert lease(own_installation) > utcnow() + LEASE / 2
+        assert clean(own_installation) == []
+
+    body = Body(b"bytes", meanwhile=live_through_an_expired_lease)
+    assert send(own_installation, "POST", "/v1/images", body, name="f17").status_int == 201
+
+
+def test_leases_are_renewed_while_a_store_is_slow(
+    own_installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blobs, "HEARTBEAT_SECONDS", 0.01)
+
+    def wait_for_a_renewal() -> None:
+        before = lease(own_installation)
+        deadline = utcnow() + timedelta(seconds=30)
+        while lease(own_installation) == before:
+            assert utcnow() < deadline
+
+    hinder(own_installation).before["seal"] = wait_for_a_renewal
+    assert send(own_installation, "POST", "/v1/images", Body(b"bytes"), name="f17").status_int == 201
+
+
+def test_a_heartbeat_that_fails_does_not_end_the_next(
+    own_installation: Installation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(blobs, "HEARTBEAT_SECONDS", 0.01)
+    renewed = threading.Event()
+    errors = [DatabaseBusy("The database is busy.")]
+
+    def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        if statement.startswith("UPDATE claims SET lease"):
+            if errors:
+                raise errors.pop()
+            renewed.set()
+
+    event.listen(own_installation.engine, "before_cursor_execute", note)
+    body = Body(b"bytes", meanwhile=lambda: wait_for(renewed))
+    assert send(own_installation, "POST", "/v1/images", body, name="f17").status_int == 201
+    assert "leases of 1 uploads are not renewed" in caplog.text
+
+
+def test_the_heartbeat_begins_with_the_first_upload_and_ends_with_the_last(
+    own_installation: Installation, aside: ThreadPoolExecutor
+) -> None:
+    assert_no_heartbeat()
+    gates = [Gate(), Gate()]
+    uploads = []
+    for gate in gates:
+        uploads.append(aside.submit(send, own_installation, "POST", "/v1/images", Body(b"bytes", gate), name="f17"))
+        gate.wait_until_reached()
+        assert len(heartbeats()) == 1
+    gates[0].open()
+    assert uploads[0].result().status_int == 201
+    assert len(heartbeats()) == 1
+    gates[1].open()
+    assert uploads[1].result().status_int == 201
+    assert_no_heartbeat()
+
+
+def test_the_heartbeat_ends_with_an_upload_that_fails(own_installation: Installation, committing_app: TestApp) -> None:
+    committing_app.post("/v1/images", b"bytes", headers=data_headers(checksum="0" * 32), status=400)
+    assert_no_heartbeat()
+
+
+def test_metadata_alone_start_no_heartbeat(committing_app: TestApp, queued: str) -> None:
+    committing_app.put(queued, headers=meta(name="f18"), status=200)
+    assert_no_heartbeat()
