@@ -1,14 +1,41 @@
 """The first schema: images, properties, locations, claims, members, owners."""
 
+from datetime import datetime
+
 import sqlalchemy as sa
 from alembic import op
-
-from pyrimage.models.meta import long_text, moment, text
+from sqlalchemy.dialects import mysql, postgresql
+from sqlalchemy.types import TypeEngine
 
 revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
+
+_MARIADB = {"charset": "utf8mb4", "collation": "utf8mb4_nopad_bin"}
+
+
+# As pyrimage.models.meta had them at the time: a revision never changes.
+
+
+def text(length: int) -> TypeEngine[str]:
+    return (
+        sa.String(length)
+        .with_variant(postgresql.VARCHAR(length, collation="C"), "postgresql")
+        .with_variant(mysql.VARCHAR(length, **_MARIADB), "mysql", "mariadb")
+    )
+
+
+def long_text() -> TypeEngine[str]:
+    return (
+        sa.Text()
+        .with_variant(postgresql.TEXT(collation="C"), "postgresql")
+        .with_variant(mysql.MEDIUMTEXT(**_MARIADB), "mysql", "mariadb")
+    )
+
+
+def moment() -> TypeEngine[datetime]:
+    return sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 
 
 def upgrade() -> None:
