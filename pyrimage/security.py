@@ -110,26 +110,24 @@ class LocalOnly:
                 environ[IDENTITY] = ADMINISTRATOR
             elif environ.get("PATH_INFO") != HEALTHCHECK:
                 environ[REFUSAL] = Forbidden(
-                    f"pyrimage.auth = none serves this machine only, and {reason}. To serve others, choose another "
-                    "pyrimage.auth, or make every caller an administrator with pyrimage.allow_anonymous = true."
+                    f"pyrimage.auth = none serves this machine only, and {reason}. To serve others, make every "
+                    "caller an administrator with pyrimage.allow_anonymous = true."
                 )
         return self._app(environ, start_response)
 
 
-_FORWARDING = {
-    "HTTP_FORWARDED",
-    "HTTP_VIA",
-    "HTTP_X_REAL_IP",
-    *(f"HTTP_X_FORWARDED_{what}" for what in ("BY", "FOR", "HOST", "PORT", "PREFIX", "PROTO", "SERVER")),
-}
+_FORWARDING = ("HTTP_FORWARDED", "HTTP_VIA", "HTTP_X_REAL_IP")
 
 
 def _not_from_here(environ: dict[str, Any]) -> str | None:
     if not _is_loopback(environ.get("REMOTE_ADDR", "")):
         return "the request comes from another one"
     if not _is_loopback(_host_name(environ.get("HTTP_HOST", ""))):
-        return "the Host header names another one"  # a page elsewhere whose name was rebound to 127.0.0.1
-    if environ.get(FORWARDED) or not _FORWARDING.isdisjoint(environ):
+        return "the Host header does not name it"  # a page elsewhere whose name was rebound to 127.0.0.1
+    origin = environ.get("HTTP_ORIGIN")  # browsers send a page's simple POST anywhere, and say whose it is
+    if origin is not None and not _is_loopback(_host_name(origin.partition("://")[2])):
+        return "a web page of another one makes the request"
+    if environ.get(FORWARDED) or any(key in _FORWARDING or key.startswith("HTTP_X_FORWARDED_") for key in environ):
         return "the request was forwarded by a proxy"
     return None
 

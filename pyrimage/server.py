@@ -38,6 +38,8 @@ DEFAULTS = {
     # Images have no largest size. Waitress refuses bodies of this length *or more*, hence no round number.
     "max_request_body_size": sys.maxsize,
 }
+LISTEN = "127.0.0.1:9292"  # where the ini names no place; waitress would serve every network on 8080
+PLACES = {"listen", "host", "port", "sockets", "unix_socket"}
 SETTING_AT_FAULT = {413: "max_request_body_size", 431: "max_request_header_size"}
 SHOWN = 1024  # characters of a request target or a name in the access line
 
@@ -243,6 +245,8 @@ def check_settings(settings: dict[str, Any]) -> None:
 
 def make_server(app: WSGIApplication, **settings: Any) -> Any:
     """Return a waitress server for ``app`` that listens; its ``run()`` serves until SystemExit or KeyboardInterrupt."""
+    if not PLACES & settings.keys():
+        settings["listen"] = LISTEN
     sockets: dict[int, Any] = {}
     server = create_server(app, map=sockets, **(DEFAULTS | settings))
     for listener in sockets.values():

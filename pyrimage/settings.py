@@ -47,6 +47,8 @@ def directory(text: str) -> Path:
     path = Path(text)
     if not path.is_absolute():
         raise ValueError("use an absolute path; %(here)s is the directory of the ini file")
+    if path.exists() and not path.is_dir():
+        raise ValueError("is not a directory")
     return path
 
 

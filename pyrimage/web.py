@@ -165,10 +165,8 @@ def error_view(error: Exception, request: Request) -> Response:
     message = _message(error, request)
     said = f"{request.method} {request.environ.get('PATH_INFO')}: {code} {message}"
     said = said.encode("unicode_escape").decode()  # a line feed in the path would forge a line
-    if code >= 500:
-        log.error("%s", said, exc_info=error)
-    else:
-        log.info("%s", said)
+    level = logging.INFO if code < 500 else logging.ERROR if code == 500 else logging.WARNING
+    log.log(level, "%s", said, exc_info=error if code >= 500 else None)
     response = Response(status=f"{code} {title}", content_type="application/json", charset="UTF-8")
     if _wants_text(request):
         response.content_type = "text/plain"

@@ -1,4 +1,4 @@
-"""The two spellings of one API: how a record goes out as headers and as JSON.
+"""The two spellings of one API: how a record goes out as headers and as JSON, and what a request must bring.
 
 The guide's, under ``/images``, and the wire's, under ``/v1``, which Glance's clients parse.
 """
@@ -22,7 +22,8 @@ _HYPHENS = {
 class Dialect:
     """One spelling.
 
-    time_separator: between date and time. no_time: a ``deleted_at`` that is not there, in JSON.
+    hyphens: in names of headers, for the fields the guide prints so. time_separator: between date and time.
+    no_time: a ``deleted_at`` that is not there, in JSON. name_required: of new images. content_type_required: of data.
     """
 
     hyphens: bool

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from .. import __version__
 from ..blobs import GRACE, Blobs, scrub
-from ..errors import PyrimageError
+from ..errors import DatabaseError, PyrimageError
 from ..images.claims import LocalClaims
 from ..models import make_engine, migrations
 from ..settings import CONFIG_DIRECTORIES, CONFIG_NAME, find_config, read_settings
@@ -28,6 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         status: int = arguments.run(arguments)
+    except DatabaseError as error:
+        print(f"pyrimage-manage: {error} {error.__cause__}", file=sys.stderr)  # the driver's words are for us alone
+        return FAILED
     except PyrimageError as error:
         print(f"pyrimage-manage: {error}", file=sys.stderr)
         return FAILED
@@ -75,19 +78,21 @@ def _sample_config(arguments: argparse.Namespace) -> int:
 
 
 def _upgrade(arguments: argparse.Namespace) -> int:
-    engine = _engine(arguments)
+    _, engine = _open(arguments)
     migrations.upgrade(engine)
     print(f"The schema is of revision {migrations.current_revision(engine)}.")
     return OK
 
 
 def _current(arguments: argparse.Namespace) -> int:
-    print(f"current: {migrations.current_revision(_engine(arguments))}\nwanted:  {migrations.wanted_revision()}")
+    _, engine = _open(arguments)
+    print(f"current: {migrations.current_revision(engine)}\nwanted:  {migrations.wanted_revision()}")
     return OK
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    migrations.check(_engine(arguments))
+    _, engine = _open(arguments)
+    migrations.check(engine)
     print("The schema is up to date.")
     return OK
 
@@ -95,27 +100,29 @@ def _check(arguments: argparse.Namespace) -> int:
 def _scrub(arguments: argparse.Namespace) -> int:
     if not 0 <= arguments.grace <= MAX_GRACE:  # "nan" is not
         raise PyrimageError(f"--grace must be a number of seconds from 0 to {MAX_GRACE}.")
-    engine = _engine(arguments)
-    blobs = Blobs(make_stores(read_settings(_ini(arguments))), LocalClaims(engine))
+    ini, engine = _open(arguments)
+    blobs = Blobs(make_stores(read_settings(ini)), LocalClaims(engine))
     migrations.check(engine)
     done = failed = 0
     for what, error in scrub(blobs, timedelta(seconds=arguments.grace), dry_run=arguments.dry_run):
-        print(what if error is None else f"{what}: not removed. {error}", flush=True)
-        done += error is None
-        failed += error is not None
+        if error is None:
+            print(what, flush=True)
+            done += 1
+        else:
+            print(f"{what}: not removed. {error}", file=sys.stderr)
+            failed += 1
     print(f"{done} {'would be ' if arguments.dry_run else ''}cleaned up, {failed} failed.")
     return FAILED if failed else OK
 
 
-def _engine(arguments: argparse.Namespace) -> Engine:
+def _open(arguments: argparse.Namespace) -> tuple[dict[str, str], Engine]:
     path = str(_config(arguments))
+    try:
+        ini: dict[str, str] = get_appsettings(path, name="main")
+    except LookupError as error:
+        raise PyrimageError(f"{path}: {error}") from error
     setup_logging(path)
-    return make_engine(_ini(arguments))
-
-
-def _ini(arguments: argparse.Namespace) -> dict[str, str]:
-    settings: dict[str, str] = get_appsettings(str(_config(arguments)), name="main")
-    return settings
+    return ini, make_engine(ini)
 
 
 def _config(arguments: argparse.Namespace) -> Path:

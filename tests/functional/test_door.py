@@ -60,8 +60,22 @@ def test_a_loopback_host_is_answered(host: str, installation: "Installation") ->
 def test_a_host_elsewhere_is_refused(host: str, installation: "Installation") -> None:
     """S51 and DNS rebinding: a page whose name was made to lead here asks under its own name."""
     message = error_of(installation.client(HTTP_HOST=host).get("/v1/images", status=403))
-    assert "the Host header names another one" in message
+    assert "the Host header does not name it" in message
     assert "pyrimage.allow_anonymous" in message
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "", "http://localhost.evil.example:9292"])
+def test_a_web_page_elsewhere_is_refused(origin: str, installation: "Installation") -> None:
+    """A page may have a browser on this machine send a simple POST, but not in another page's name."""
+    before = stored(installation)
+    app = installation.client(HTTP_ORIGIN=origin)
+    assert "a web page of another one" in error_of(app.post("/v1/images", headers=meta(name="x"), status=403))
+    assert stored(installation) == before
+
+
+@pytest.mark.parametrize("origin", ["http://localhost:8000", "http://127.0.0.1", "http://[::1]:3000"])
+def test_a_web_page_of_this_machine_is_answered(origin: str, installation: "Installation") -> None:
+    installation.client(HTTP_ORIGIN=origin).get("/v1/images", status=200)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +86,7 @@ def test_a_host_elsewhere_is_refused(host: str, installation: "Installation") ->
             {f"HTTP_{name}": "127.0.0.1"}
             for name in ("FORWARDED", "VIA", "X_REAL_IP", "X_FORWARDED_FOR", "X_FORWARDED_HOST", "X_FORWARDED_PROTO")
         ),
-        *({f"HTTP_X_FORWARDED_{name}": ""} for name in ("BY", "PORT", "PREFIX", "SERVER")),
+        *({f"HTTP_X_FORWARDED_{name}": ""} for name in ("BY", "PORT", "PREFIX", "SERVER", "SSL")),
     ],
     ids=lambda environ: next(iter(environ)),
 )

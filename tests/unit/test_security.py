@@ -111,8 +111,8 @@ def test_the_door_keeps_an_identity_that_is_there() -> None:
     [
         ({"REMOTE_ADDR": "192.0.2.1"}, "comes from another one"),
         ({"REMOTE_ADDR": ""}, "comes from another one"),
-        ({"HTTP_HOST": "evil.example"}, "the Host header names another one"),
-        ({"HTTP_HOST": "a:b:c"}, "the Host header names another one"),
+        ({"HTTP_HOST": "evil.example"}, "the Host header does not name it"),
+        ({"HTTP_HOST": "a:b:c"}, "the Host header does not name it"),
         ({"pyrimage.forwarded": True}, "forwarded by a proxy"),
         ({"HTTP_X_FORWARDED_FOR": "127.0.0.1"}, "forwarded by a proxy"),
         ({"HTTP_FORWARDED": ""}, "forwarded by a proxy"),

@@ -123,11 +123,11 @@ def test_the_shape_is_negotiated(accept: str | None, content_type: str, make_req
     ("error", "level", "has_traceback"),
     [
         (Invalid("x"), logging.INFO, False),
-        (StoreUnavailable("x"), logging.ERROR, True),
+        (StoreUnavailable("x"), logging.WARNING, True),
         (OSError(), logging.ERROR, True),
     ],
 )
-def test_our_faults_are_logged_as_errors_with_their_traceback(
+def test_faults_are_logged_with_their_traceback_as_errors_if_they_are_ours(
     error: Exception, level: int, has_traceback: bool, make_request: MakeRequest, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
