@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help serve test lint test-system coverage format constraints clean
+.PHONY: help serve test lint test-system benchmarks coverage format constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,9 @@ lint: $(VENV)/.lint ## check style, types, layering and the contents of the sdis
 
 test-system: $(VENV)/.test $(CLIENTS)/.installed ## run the installed commands with other people's clients
 	$(VENV)/bin/pytest -m system $(ARGS)
+
+benchmarks: $(VENV)/.serve ## compare with a bare view and with md5sum; see benchmarks/README.md
+	PYTHONWARNINGS="$(QUIET)" $(VENV)/bin/python benchmarks/run.py $(ARGS)
 
 coverage: $(VENV)/.test ## run the tests and show which lines and branches they miss
 	$(VENV)/bin/pytest -m "not system" --cov $(ARGS)
