@@ -55,6 +55,7 @@ def test_a_value_that_can_work(name: str, text: str, value: object) -> None:
         *(("public_endpoint", text, "absolute URL") for text in ("", "images.example.org", "ftp://host", "http://")),
         *(("public_endpoint", text, "absolute URL") for text in ("//host", "http://host/?a=b", "http://host/#a")),
         *(("filesystem_store_datadir", text, "absolute path") for text in ("", "var/images", "./images")),
+        ("filesystem_store_datadir", __file__, "not a directory"),
     ],
 )
 def test_a_value_that_cannot_work_is_named_with_what_can(name: str, text: str, says: str) -> None:

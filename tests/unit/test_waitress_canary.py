@@ -15,7 +15,7 @@ from waitress.adjustments import Adjustments
 from waitress.parser import HTTPRequestParser
 from waitress.server import BaseWSGIServer
 
-from pyrimage.server import DEFAULTS, Channel, Parser, make_server, server_factory
+from pyrimage.server import DEFAULTS, LISTEN, Channel, Parser, make_server, server_factory
 
 # What we override, call or count on: signatures of functions, bases of classes, values of all else.
 EXPECTED = {
@@ -217,6 +217,15 @@ def test_every_listener_gets_our_classes(
     classes = {place.channel_class for place in places if isinstance(place, BaseWSGIServer)}
     close_all(server)
     assert classes == {Channel}
+
+
+def test_without_a_place_in_the_ini_only_this_machine_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    host, _, port = LISTEN.partition(":")
+    assert (host, port) == ("127.0.0.1", "9292")
+    monkeypatch.setattr("pyrimage.server.LISTEN", f"{host}:0")  # the port may be taken by a server of the user's
+    server = make_server(not_called)
+    close_all(server)
+    assert server.effective_host == host
 
 
 def test_the_factory_runs_a_server_with_our_defaults_and_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
