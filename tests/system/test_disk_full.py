@@ -184,13 +184,13 @@ def test_disk_without_inodes(server: GatedServer, disk: Path, method: str) -> No
     [
         pytest.param("fsync", 1, "/staging/", id="seal"),
         pytest.param("rename", 1, "/staging/", id="publish"),
-        pytest.param("fsync", 2, "/blobs/", id="after the rename"),
+        pytest.param("fsync", 4, "/blobs/", id="after the rename"),
     ],
 )
 def test_disk_full_at_seal_and_at_publish(
     own_server: Server, method: str, call: str, occurrence: int, path: str
 ) -> None:
-    """SQLite uses neither call; and directories that are there already need no fsync of their own."""
+    """SQLite uses neither call. The fsyncs before the rename are the file's and those of two directories."""
     for name in ("staging", *(f"blobs/{number:02x}" for number in range(256))):
         (own_server.datadir / name).mkdir(parents=True)
     upload = Upload(own_server, method)
