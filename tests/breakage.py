@@ -4,18 +4,18 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
 
-from sqlalchemy import Connection, event, text, update
+from sqlalchemy import Connection, event, select, text, update
 from sqlalchemy.orm import Session
 from webob import Request, Response
 from webtest import TestApp
 
 from conftest import Installation
 from factories import data_headers
-from pyrimage.blobs import Blobs
+from pyrimage.blobs import GRACE, Blobs, scrub
 from pyrimage.models import ClaimRow, ImageRow, LocationRow
 from pyrimage.records import Claim, utcnow
 from pyrimage.stores import Store, Stores
@@ -24,6 +24,7 @@ from pyrimage.stores.interfaces import BlobWriter, Buffer
 
 Action = Callable[[], object]
 
+DEAD = GRACE * 2  # since so long the server is dead, beyond doubt
 DEADLINE = 30  # seconds; a test that waits for longer has failed
 
 
@@ -254,3 +255,14 @@ def assert_no_bytes(installation: Installation, images: int) -> None:
     """Check that nothing is stored but this many images without data, and that no upload is under way."""
     assert installation.blobs_on_disk() == []
     assert [installation.rows(model) for model in (ImageRow, ClaimRow, LocationRow)] == [images, 0, 0]
+
+
+def clean(installation: Installation, *, dry_run: bool = False) -> list[str]:
+    found = list(scrub(blobs_of(installation), GRACE, dry_run=dry_run))
+    assert [error for what, error in found if error is not None] == []
+    return [what for what, error in found]
+
+
+def lease(installation: Installation) -> datetime:
+    with installation.engine.connect() as connection:
+        return connection.execute(select(ClaimRow.lease)).scalar_one()

@@ -80,7 +80,7 @@ def test_upload_into_an_image_that_is_no_longer_queued_loses(
 def test_upload_into_an_image_that_is_deleted_meanwhile_leaves_nothing(
     own_installation: Installation, committing_app: TestApp, queued: str
 ) -> None:
-    """Trap 11: D3, delete during an upload."""
+    """Trap 11: delete during an upload."""
     body = Body(b"bytes", meanwhile=lambda: committing_app.delete(queued, status=200))
     assert send(own_installation, "PUT", queued, body).status_int == 409
     assert_no_bytes(own_installation, images=1)

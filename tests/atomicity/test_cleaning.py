@@ -1,20 +1,21 @@
-"""What is left by the dead and by deletions, and how it goes: D11 and D12."""
+"""What is left by the dead and by deletions, and how it goes."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 
-from sqlalchemy import select
 from webtest import TestApp
 
 from breakage import (
+    DEAD,
     Gate,
     at_commit,
     blobs_of,
     break_reference,
     claim_upload,
+    clean,
     expire_claims,
     hinder,
+    lease,
     other_program,
     raising,
 )
@@ -24,20 +25,6 @@ from pyrimage.blobs import GRACE, scrub
 from pyrimage.errors import StoreUnavailable
 from pyrimage.images.claims import LEASE
 from pyrimage.models import ClaimRow, LocationRow
-
-DEAD = GRACE * 2  # since so long the server is dead, beyond doubt
-
-
-def clean(installation: Installation, *, dry_run: bool = False) -> list[str]:
-    found = list(scrub(blobs_of(installation), GRACE, dry_run=dry_run))
-    assert [error for what, error in found if error is not None] == []
-    return [what for what, error in found]
-
-
-def lease(installation: Installation) -> datetime:
-    with installation.engine.connect() as connection:
-        return connection.execute(select(ClaimRow.lease)).scalar_one()
-
 
 # -- deletions
 

@@ -1,4 +1,4 @@
-"""All or nothing (D3): a POST that fails leaves nothing, and a PUT the image as it was."""
+"""All or nothing: a POST that fails leaves nothing, and a PUT the image as it was."""
 
 import pytest
 from sqlalchemy import event

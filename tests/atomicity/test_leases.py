@@ -1,36 +1,33 @@
-"""The living renew their leases (D12)."""
+"""The living renew their leases."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import event
 from webtest import TestApp
 
-from breakage import Body, Gate, assert_no_heartbeat, blobs_of, expire_claims, heartbeats, hinder, send, wait_for
+from breakage import (
+    DEAD,
+    Body,
+    Gate,
+    assert_no_heartbeat,
+    clean,
+    expire_claims,
+    heartbeats,
+    hinder,
+    lease,
+    send,
+    wait_for,
+)
 from conftest import Installation
 from factories import data_headers, meta
 from pyrimage import blobs
-from pyrimage.blobs import GRACE, scrub
 from pyrimage.errors import DatabaseBusy
 from pyrimage.images.claims import LEASE
-from pyrimage.models import ClaimRow
 from pyrimage.records import utcnow
-
-DEAD = GRACE * 2  # since so long the server is dead, beyond doubt
-
-
-def clean(installation: Installation, *, dry_run: bool = False) -> list[str]:
-    found = list(scrub(blobs_of(installation), GRACE, dry_run=dry_run))
-    assert [error for what, error in found if error is not None] == []
-    return [what for what, error in found]
-
-
-def lease(installation: Installation) -> datetime:
-    with installation.engine.connect() as connection:
-        return connection.execute(select(ClaimRow.lease)).scalar_one()
 
 
 def test_leases_are_renewed_while_bytes_come(own_installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:

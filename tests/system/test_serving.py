@@ -52,7 +52,7 @@ def test_hyphen_callers_are_served(server: Server, path: str) -> None:
 
 
 def test_other_hosts_names_are_refused(server: Server) -> None:
-    """D5. A forwarding header only our server can tell: waitress takes it away."""
+    """A forwarding header only our server can tell: waitress takes it away."""
     refused = server.request("GET", "/images", headers={"Host": "rebound.example.org"})
     assert refused.status == 403
     assert "pyrimage.allow_anonymous" in error_of(refused)
