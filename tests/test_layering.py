@@ -37,6 +37,8 @@ ORDER = [
     "pyrimage.models.migrations",
     "pyrimage.models",
     "pyrimage.images.interfaces",
+    "pyrimage.images.rows",
+    "pyrimage.images.pages",
     "pyrimage.images.local",
     "pyrimage.images.claims",
     "pyrimage.images.testing.catalogue",
