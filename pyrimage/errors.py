@@ -7,6 +7,8 @@
     ├── Invalid                     what the client sent cannot be accepted
     │   └── DataMismatch            the bytes are not those that were announced
     ├── Forbidden                   understood, and not for this caller
+    ├── LimitExceeded               more than a cap or a quota of the settings allows
+    ├── RangeNotSatisfiable         of the bytes that were asked for, none is there
     ├── NotFound                    not there, or gone between two steps
     ├── Conflict                    the image's state does not allow it
     │   ├── ImageExists             the id is taken, perhaps by a deleted image
@@ -51,6 +53,18 @@ class DataMismatch(Invalid):
 
 class Forbidden(PyrimageError):
     """The caller may not do this."""
+
+
+class LimitExceeded(PyrimageError):
+    """More than a cap or a quota allows; the text names its setting."""
+
+
+class RangeNotSatisfiable(PyrimageError):
+    """The bytes that were asked for lie behind the end of the image, which has ``size``."""
+
+    def __init__(self, message: str, size: int) -> None:
+        super().__init__(message)
+        self.size = size
 
 
 class NotFound(PyrimageError):

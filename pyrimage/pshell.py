@@ -12,6 +12,7 @@ pyrimage: all is one transaction; tm.commit() keeps it, leaving the shell drops 
 
   image = images.find("<id>", admin)                    one image with its properties, or None
   images.page(everything(name="f17"), admin, detailed=True)
+  images.page(everything(sort_key="size", limit=5), admin, detailed=False)                the five largest
   image.owner, image.location                           whose it is, and where its bytes lie
   stores["file"].url(image.location.key)                the file
   stores["file"].open_reader(image.location.key, image.size).read(512)
@@ -20,7 +21,7 @@ pyrimage: all is one transaction; tm.commit() keeps it, leaving the shell drops 
 
 
 def everything(**wanted: Any) -> ListQuery:
-    """Make the query of a list that shows every live image: limit, marker, name."""
+    """Make the query of a list that shows every live image; ``wanted`` are fields of ``ListQuery``."""
     return ListQuery(default_scope=False, **wanted)
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,31 @@ def directory(text: str) -> Path:
     return path
 
 
+_BYTES = {"": 1, "B": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}  # as Glance counts them
+
+
+def size(text: str) -> int | None:
+    """Read a number of bytes, ``500MB``; 0 is None, no limit."""
+    match = re.fullmatch("([0-9]{1,19}) ?([KMGT]?B|)", text)
+    if match is None:
+        raise ValueError("use a number of bytes such as 1073741824, 500MB or 2TB; 0 for no limit")
+    return int(match[1]) * _BYTES[match[2]] or None
+
+
+def quota(text: str) -> int | None:
+    """Read how many there may be; -1 is None, no limit."""
+    if not re.fullmatch("-1|[0-9]{1,9}", text):
+        raise ValueError("use a whole number; -1 for no limit")
+    return None if text == "-1" else int(text)
+
+
+def positive(text: str) -> int:
+    """Read a whole number above 0."""
+    if not re.fullmatch("[0-9]{1,9}", text) or not int(text):
+        raise ValueError("use a whole number above 0")
+    return int(text)
+
+
 def _setting(read: Callable[[str], Any], doc: str, **default: Any) -> Any:
     return dataclasses.field(metadata={"read": read, "doc": doc}, **default)
 
@@ -71,6 +97,19 @@ class Settings:
     )
     default_store: str = _setting(word("file"), "Store of uploads that name none.", default="file")
     require_formats: bool = _setting(flag, "Refuse data for an image without disk and container format.", default=False)
+    limit_param_default: int = _setting(positive, "Images on a page of a list that asks for no limit.", default=25)
+    api_limit_max: int = _setting(positive, "Images on a page at most; a higher limit is cut.", default=1000)
+    image_size_cap: int | None = _setting(size, "Bytes of one image at most (500MB, 2TB); 0: no limit.", default=None)
+    image_property_quota: int | None = _setting(
+        quota, "Free properties of one image at most; -1: no limit.", default=None
+    )
+    image_member_quota: int | None = _setting(
+        quota, "Members that one image is shared with at most; -1: no limit.", default=None
+    )
+    user_image_quota: int | None = _setting(quota, "Images of one owner at most; -1: no limit.", default=None)
+    user_storage_quota: int | None = _setting(
+        size, "Bytes of one owner's images at most (500MB, 2TB), uploads under way included; 0: no limit.", default=None
+    )
     auto_migrate: bool = _setting(flag, "Bring the database's schema up to date at start.", default=False)
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
 
 from sqlalchemy import and_, bindparam, delete, false, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -15,15 +14,20 @@ from ..models.location import ACTIVE, GARBAGE
 from ..records import Blob, Image, Location, Status, utcnow
 from ..schemas.listing import ListQuery
 from ..security import Identity
+from ..settings import Settings
 from .pages import read_page
-from .rows import COLUMNS, WITH_LOCATION, Statement, columns, read, record, visible
+from .quotas import Quotas
+from .rows import COLUMNS, WITH_LOCATION, Statement, columns, read, record, visible, write
+
+FORMATS = ("disk_format", "container_format")
+KEYS = 10_000  # in one statement; PostgreSQL takes no more than 65535 parameters
 
 
 class LocalImages:
     """Images in the database of ``session``, which joins the request's transaction."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, session: Session, settings: Settings) -> None:
+        self._session, self._quotas = session, Quotas(settings)
 
     def find(self, image_id: str, viewer: Identity) -> Image | None:
         """Return an image and its properties with one SELECT."""
@@ -39,6 +43,7 @@ class LocalImages:
     def add(self, image: Image, blob: Blob | None) -> None:
         """Insert the rows of a new image."""
         if blob is None or blob.claim is None:
+            self._admit(image)
             self._refuse_claimed(image.id)
         try:
             self._session.execute(insert(ImageRow), [{**columns(image), "deleted": False}])
@@ -48,20 +53,32 @@ class LocalImages:
         self._settle(image, blob)
 
     def change(self, old: Image, new: Image, blob: Blob | None) -> None:
-        """Update the columns and properties that differ, if the image's status is still what it was."""
+        """Update the columns and properties that differ, if what they were checked against is still what it was.
+
+        The owner too, for an upload's claim counts among its bytes.
+        """
         before, after = columns(old), columns(new)
         changed = {name: value for name, value in after.items() if value != before[name]}
         changed["status"] = new.status  # an UPDATE needs a column, also where only properties differ
         if blob is not None:
             changed["last_error"] = None  # one may have been noted since ``old`` was found
-        done = self._write(update(ImageRow).where(ImageRow.id == old.id, ImageRow.status == old.status).values(changed))
-        if not done:
-            raise Conflict(f"Image {old.id} is no longer {old.status}.")
+        elif "owner" in changed:
+            self._admit(new)
+        kept = ["status", "owner"]
+        if changed.keys() & set(FORMATS):  # they were checked against each other
+            kept += FORMATS
+        same = and_(ImageRow.id == old.id, *(getattr(ImageRow, name) == before[name] for name in kept))
+        if not write(self._session, update(ImageRow).where(same).values(changed)):
+            raise Conflict(f"Image {old.id} is no longer {old.status}, or has another owner or other formats.")
         keys = old.properties.keys() | new.properties.keys()
         touched = [key for key in keys if old.properties.get(key) != new.properties.get(key)]
-        if touched:  # new keys as well: another change may have added them since ``old`` was found
-            self._write(delete(PropertyRow).where(PropertyRow.image_id == old.id, PropertyRow.key.in_(touched)))
-        self._add_properties(old.id, {key: new.properties[key] for key in touched if key in new.properties})
+        come, gone = {key: new.properties[key] for key in touched if key in new.properties}, 0
+        for start in range(0, len(touched), KEYS):  # new ones too: another change may have added them since ``old``
+            keys_here = PropertyRow.key.in_(touched[start : start + KEYS])
+            gone += write(self._session, delete(PropertyRow).where(PropertyRow.image_id == old.id, keys_here))
+        self._add_properties(old.id, come)
+        if len(come) > gone:
+            self._quotas.check_properties(self._session, old.id)
         self._settle(new, blob)
 
     def remove(self, image: Image) -> Sequence[Location]:
@@ -71,22 +88,25 @@ class LocalImages:
         """
         now = utcnow()
         values = {"status": Status.DELETED, "deleted": True, "deleted_at": now, "updated_at": now}
+        final = {"final_status": ImageRow.status, "final_updated_at": ImageRow.updated_at}
         alive = and_(ImageRow.id == image.id, ImageRow.deleted == false())
-        if not self._write(update(ImageRow).where(alive, ImageRow.protected == image.protected).values(values)):
+        same = (ImageRow.protected == image.protected, ImageRow.owner == (image.owner or ""))
+        deletion = update(ImageRow).where(alive, *same)
+        # In this order: MariaDB sets one after the other.
+        if not write(self._session, deletion.ordered_values(*final.items(), *values.items())):
             if read(self._session, select(ImageRow.id).where(alive)):
-                raise Conflict(f"Image {image.id} was protected meanwhile.")
+                raise Conflict(f"Image {image.id} was protected or given away meanwhile.")
             raise NotFound(f"Image {image.id} is not there any more.")
         mine = and_(LocationRow.image_id == image.id, LocationRow.state == ACTIVE)
-        self._write(delete(LocationRow).where(mine, LocationRow.owned == false()))
+        write(self._session, delete(LocationRow).where(mine, LocationRow.owned == false()))
         rows = read(self._session, select(LocationRow.store, LocationRow.key).where(mine))
-        self._write(update(LocationRow).where(mine).values(state=GARBAGE))
+        write(self._session, update(LocationRow).where(mine).values(state=GARBAGE))
         return [Location(store, key) for store, key in rows]
 
-    def _write(self, statement: Any) -> int:
-        """Run an ORM statement, which marks the session changed; return the number of rows it found."""
-        result: Any = self._session.execute(statement, execution_options={"synchronize_session": False})
-        count: int = result.rowcount
-        return count
+    def _admit(self, image: Image) -> None:
+        """Refuse an image for which its owner has no room. That of an upload was admitted with its claim."""
+        size = image.size if image.status == Status.ACTIVE else 0
+        self._quotas.admit(self._session, image.owner, image.id, is_more=True, size=size or None)
 
     def _add_properties(self, image_id: str, properties: Mapping[str, str]) -> None:
         if properties:
@@ -105,8 +125,8 @@ class LocalImages:
         if blob.location is not None:
             row = {"image_id": image.id, "store": blob.location.store, "key": blob.location.key}
             self._session.execute(insert(LocationRow), [{**row, "owned": True, "state": ACTIVE}])
-        if blob.claim is not None and not self._write(
-            delete(ClaimRow).where(ClaimRow.key == blob.claim, ClaimRow.state == LIVE)
+        if blob.claim is not None and not write(
+            self._session, delete(ClaimRow).where(ClaimRow.key == blob.claim, ClaimRow.state == LIVE)
         ):
             raise UploadEnded(f"The upload into image {image.id} took longer than its lease, and was ended.")
 

@@ -1,12 +1,12 @@
 """Pages of the lists over SQL."""
 
-import heapq
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, false, or_, select, true
+from sqlalchemy import ColumnElement, and_, bindparam, false, func, or_, select, true, tuple_, union_all
 from sqlalchemy.orm import Session
 
 from ..errors import Invalid
@@ -14,35 +14,86 @@ from ..models import ImageRow, LocationRow, MemberRow, PropertyRow
 from ..records import Image, Status
 from ..schemas.listing import ListQuery
 from ..security import Identity
-from .rows import COLUMNS, WITH_LOCATION, Found, Statement, read, record, visible
+from .rows import COLUMNS, WITH_LOCATION, Found, Page, Statement, constant, read, record, visible
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a list is sorted by, ties by ``created_at`` and ``id``; one direction for all."""
+
+    sort_key: str
+    descending: bool
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The columns, up to the one that leaves no ties."""
+        return ("id",) if self.sort_key == "id" else tuple(dict.fromkeys((self.sort_key, "created_at", "id")))
 
 
 def read_page(session: Session, query: ListQuery, viewer: Identity, *, detailed: bool) -> list[Image]:
-    """Return a page: one indexed SELECT for each reason to see an image, merged; one more for the properties."""
-    marker = _marker(session, query.marker, viewer)
-    found: list[Found] = []
-    scopes = _scopes(viewer, query)
-    for scope in scopes:
-        statement = _page(scope, query.name is not None, marker is not None)
-        values: dict[str, Any] = {"limit": query.limit, "project": viewer.project, "name": query.name}
-        if marker is not None:
-            values |= {"created_at": marker[0], "id": marker[1]}
-        found += read(session, statement, **values)
-    if len(scopes) > 1:
-        unique = {row[0]: row for row in found}
-        found = heapq.nlargest(query.limit, unique.values(), key=lambda row: (row.created_at, row.id))
+    """Return a page with one SELECT; one more for its properties, and one for the marker."""
+    order = Order(query.sort_key, query.descending)
+    place = None if query.marker is None else _marker(session, query, order, viewer)
+    fixed = getattr(query, query.sort_key, None)
+    if fixed is not None:  # one value for all the images: they come in the order of their times
+        if place is not None and place[0] != fixed:
+            if (place[0] < fixed) == order.descending:
+                return []
+            place = None
+        order = Order("created_at", order.descending)
+        place = place and place[1:]
+    found = _rows(session, query, viewer, order, place)
     properties = _properties(session, [row[0] for row in found]) if detailed and found else {}
     return [record(row, properties.get(row[0], {})) for row in found]
 
 
-def _marker(session: Session, marker: str | None, viewer: Identity) -> tuple[datetime, str] | None:
-    if marker is None:
-        return None
-    seen = true() if viewer.is_admin else visible(bool(viewer.project))
-    statement = select(ImageRow.created_at, ImageRow.id).where(ImageRow.id == bindparam("id"), seen)
-    for row in read(session, statement, id=marker, project=viewer.project):
-        return row[0], row[1]
-    raise Invalid(f"marker {marker!a} is not an image.")
+def _rows(
+    session: Session, query: ListQuery, viewer: Identity, order: Order, place: Sequence[Any] | None
+) -> Sequence[Found]:
+    """Read the rows of a page behind a place, from the first one on if it is None."""
+    scopes = _scopes(viewer, query)
+    filters = tuple(name for name in _FILTERS if getattr(query, name) is not None)
+    values: dict[str, Any] = {"limit": query.limit, "project": viewer.project}
+    values |= {name: getattr(query, name) for name in filters}
+    for number, (key, value) in enumerate(query.properties):
+        values |= {f"key_{number}": key, f"value_{number}": value}
+    if place is not None:
+        values |= {f"marker_{name}": value for name, value in zip(order.names, place, strict=True)}
+    dialect = session.get_bind().dialect.name
+    found = read(session, _page(scopes, filters, len(query.properties), order, place is not None, dialect), **values)
+    return found if len(scopes) == 1 else _merged(found, order)[: query.limit]
+
+
+def _merged(rows: Iterable[Found], order: Order) -> Sequence[Found]:
+    """Sort the pages of several scopes into one; an image may be on each of them."""
+    unique = {row[0]: row for row in rows}.values()
+    positions = [_POSITIONS[name] for name in order.names]
+    return sorted(unique, key=itemgetter(*positions), reverse=order.descending)
+
+
+_POSITIONS = {column.key: number for number, column in enumerate(COLUMNS)}
+
+
+def _marker(session: Session, query: ListQuery, order: Order, viewer: Identity) -> Sequence[Any]:
+    """Return the marker's place: its values of what the order is of."""
+    statement = _place(order, viewer.is_admin, bool(viewer.project), query.changes_since is not None)
+    for row in read(session, statement, id=query.marker, project=viewer.project):
+        return row
+    raise Invalid(f"marker {query.marker!a} is not an image.")
+
+
+# What a deletion changes: a list that showed the marker while it was alive goes on from where it stood then.
+_UNTIL_DELETED = {
+    "status": func.coalesce(ImageRow.final_status, ImageRow.status),
+    "updated_at": func.coalesce(ImageRow.final_updated_at, ImageRow.updated_at),
+}
+
+
+@lru_cache
+def _place(order: Order, is_admin: bool, has_project: bool, shows_deleted: bool) -> Statement:
+    stood = {} if shows_deleted else _UNTIL_DELETED
+    columns: list[Any] = [stood.get(name, getattr(ImageRow, name)) for name in order.names]
+    return select(*columns).where(ImageRow.id == bindparam("id"), true() if is_admin else visible(has_project))
 
 
 def _properties(session: Session, image_ids: Sequence[str]) -> Mapping[str, dict[str, str]]:
@@ -57,45 +108,102 @@ _PROPERTIES = select(PropertyRow.image_id, PropertyRow.key, PropertyRow.value).w
 )
 
 
-def _scopes(viewer: Identity, query: ListQuery) -> Sequence[str]:
-    """Return the reasons for which the viewer's list shows an image; each is an index of its own."""
+def _scopes(viewer: Identity, query: ListQuery) -> tuple[str, ...]:
+    """Return the kinds of images that the viewer's list shows; each is an index of its own.
+
+    Everything is two kinds: an index of all images would tempt PostgreSQL to look through it for the public ones.
+    """
     if viewer.is_admin and not query.default_scope:
-        return ("every",) if query.is_public is None else ("public",) if query.is_public else ("private",)
+        return ("public", "private") if query.is_public is None else ("public",) if query.is_public else ("private",)
     return ("public", "own", "shared") if viewer.project else ("public",)
 
 
-# MariaDB has to be told: behind a marker it would rather read all that is newer as well.
+_REASONS: Mapping[str, Sequence[ColumnElement[bool]]] = {
+    "public": (ImageRow.is_public == true(),),
+    "private": (ImageRow.is_public == false(),),
+    "own": (ImageRow.owner == bindparam("project"),),
+    "shared": (),  # a join
+}
+
+# How the names of each scope's indexes begin; what a list is sorted by follows.
 _INDEXES = {
-    "every": "ix_images_deleted_created_at_id",
-    "public": "ix_images_is_public_deleted_created_at_id",
-    "private": "ix_images_is_public_deleted_created_at_id",
-    "own": "ix_images_owner_deleted_created_at_id",
+    "public": "ix_images_is_public_deleted",
+    "private": "ix_images_is_public_deleted",
+    "own": "ix_images_owner_deleted",
+}
+
+_FILTERS: Mapping[str, ColumnElement[bool]] = {
+    "name": ImageRow.name == bindparam("name"),
+    "status": ImageRow.status == bindparam("status"),
+    "container_format": ImageRow.container_format == bindparam("container_format"),
+    "disk_format": ImageRow.disk_format == bindparam("disk_format"),
+    "min_ram": ImageRow.min_ram == bindparam("min_ram"),
+    "min_disk": ImageRow.min_disk == bindparam("min_disk"),
+    "size_min": ImageRow.size >= bindparam("size_min"),
+    "size_max": ImageRow.size <= bindparam("size_max"),
+    "protected": ImageRow.protected == bindparam("protected"),
+    "changes_since": ImageRow.updated_at > bindparam("changes_since"),
 }
 
 
 @lru_cache
-def _page(scope: str, named: bool, after_marker: bool) -> Statement:
-    statement = select(*COLUMNS).select_from(ImageRow).outerjoin(LocationRow, WITH_LOCATION)
+def _page(
+    scopes: Sequence[str], filters: Sequence[str], properties: int, order: Order, after_marker: bool, dialect: str
+) -> Page:
+    """Make the SELECT of a page: of one scope, or of the first images of each, which are one page together."""
+    conditions = [_FILTERS[name] for name in filters]
+    conditions += [_has_property(number) for number in range(properties)]
+    if after_marker:
+        conditions.append(_after_marker(order, dialect))
+    parts = []
+    for scope in scopes:
+        part = _scope(scope, filters, order).where(*conditions).limit(bindparam("limit"))
+        columns = [getattr(ImageRow, name) for name in order.names]
+        parts.append(part.order_by(*(column.desc() if order.descending else column for column in columns)))
+    if len(parts) == 1:
+        return parts[0]
+    return union_all(*(select(part.subquery()) for part in parts))
+
+
+def _scope(scope: str, filters: Sequence[str], order: Order) -> Statement:
+    statement = select(*COLUMNS).select_from(ImageRow).outerjoin(LocationRow, WITH_LOCATION).where(*_REASONS[scope])
     if scope == "shared":
-        statement = statement.join(
-            MemberRow, and_(MemberRow.image_id == ImageRow.id, MemberRow.member == bindparam("project"))
-        )
-    alive = ImageRow.deleted == false()
-    reasons: dict[str, Iterable[ColumnElement[bool]]] = {
-        "every": (alive,),
-        "public": (alive, ImageRow.is_public == true()),
-        "private": (alive, ImageRow.is_public == false()),
-        "own": (alive, ImageRow.owner == bindparam("project")),
-        # Not by the indexed flag: SQLite would walk along all images to find the few that are shared.
-        "shared": (ImageRow.status != Status.DELETED,),
-    }
-    statement = statement.where(ImageRow.status != Status.KILLED, *reasons[scope])
-    if scope in _INDEXES:
+        shared = and_(MemberRow.image_id == ImageRow.id, MemberRow.member == bindparam("project"))
+        statement = statement.join(MemberRow, shared)
+    if "changes_since" in filters:
+        return statement
+    statement = statement.where(ImageRow.status != constant(Status.KILLED), ImageRow.deleted == false())
+    if scope in _INDEXES and ("name" in filters or order.sort_key in ("name", "created_at")):
+        column = "_name" if "name" in filters or order.sort_key == "name" else ""
+        # MariaDB has to be told: behind a marker it would rather read all that is newer as well.
+        hint = f"FORCE INDEX ({_INDEXES[scope]}{column}_created_at_id)"
         for dialect in ("mysql", "mariadb"):
-            statement = statement.with_hint(ImageRow, f"FORCE INDEX ({_INDEXES[scope]})", dialect)
-    if named:
-        statement = statement.where(ImageRow.name == bindparam("name"))
-    if after_marker:  # not as a row value: MariaDB would read all rows
-        earlier = or_(ImageRow.created_at < bindparam("created_at"), ImageRow.id < bindparam("id"))
-        statement = statement.where(ImageRow.created_at <= bindparam("created_at"), earlier)
-    return statement.order_by(ImageRow.created_at.desc(), ImageRow.id.desc()).limit(bindparam("limit"))
+            statement = statement.with_hint(ImageRow, hint, dialect)
+    return statement
+
+
+def _has_property(number: int) -> ColumnElement[bool]:
+    key, value = PropertyRow.key == bindparam(f"key_{number}"), PropertyRow.value == bindparam(f"value_{number}")
+    return select(PropertyRow.image_id).where(PropertyRow.image_id == ImageRow.id, key, value).exists()
+
+
+def _after_marker(order: Order, dialect: str) -> ColumnElement[bool]:
+    columns: list[Any] = [getattr(ImageRow, name) for name in order.names]
+    values: list[Any] = [bindparam(f"marker_{column.key}", type_=column.type) for column in columns]
+    if dialect in ("sqlite", "postgresql"):
+        if dialect == "postgresql":
+            # It guesses from the first value alone how many rows are behind the marker: none, where most images are
+            # nameless, and would then sort them all. What a subquery gives it cannot guess from.
+            values[0] = select(values[0]).scalar_subquery()
+        return tuple_(*columns) < tuple_(*values) if order.descending else tuple_(*columns) > tuple_(*values)
+    # MariaDB reads all rows for a row value, and ranges of its index for the same spelled out.
+    pairs = list(zip(columns, values, strict=True))
+    return or_(
+        *(
+            and_(
+                *(earlier == known for earlier, known in pairs[:number]),
+                column < value if order.descending else column > value,
+            )
+            for number, (column, value) in enumerate(pairs)
+        )
+    )

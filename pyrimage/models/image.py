@@ -36,12 +36,16 @@ class ImageRow(Base):
     deleted: Mapped[bool]
     deleted_at: Mapped[datetime | None] = mapped_column(moment())
     last_error: Mapped[str | None] = mapped_column(long_text())
+    # As they were when the image was deleted: a list that it is the marker of goes on from where it stood.
+    final_status: Mapped[str | None] = mapped_column(text(30))
+    final_updated_at: Mapped[datetime | None] = mapped_column(moment())
 
     __table_args__ = (
-        # The default list: everything, the public ones, one owner's; newest first.
-        Index(None, "deleted", "created_at", "id"),
+        # Lists of the public images, the others, one owner's: by time, by name, or of one name by time.
         Index(None, "is_public", "deleted", "created_at", "id"),
+        Index(None, "is_public", "deleted", "name", "created_at", "id"),
         Index(None, "owner", "deleted", "created_at", "id"),
+        Index(None, "owner", "deleted", "name", "created_at", "id"),
     )
 
 

@@ -1,80 +1,160 @@
 """The query string of a list. Source: v1, "Listing"."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from datetime import datetime
+from typing import Any
 
 import colander
 from pyramid.request import Request
 
 from ..errors import Invalid
-from .fields import CONTROL, Digits, HeaderType, Text
+from .fields import CONTROL, Digits, HeaderType, Text, Timestamp, Word
+from .image import MAX_INT
 
-DEFAULT_LIMIT = 25
-MAX_LIMIT = 1000
+SORT_KEYS = ("name", "status", "container_format", "disk_format", "size", "id", "created_at", "updated_at")
+PROPERTY = "property-"
+MAX_PROPERTIES = 20  # different ones in one query: each is a subquery
 
-
-class Visibility(HeaderType):
-    """``is_public``: true, false, or ``none`` for both."""
-
-    WORDS: ClassVar = {"true": True, "1": True, "false": False, "0": False, "none": None}
-
-    def read(self, text: str) -> Any:
-        """Return the truth, None for images of either kind."""
-        if text.lower() not in self.WORDS:
-            raise ValueError("must be true, false or none")
-        return self.WORDS[text.lower()]
+# What the record calls them: a name of Python's, and one that says what true means.
+_ATTRIBUTES = {"sort_dir": "descending", "changes-since": "changes_since"}
 
 
-class Limit(Digits):
-    """How many images; more than the maximum is cut, as clients expect."""
+class Parameter(colander.SchemaType):
+    """A parameter that is read as a header's value is, but for the empty text: nothing is cleared here."""
+
+    def __init__(self, kind: HeaderType) -> None:
+        self.kind = kind
+
+    def deserialize(self, node: colander.SchemaNode, cstruct: Any) -> Any:
+        """Return what the kind makes of any text, the empty one too."""
+        try:
+            return self.kind.read(cstruct)
+        except ValueError as error:
+            raise colander.Invalid(node, str(error)) from error
+
+
+class Limit(HeaderType):
+    """How many images; of any number of digits, since more than the maximum is cut, as clients expect."""
 
     def read(self, text: str) -> int:
-        """Return the number."""
-        return min(super().read(text), MAX_LIMIT)
+        """Return the number; one of 20 digits or more as another that is too high anyway."""
+        if not re.fullmatch("[0-9]+", text):
+            raise ValueError("must be a whole number, 0 or more")
+        return int(text.lstrip("0")[:19] or "0")
+
+
+class Truth(HeaderType):
+    """One of the ``words``, in any case."""
+
+    def __init__(self, words: Mapping[str, bool | None], accepted: str) -> None:
+        self.words, self.accepted = words, accepted
+
+    def read(self, text: str) -> Any:
+        """Return what the word stands for."""
+        if text.lower() not in self.words:
+            raise ValueError(f"must be {self.accepted}")
+        return self.words[text.lower()]
+
+
+class Since(Timestamp):
+    """A moment; the ``+`` of its offset may have come as it is, and been read as a blank."""
+
+    def read(self, text: str) -> datetime:
+        """Return the moment in UTC, without zone."""
+        return super().read(re.sub("(:[0-9.]+) (?=[0-9])", r"\1+", text))
+
+
+_BOTH = {"true": True, "1": True, "false": False, "0": False}
+
+
+def _parameter(kind: HeaderType, name: str = "") -> colander.SchemaNode:
+    return colander.SchemaNode(Parameter(kind), name=name, missing=colander.drop)
 
 
 class ListSchema(colander.MappingSchema):
     """In: {"limit": "20", "is_public": "None"}. Out: {"limit": 20, "is_public": None}; absent ones stay absent."""
 
-    limit = colander.SchemaNode(Limit(), missing=colander.drop)
-    marker = colander.SchemaNode(Text(), missing=colander.drop)
-    name = colander.SchemaNode(Text(), missing=colander.drop)
-    is_public = colander.SchemaNode(Visibility(), missing=colander.drop)
+    limit = _parameter(Limit())
+    marker = _parameter(Text())
+    sort_key = _parameter(Word(SORT_KEYS, "cannot be"))
+    sort_dir = _parameter(Truth({"asc": False, "desc": True}, "asc or desc"))
+    name = _parameter(Text())
+    status = _parameter(Text())
+    container_format = _parameter(Text())
+    disk_format = _parameter(Text())
+    min_ram = _parameter(Digits(MAX_INT))
+    min_disk = _parameter(Digits(MAX_INT))
+    size_min = _parameter(Digits())
+    size_max = _parameter(Digits())
+    protected = _parameter(Truth(_BOTH, "true or false"))
+    is_public = _parameter(Truth({**_BOTH, "none": None}, "true, false or none"))
+    changes_since = _parameter(Since(), "changes-since")
 
 
 _SCHEMA = ListSchema()
+_KNOWN = frozenset(node.name for node in _SCHEMA.children)
 
 
 @dataclass(frozen=True, slots=True)
 class ListQuery:
-    """Which images a list asks for, newest first.
+    """Which images a list asks for, and in what order.
 
-    marker: id of the last image of the page before. name: exactly this one.
+    marker: id of the last image of the page before. descending: also for the ties, ``created_at`` and ``id``.
+    name, status, container_format, disk_format: exactly this one; ``''`` is an image without.
+    min_ram (MB), min_disk (GB): exactly this much. size_min, size_max: bytes, both included.
     is_public: None for both kinds; the default is what the caller's own list shows: see ``default_scope``.
+    changes_since: updated later than this, UTC without zone; deleted and killed images too, which no other list shows.
+    properties: pairs of a key and its value, all of which an image must have.
     """
 
-    limit: int = DEFAULT_LIMIT
+    limit: int = 25
     marker: str | None = None
+    sort_key: str = "created_at"
+    descending: bool = True
     name: str | None = None
+    status: str | None = None
+    container_format: str | None = None
+    disk_format: str | None = None
+    min_ram: int | None = None
+    min_disk: int | None = None
+    size_min: int | None = None
+    size_max: int | None = None
+    protected: bool | None = None
     is_public: bool | None = None
     default_scope: bool = True
+    changes_since: datetime | None = None
+    properties: tuple[tuple[str, str], ...] = ()
 
 
 def read_list_query(request: Request) -> ListQuery:
     """Read the query string; parameters nobody knows are ignored. Raises Invalid naming each bad parameter."""
-    names = [node.name for node in _SCHEMA.children]
     try:
-        sent = {name: request.GET[name] for name in names if name in request.GET}
+        sent = {name: text for name, text in request.GET.items() if name in _KNOWN or name.startswith(PROPERTY)}
     except UnicodeDecodeError as error:
         raise Invalid("The query string is not UTF-8.") from error
-    problems = [f"{name} holds a control character." for name, value in sent.items() if CONTROL.search(value)]
-    try:
-        fields = _SCHEMA.deserialize(sent)
-    except colander.Invalid as invalid:
-        problems += [f"{name} {why}." for name, why in invalid.asdict().items()]
+    problems = [f"{name!a} holds a control character." for name, text in sent.items() if CONTROL.search(name + text)]
+    properties = {name.removeprefix(PROPERTY): text for name, text in sent.items() if name not in _KNOWN}
+    if len(properties) > MAX_PROPERTIES:
+        problems.append(f"{PROPERTY}<key>: at most {MAX_PROPERTIES} different keys are accepted.")
+    fields = _validated(sent, problems) if sent else {}
     if problems:
         raise Invalid(*problems)
     if not request.identity.is_admin:
         fields.pop("is_public", None)  # only an administrator's value counts
-    given = {name: value for name, value in fields.items() if value is not None}
-    return ListQuery(**given, default_scope="is_public" not in fields)
+    settings = request.settings
+    limit = min(fields.pop("limit", settings.limit_param_default), settings.api_limit_max)
+    marker = fields.pop("marker", None) or None
+    given = {_ATTRIBUTES.get(name, name): value for name, value in fields.items()}
+    default_scope = "is_public" not in fields
+    return ListQuery(limit, marker, **given, default_scope=default_scope, properties=tuple(properties.items()))
+
+
+def _validated(sent: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
+    try:
+        fields: dict[str, Any] = _SCHEMA.deserialize(sent)
+    except colander.Invalid as invalid:
+        problems += [f"{name} {why}." for name, why in invalid.asdict().items()]
+        return {}
+    return fields

@@ -30,7 +30,9 @@ def test_image_that_was_protected_meanwhile_is_not_deleted(
     path = upload(committing_app)
     other = own_installation.client()
     meanwhile(
-        own_installation, "UPDATE images SET status", lambda: other.put(path, headers=meta(protected=True), status=200)
+        own_installation,
+        "UPDATE images SET final_status",
+        lambda: other.put(path, headers=meta(protected=True), status=200),
     )
     assert "protected" in error_of(committing_app.delete(path, status=409))
     assert committing_app.get(path).body == b"bytes"

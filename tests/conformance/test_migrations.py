@@ -151,6 +151,25 @@ def test_a_downgrade_to_the_base_leaves_no_table_and_the_way_up_free(engine: Eng
     migrations.check(engine)
 
 
+def test_images_survive_the_way_down_to_the_first_schema_and_up_again(engine: Engine) -> None:
+    migrations.upgrade(engine)
+    whole = columns(engine), names(engine)
+    moment = "2011-09-22 19:57:47.123456"
+    facts: dict[str, Any] = {"id": "f17", "name": "", "created_at": moment, "updated_at": moment, "size": 2**40}
+    facts |= dict.fromkeys(("status", "disk_format", "container_format", "owner"), "x")
+    facts |= dict.fromkeys(("is_public", "protected", "deleted"), True) | {"min_disk": 0, "min_ram": 0}
+    with engine.begin() as connection:
+        places = ", ".join(f":{name}" for name in facts)
+        connection.execute(text(f"INSERT INTO images ({', '.join(facts)}) VALUES ({places})"), facts)
+    downgrade(engine, "0001")
+    assert (columns(engine), names(engine)) != whole
+    migrations.upgrade(engine)
+    assert (columns(engine), names(engine)) == whole
+    with engine.connect() as connection:
+        found = connection.execute(text("SELECT id, size, updated_at, final_status FROM images")).one()
+    assert (found.id, found.size, str(found.updated_at), found.final_status) == ("f17", 2**40, moment, None)
+
+
 def test_a_migration_that_dies_leaves_nothing_behind(engine: Engine) -> None:
     if engine.dialect.name == "mysql":
         pytest.skip("MariaDB commits every CREATE TABLE by itself")

@@ -1,5 +1,6 @@
-"""The two lists: what they show to whom, newest first, 25 at most."""
+"""The two lists: what they show to whom, in what order, and how much of it at a time."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -7,8 +8,9 @@ import pytest
 from webtest import TestApp
 
 from factories import ADMIN, ALICE, BOB, NOBODY, add_row, error_of, id_of, image_row, insert_rows, reserve, upload, wire
-from pyrimage.models import Base, MemberRow
+from pyrimage.models import Base, MemberRow, PropertyRow
 from pyrimage.records import utcnow
+from pyrimage.schemas.listing import SORT_KEYS
 from pyrimage.security import Identity
 
 if TYPE_CHECKING:
@@ -168,17 +170,93 @@ def test_pages_of_any_size_make_up_the_whole(limit: int, testapp: TestApp, insta
     assert seen == (whole if limit else [])
 
 
+@pytest.mark.parametrize("direction", ["asc", "desc"])
+@pytest.mark.parametrize("sort_key", SORT_KEYS)
+@pytest.mark.parametrize("path", LISTS)
+def test_pages_go_on_in_any_order(
+    path: str, sort_key: str, direction: str, testapp: TestApp, installation: "Installation"
+) -> None:
+    for image_id, name in {"a": "x", "b": "", "c": "y", "d": "x", "e": ""}.items():
+        add_row(installation, id=image_id, name=name, is_public=True)
+    order = f"sort_key={sort_key}&sort_dir={direction}"
+    whole, page, seen = ids(testapp, f"{path}?{order}"), ids(testapp, f"{path}?limit=2&{order}"), []
+    while page:
+        seen += page
+        page = ids(testapp, f"{path}?limit=2&marker={page[-1]}&{order}")
+    by_name = {"asc": ["b", "e", "a", "d", "c"], "desc": ["c", "d", "a", "e", "b"]}
+    by_age = {"asc": ["a", "b", "c", "d", "e"], "desc": ["e", "d", "c", "b", "a"]}
+    assert seen == whole == (by_name if sort_key == "name" else by_age)[direction]
+
+
+@pytest.mark.parametrize(
+    ("query", "seen"),
+    [
+        ("name=f17", ["a"]),
+        ("name=", ["b"]),
+        ("status=active", ["a"]),
+        ("container_format=bare&disk_format=raw", ["a"]),
+        ("container_format=&disk_format=", ["b"]),
+        ("min_ram=512", ["a"]),
+        ("min_disk=0", ["b"]),
+        ("size_min=5&size_max=5", ["a"]),
+        ("size_max=4", ["b"]),
+        ("protected=TRUE", ["a"]),
+        ("protected=0", ["b"]),
+        ("property-os=a%2Bb:+c&property-arch=", ["a"]),
+        ("property-arch=", ["b", "a"]),
+        ("property-os=A%2BB:+C", []),
+    ],
+)
+@pytest.mark.parametrize("path", LISTS)
+def test_a_list_is_filtered(path: str, query: str, seen: list[str], testapp: TestApp) -> None:
+    upload(
+        testapp,
+        id="a",
+        name="f17",
+        is_public=True,
+        disk_format="raw",
+        container_format="bare",
+        min_ram=512,
+        min_disk=1,
+        protected=True,
+        properties={"os": "a+b: c", "arch": ""},
+    )
+    reserve(testapp, id="b", is_public=True, properties={"arch": ""})
+    assert ids(testapp, f"{path}?{query}") == seen
+
+
+def test_changes_since_a_moment_include_what_was_deleted_then(testapp: TestApp, installation: "Installation") -> None:
+    for image_id, age in {"gone": 3, "there": 1, "stale": 3}.items():
+        add_row(installation, id=image_id, is_public=True, updated_at=NOW - timedelta(hours=age))
+    testapp.delete("/v1/images/gone")
+    moment = (NOW - timedelta(hours=2)).isoformat()
+    changed = testapp.get(f"/v1/images/detail?changes-since={moment}&sort_key=id").json["images"]
+    found = [(image["id"], image["status"], image["deleted"]) for image in changed]
+    assert found == [("there", "queued", False), ("gone", "deleted", True)]
+    assert ids(testapp, f"/images?changes-since={moment}&sort_key=updated_at") == ["gone", "there"]
+
+
+def test_the_settings_bound_a_page(install_with: Callable[..., "Installation"]) -> None:
+    bounded = install_with(limit_param_default="2", api_limit_max="3")
+    add_aged(bounded, a=1, b=2, c=3, d=4)
+    client = bounded.client()
+    assert ids(client, "/images") == ["a", "b"]
+    assert ids(client, "/images?limit=4") == ids(client, f"/v1/images/detail?limit={'9' * 40}") == ["a", "b", "c"]
+
+
 @pytest.mark.parametrize(
     "query",
     [
-        *("limit=x", "limit=-1", "limit=1.5", "limit=1_0", "limit=99999999999999999999", "limit=%D9%A3"),
+        *("limit=x", "limit=-1", "limit=1.5", "limit=1_0", "limit=", "limit=%D9%A3"),
+        *("sort_key=owner", "sort_dir=up", "size_min=-1", "size_max=x", "min_ram=", "min_disk=1.5", "protected=yes"),
+        *("changes-since=yesterday", "property-os=%00", "property-%0D=x", f"status={'s' * 256}"),
         *("marker=none", "marker=../x", "marker=%00", f"marker={'m' * 256}"),
         *("is_public=maybe", "is_public=yes", "name=%00", "name=a%0Ab", f"name={'n' * 256}"),
     ],
 )
 @pytest.mark.parametrize("path", LISTS)
 def test_a_bad_parameter_is_named(path: str, query: str, testapp: TestApp) -> None:
-    assert query.partition("=")[0] in error_of(testapp.get(f"{path}?{query}", status=400))
+    assert query.partition("=")[0].partition("%")[0] in error_of(testapp.get(f"{path}?{query}", status=400))
 
 
 def test_all_bad_parameters_are_named_at_once(testapp: TestApp) -> None:
@@ -209,6 +287,29 @@ def test_a_list_costs_two_selects_whatever_its_length(
     statements.clear()
     testapp.get("/images/detail")
     assert len(statements) <= 2
+
+
+@pytest.mark.parametrize("query", ["limit=3", "limit=1000", "limit=3&sort_key=name&property-os=x&marker=i09"])
+def test_a_tenants_list_costs_two_selects_and_one_for_its_marker(
+    query: str, installation: "Installation", statements: list[str]
+) -> None:
+    rows: list[Base] = []
+    for number in range(60):
+        image_id, why = f"i{number:02}", ("public", "own", "shared")[number % 3]
+        owner = "tenant-b" if why == "own" else "tenant-c"
+        rows += [image_row(id=image_id, is_public=why == "public", owner=owner), property_row(image_id)]
+        if why == "shared":
+            rows.append(MemberRow(image_id=image_id, member="tenant-b", can_share=False))
+    insert_rows(installation, *rows)
+    statements.clear()
+    found = installation.client(BOB).get(f"/images/detail?{query}").json["images"]
+    assert len(found) == (60 if query == "limit=1000" else 3)
+    assert [image for image in found if image["properties"] != {"os": "x"}] == []
+    assert len([statement for statement in statements if "SELECT" in statement]) == (3 if "marker" in query else 2)
+
+
+def property_row(image_id: str) -> PropertyRow:
+    return PropertyRow(image_id=image_id, key="os", value="x")
 
 
 def test_a_head_of_a_list_has_the_length_of_its_get(testapp: TestApp) -> None:

@@ -18,6 +18,13 @@ def test_what_must_be_set_is_enough() -> None:
         public_endpoint=None,
         default_store="file",
         require_formats=False,
+        limit_param_default=25,
+        api_limit_max=1000,
+        image_size_cap=None,
+        image_property_quota=None,
+        image_member_quota=None,
+        user_image_quota=None,
+        user_storage_quota=None,
         auto_migrate=False,
     )
 
@@ -39,6 +46,11 @@ def test_what_must_be_set_is_named_with_its_meaning(key: str) -> None:
         ("public_endpoint", "https://images.example.org/", "https://images.example.org"),
         ("public_endpoint", "http://[::1]:9292/a/b", "http://[::1]:9292/a/b"),
         ("filesystem_store_datadir", " /srv/other ", Path("/srv/other")),
+        *(("image_size_cap", text, 2**40) for text in ("1099511627776", "1TB", "1024 GB", "1073741824KB")),
+        *(("user_storage_quota", text, value) for text, value in [("1B", 1), ("500MB", 500 * 2**20), ("0", None)]),
+        *(("image_property_quota", text, value) for text, value in [("0", 0), ("128", 128), ("-1", None)]),
+        ("limit_param_default", "1", 1),
+        ("api_limit_max", "999999999", 999_999_999),
     ],
 )
 def test_a_value_that_can_work(name: str, text: str, value: object) -> None:
@@ -56,6 +68,9 @@ def test_a_value_that_can_work(name: str, text: str, value: object) -> None:
         *(("public_endpoint", text, "absolute URL") for text in ("//host", "http://host/?a=b", "http://host/#a")),
         *(("filesystem_store_datadir", text, "absolute path") for text in ("", "var/images", "./images")),
         ("filesystem_store_datadir", __file__, "not a directory"),
+        *(("image_size_cap", text, "use a number of bytes") for text in ("", "-1", "1.5GB", "1gb", "GB", "1KiB")),
+        *(("user_image_quota", text, "use a whole number") for text in ("", "-2", "ten", "1_0", "1MB", "9" * 10)),
+        *(("api_limit_max", text, "above 0") for text in ("", "0", "-1", "x", "9" * 10)),
     ],
 )
 def test_a_value_that_cannot_work_is_named_with_what_can(name: str, text: str, says: str) -> None:
