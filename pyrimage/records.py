@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-__all__ = ["EMPTY", "Blob", "Claim", "Image", "Location", "Status", "new_image_id", "utcnow"]
+__all__ = ["EMPTY", "Blob", "Claim", "Image", "Location", "Member", "Status", "new_image_id", "utcnow"]
 
 
 class Status:
@@ -97,6 +97,15 @@ class Image:
     def deleted(self) -> bool:
         """True once the image is gone for its users."""
         return self.deleted_at is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A project that an image is shared with: it may see the image, and with ``can_share`` share it further."""
+
+    image_id: str
+    member: str
+    can_share: bool
 
 
 def new_image_id() -> str:

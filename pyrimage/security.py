@@ -31,6 +31,9 @@ class Permission(StrEnum):
     CHANGE_IMAGE = "change_image"
     DELETE_IMAGE = "delete_image"
     PUBLICIZE_IMAGE = "publicize_image"
+    SHARE_IMAGE = "share_image"
+    REMOVE_MEMBER = "remove_member"
+    LIST_SHARED_IMAGES = "list_shared_images"
 
 
 @dataclass(frozen=True, slots=True)

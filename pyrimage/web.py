@@ -12,7 +12,13 @@ from urllib.parse import quote
 from pyramid.config import Configurator
 from pyramid.decorator import reify
 from pyramid.exceptions import URLDecodeError
-from pyramid.httpexceptions import HTTPException, HTTPForbidden, HTTPMethodNotAllowed, HTTPNotFound
+from pyramid.httpexceptions import (
+    HTTPException,
+    HTTPForbidden,
+    HTTPMethodNotAllowed,
+    HTTPNotFound,
+    HTTPNotImplemented,
+)
 from pyramid.registry import Registry
 from pyramid.request import Request as PyramidRequest
 from pyramid.response import Response
@@ -23,8 +29,9 @@ from transaction import TransactionManager
 
 from . import errors
 from .blobs import BlobDataManager, Blobs
-from .images.interfaces import Images
+from .images.interfaces import Images, Members
 from .images.local import LocalImages
+from .images.members import LocalMembers
 from .models import make_session
 from .security import REFUSAL, SecurityPolicy
 from .settings import Settings
@@ -36,12 +43,15 @@ Handler = Callable[[PyramidRequest], Response]
 
 REQUEST_ID = "pyrimage.request_id"
 RETRY_AFTER = "5"  # seconds
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"})
 
 STATUS: dict[type[Exception], tuple[int, str]] = {
     errors.Invalid: (400, "Bad Request"),
     errors.Forbidden: (403, "Forbidden"),
     errors.NotFound: (404, "Not Found"),
     errors.Conflict: (409, "Conflict"),
+    errors.LimitExceeded: (413, "Request Entity Too Large"),
+    errors.RangeNotSatisfiable: (416, "Range Not Satisfiable"),
     errors.StoreFull: (507, "Insufficient Storage"),
     errors.StoreUnavailable: (503, "Service Unavailable"),
     errors.DatabaseFull: (507, "Insufficient Storage"),
@@ -83,7 +93,12 @@ class Request(PyramidRequest):
     @reify
     def images(self) -> Images:
         """The catalogue."""
-        return LocalImages(self.dbsession)
+        return LocalImages(self.dbsession, self.settings)
+
+    @reify
+    def members(self) -> Members:
+        """With whom images are shared."""
+        return LocalMembers(self.dbsession, self.settings)
 
     @property
     def settings(self) -> Settings:
@@ -154,8 +169,11 @@ def commit_veto(request: Request, response: Response) -> bool:
 def error_view(error: Exception, request: Request) -> Response:
     """Answer an exception: ``{"error": {"code": 409, "title": "Conflict", "message": "..."}}``, or plain text.
 
-    The transaction may be over: neither the session nor the identity is touched.
+    The transaction may be over: neither the session nor the identity is touched. A place may know better than
+    Pyramid's 403 what to tell a caller who may not; its ``refusal`` is one of our errors.
     """
+    if isinstance(error, HTTPForbidden):
+        error = getattr(request.context, "refusal", error)
     if isinstance(error, HTTPException):
         if error.code < 400:
             return error
@@ -165,8 +183,9 @@ def error_view(error: Exception, request: Request) -> Response:
     message = _message(error, request)
     said = f"{request.method} {request.environ.get('PATH_INFO')}: {code} {message}"
     said = said.encode("unicode_escape").decode()  # a line feed in the path would forge a line
-    level = logging.INFO if code < 500 else logging.ERROR if code == 500 else logging.WARNING
-    log.log(level, "%s", said, exc_info=error if code >= 500 else None)
+    ours = code >= 500 and code != 501  # that is for methods of the client's own making
+    level = logging.INFO if not ours else logging.ERROR if code == 500 else logging.WARNING
+    log.log(level, "%s", said, exc_info=error if ours else None)
     response = Response(status=f"{code} {title}", content_type="application/json", charset="UTF-8")
     if _wants_text(request):
         response.content_type = "text/plain"
@@ -175,6 +194,8 @@ def error_view(error: Exception, request: Request) -> Response:
         response.text = json.dumps({"error": {"code": code, "title": title, "message": message}})
     if code == 503:
         response.headers["Retry-After"] = RETRY_AFTER
+    if isinstance(error, errors.RangeNotSatisfiable):
+        response.headers["Content-Range"] = f"bytes */{error.size}"
     if isinstance(error, HTTPException) and "Allow" in error.headers:
         response.headers["Allow"] = error.headers["Allow"]
     return response
@@ -183,9 +204,6 @@ def error_view(error: Exception, request: Request) -> Response:
 def _message(error: Exception, request: Request) -> str:
     if isinstance(error, errors.PyrimageError):
         return str(error)
-    if isinstance(error, HTTPForbidden):
-        reason: str = getattr(request.context, "why_denied", _MESSAGES[HTTPForbidden])
-        return reason
     for kind, message in _MESSAGES.items():
         if isinstance(error, kind):
             return message
@@ -210,13 +228,17 @@ _NOT_CANONICAL = re.compile(r"//|/\.\.?(/|$)|/@@|[\x00-\x1f\x7f\\]")
 
 
 def admit(request: Request) -> None:
-    """Refuse a caller at the root of the tree: one the door did not let in, or whose path has another spelling.
+    """Refuse what the door did not let in, a method that HTTP does not know, and any other spelling of a path.
 
-    The server decodes ``%2f`` and merges a leading ``//`` before PATH_INFO, so its REQUEST_URI is looked at too.
+    Called at the root of the tree. The server decodes ``%2f`` and merges a leading ``//`` before PATH_INFO, so its
+    REQUEST_URI is looked at too.
     """
     environ = request.environ
     if REFUSAL in environ:
         raise environ[REFUSAL]
+    if environ["REQUEST_METHOD"] not in METHODS:
+        name = environ["REQUEST_METHOD"][:20]
+        raise HTTPNotImplemented(f"{name!a} is no method known here; GET, HEAD, POST, PUT and DELETE are.")
     raw = environ.get("REQUEST_URI", "/").partition("?")[0]
     raw = re.sub("^[a-zA-Z]+://[^/]*", "", raw)
     if _NOT_CANONICAL.search(environ["PATH_INFO"]) or raw.startswith("//") or "%2f" in raw.lower():

@@ -1,20 +1,37 @@
 """The tree that URLs walk: a resource is a place, an ACL, and at most one record."""
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from pyramid.authorization import ALL_PERMISSIONS, Allow, Authenticated, Deny, Everyone
 
-from ..errors import NotFound
+from ..errors import Forbidden, NotFound
 from ..records import Image
+from ..schemas.conditions import read_accept
 from ..schemas.dialect import GUIDE, WIRE, Dialect
 from ..schemas.fields import is_image_id
+from ..schemas.member import is_member_id
 from ..security import ADMIN, Permission
 from ..web import Request, admit
 
-Acl = list[tuple[Any, ...]]
+Ace = tuple[Any, ...]
+Acl = list[Ace]
 
 VERSIONS = ("v1", "v1.0", "v1.1")
+
+_NOT_FOR_ACCEPT = re.compile("/(v[0-9][^/]*|versions|healthcheck)(/|$)")
+
+
+def find_root(request: Request) -> "Root | V1 | VersionChoice":
+    """Find where the path begins: ``Accept`` may name the version that the path does not."""
+    root = Root(request)
+    if _NOT_FOR_ACCEPT.match(request.environ["PATH_INFO"]):
+        return root
+    dialect = read_accept(request)
+    if dialect is GUIDE:
+        return root
+    return VersionChoice(root) if dialect is None else V1(root, VERSIONS[0], request)
 
 
 class Root:
@@ -31,26 +48,58 @@ class Root:
     def __acl__(self) -> Acl:
         return [(Allow, f"role:{ADMIN}", ALL_PERMISSIONS)]
 
-    def __getitem__(self, segment: str) -> "ImageContainer | V1":
+    def __getitem__(self, segment: str) -> "ImageContainer | SharedImages | V1":
         if segment == "images":
             return ImageContainer(self, segment, self.request, GUIDE)
         if segment in VERSIONS:
             return V1(self, segment, self.request)
         if re.fullmatch("v[0-9].*", segment):
             raise NotFound(f"There is no version {segment[:20]!a} here; there are {', '.join(VERSIONS)}.")
+        if segment == "shared-images":
+            return SharedImages(self, segment)
         raise KeyError(segment)
+
+
+class VersionChoice:
+    """Any path, where ``Accept`` wants a version that is not here: only the list of those that are."""
+
+    __name__ = ""
+    is_collection = True
+
+    def __init__(self, parent: Root) -> None:
+        self.__parent__ = parent
+
+    def __getitem__(self, segment: str) -> "VersionChoice":
+        return self
 
 
 class V1:
     """``/v1``: the wire's spelling."""
 
+    is_collection = True
+
     def __init__(self, parent: Root, name: str, request: Request) -> None:
         self.__parent__, self.__name__, self.request = parent, name, request
 
-    def __getitem__(self, segment: str) -> "ImageContainer":
-        if segment != "images":
-            raise KeyError(segment)
-        return ImageContainer(self, segment, self.request, WIRE)
+    @property
+    def url(self) -> str:
+        """The version's own URL, without the slash that its list has."""
+        return f"{self.request.service_url}/{self.__name__}"
+
+    @property
+    def images(self) -> "ImageContainer":
+        """The images, which are listed here as well."""
+        return ImageContainer(self, "images", self.request, WIRE)
+
+    def __acl__(self) -> Acl:
+        return [(Allow, Everyone, Permission.LIST_IMAGES)]
+
+    def __getitem__(self, segment: str) -> "ImageContainer | SharedImages":
+        if segment == "images":
+            return self.images
+        if segment == "shared-images":
+            return SharedImages(self, segment)
+        raise KeyError(segment)
 
 
 class ImageContainer:
@@ -94,11 +143,13 @@ class ImageResource:
         return f"{self.__parent__.url}/{self.image.id}"
 
     @property
-    def why_denied(self) -> str:
-        """What to tell a caller who may not."""
+    def refusal(self) -> Forbidden:
+        """What a caller is told who may not."""
         if self.image.protected:
-            return "The image is protected, or not yours; its owner can PUT x-image-meta-protected: false first."
-        return "The image is not yours."
+            reason = "The image is protected, or not yours; its owner can PUT x-image-meta-protected: false first."
+        else:
+            reason = "The image is not yours."
+        return Forbidden(reason)
 
     def __acl__(self) -> Acl:
         acl: Acl = [(Deny, Everyone, Permission.DELETE_IMAGE)] if self.image.protected else []
@@ -106,3 +157,94 @@ class ImageResource:
             owner = f"project:{self.image.owner}"
             acl += [(Allow, owner, Permission.CHANGE_IMAGE), (Allow, owner, Permission.DELETE_IMAGE)]
         return [*acl, (Allow, Everyone, Permission.VIEW_IMAGE)]
+
+    def __getitem__(self, segment: str) -> "MemberContainer":
+        if segment != "members" or self.image.deleted:
+            raise KeyError(segment)
+        return MemberContainer(self, segment, self.__parent__.request)
+
+
+class MemberContainer:
+    """``/images/<id>/members``: with whom the image is shared."""
+
+    is_collection = True
+
+    def __init__(self, parent: ImageResource, name: str, request: Request) -> None:
+        self.__parent__, self.__name__, self.request = parent, name, request
+        self.image, self._caller = parent.image, request.identity
+
+    @property
+    def refusal(self) -> Forbidden | NotFound:
+        """What a caller is told who sees the image and may not share it: 404, as Glance's API says."""
+        message = f"Only the owner of image {self.image.id}, and members that can share it, may change its members."
+        return NotFound(message) if Authenticated in self._caller.principals else Forbidden(message)
+
+    def __acl__(self) -> Iterator[Ace]:
+        """Give entry by entry: whoever finds an earlier one costs no SELECT."""
+        sharing = (Permission.SHARE_IMAGE, Permission.REMOVE_MEMBER)
+        yield Allow, Everyone, Permission.VIEW_IMAGE
+        if self.image.owner is not None:
+            yield Allow, f"project:{self.image.owner}", sharing
+        project = self._caller.project
+        if project and self._may_share(project):
+            self.request.members.hold(self.image.id)  # else one whose right is taken away could still give it back
+            if self._may_share(project):
+                yield Allow, f"project:{project}", sharing
+
+    def _may_share(self, project: str) -> bool:
+        member = self.request.members.find(self.image.id, project)
+        return member is not None and member.can_share
+
+    def __getitem__(self, segment: str) -> "MemberResource":
+        """Find the place of a member, which a PUT may fill; whether it is one, the view asks."""
+        if not is_member_id(segment):
+            raise KeyError(segment)
+        return MemberResource(self, segment)
+
+
+class MemberResource:
+    """``/images/<id>/members/<member>``: one project that the image is, or will be, shared with."""
+
+    is_collection = False
+
+    def __init__(self, parent: MemberContainer, name: str) -> None:
+        self.__parent__, self.__name__, self.image = parent, name, parent.image
+
+    @property
+    def refusal(self) -> Forbidden | NotFound:
+        """What a caller is told who may not."""
+        return self.__parent__.refusal
+
+    def __acl__(self) -> Acl:
+        return [(Allow, f"project:{self.__name__}", Permission.REMOVE_MEMBER)]
+
+
+class SharedImages:
+    """``/shared-images`` and ``/v1/shared-images``: nothing by itself."""
+
+    is_collection = True
+
+    def __init__(self, parent: Root | V1, name: str) -> None:
+        self.__parent__, self.__name__ = parent, name
+
+    def __getitem__(self, segment: str) -> "SharedWith":
+        if not is_member_id(segment):
+            raise KeyError(segment)
+        return SharedWith(self, segment)
+
+
+class SharedWith:
+    """``/shared-images/<member>``: the images that others share with a project."""
+
+    is_collection = False
+
+    def __init__(self, parent: SharedImages, name: str) -> None:
+        self.__parent__, self.__name__ = parent, name
+
+    @property
+    def refusal(self) -> Forbidden:
+        """What a caller is told who may not."""
+        return Forbidden("Only a project itself, and administrators, may list what is shared with it.")
+
+    def __acl__(self) -> Acl:
+        return [(Allow, f"project:{self.__name__}", Permission.LIST_SHARED_IMAGES)]

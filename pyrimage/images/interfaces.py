@@ -1,10 +1,10 @@
 """What the catalogue of images can do, wherever its rows are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol
 
-from ..records import Blob, Claim, Image, Location
+from ..records import Blob, Claim, Image, Location, Member
 from ..schemas.listing import ListQuery
 from ..security import Identity
 
@@ -16,31 +16,73 @@ class Images(Protocol):
         """Return an image that ``viewer`` may see (an administrator also deleted ones), else None."""
 
     def page(self, query: ListQuery, viewer: Identity, *, detailed: bool) -> list[Image]:
-        """Return images that ``viewer``'s list shows, newest first; without properties and location unless detailed.
+        """Return a page of what ``viewer``'s list shows; without properties and location unless detailed.
 
         Raises Invalid for a marker the viewer could not have seen.
         """
 
     def add(self, image: Image, blob: Blob | None) -> None:
-        """Store a new image, and end the claim of its blob. Raises ImageExists, UploadEnded."""
+        """Store a new image, and end the claim of its blob. Raises ImageExists, LimitExceeded, UploadEnded."""
 
     def change(self, old: Image, new: Image, blob: Blob | None) -> None:
         """Store what differs between ``old``, as found, and ``new``; end the claim of the blob.
 
-        Raises Conflict if the image's status is no longer what it was, UploadEnded.
+        Raises Conflict if the image's status or owner, or a format where one changes, is no longer what it was,
+        LimitExceeded, UploadEnded.
         """
 
     def remove(self, image: Image) -> Sequence[Location]:
-        """Mark an image deleted; return the owned locations that became garbage. Raises NotFound."""
+        """Mark an image deleted; return the owned locations that became garbage.
+
+        Raises NotFound, and Conflict if its protection or owner is no longer what it was.
+        """
+
+
+class Members(Protocol):
+    """With whom images are shared, within one transaction.
+
+    Those that write raise NotFound if the image is deleted, and wait for others that write to the same image.
+    """
+
+    def of(self, image_id: str) -> Sequence[Member]:
+        """Return the members of an image, in order of their names."""
+
+    def find(self, image_id: str, member: str) -> Member | None:
+        """Return one member of an image, else None."""
+
+    def hold(self, image_id: str) -> None:
+        """Let no other transaction change the members, or delete the image, until this one ends."""
+
+    def put(self, image_id: str, member: str, can_share: bool | None) -> None:
+        """Add a member, or change whether it may share; None leaves that as it is, and is False for a new one.
+
+        Raises LimitExceeded; not for one that is a member already.
+        """
+
+    def replace(self, image_id: str, memberships: Mapping[str, bool | None]) -> None:
+        """Make these, by name, the only members of an image; ``can_share`` is that of ``put``. Raises LimitExceeded."""
+
+    def remove(self, image_id: str, member: str) -> None:
+        """Remove a member. Raises NotFound if it is none."""
+
+    def shared_with(self, member: str) -> Sequence[Member]:
+        """Return the memberships of a project in images that are not deleted, in order of the images' ids."""
 
 
 class Claims(Protocol):
     """Uploads under way and bytes to remove; each call is a short transaction of its own."""
 
-    def begin(self, claim: Claim, *, is_new: bool) -> None:
-        """Record a claim with a fresh lease.
+    def begin(self, claim: Claim, *, is_new: bool) -> int | None:
+        """Record a claim with a fresh lease; return how many bytes it holds, None where it need not grow with them.
 
-        Raises ImageExists or Conflict if the image cannot take data, UploadInProgress if it is claimed already.
+        Raises ImageExists or Conflict if the image cannot take data, UploadInProgress if it is claimed already,
+        LimitExceeded if the owner has no room.
+        """
+
+    def reserve(self, claim: Claim, came: int) -> int | None:
+        """Make a claim hold the bytes that came, or more; return how many.
+
+        Raises LimitExceeded, UploadEnded.
         """
 
     def renew(self, keys: Sequence[str]) -> None:

@@ -1,20 +1,24 @@
 """The application over each database: what the fixtures of ``tests/conftest.py`` give is here given three times."""
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from sqlalchemy import insert, update
+from sqlalchemy import update
 from transaction import TransactionManager
 
 from conftest import Installation, install
 from pyrimage.images.claims import LocalClaims
-from pyrimage.images.interfaces import Images
+from pyrimage.images.interfaces import Images, Members
 from pyrimage.images.local import LocalImages
+from pyrimage.images.members import LocalMembers
 from pyrimage.images.testing import Catalogue
-from pyrimage.models import ClaimRow, MemberRow
+from pyrimage.models import ClaimRow
 from pyrimage.records import utcnow
+from pyrimage.settings import Settings
 from servers import databases
 
 
@@ -32,20 +36,30 @@ def shared_installation(
 @pytest.fixture
 def catalogue(installation: Installation) -> Catalogue:
     """The SQL catalogue of an installation."""
+    return catalogue_of(installation, installation.settings)
+
+
+def catalogue_of(installation: Installation, settings: Settings) -> Catalogue:
+    """Make the SQL catalogue of an installation under other settings."""
 
     @contextmanager
     def transaction() -> Iterator[Images]:
         manager = TransactionManager(explicit=True)
         with manager:
-            yield LocalImages(installation.registry["pyrimage.sessions"](info={"tm": manager}))
+            yield LocalImages(installation.registry["pyrimage.sessions"](info={"tm": manager}), settings)
 
-    def share(image_id: str, project: str) -> None:
-        with installation.engine.begin() as connection:
-            connection.execute(insert(MemberRow).values(image_id=image_id, member=project, can_share=False))
+    @contextmanager
+    def sharing() -> Iterator[Members]:
+        manager = TransactionManager(explicit=True)
+        with manager:
+            yield LocalMembers(installation.registry["pyrimage.sessions"](info={"tm": manager}), settings)
 
     def expire(key: str) -> None:
         with installation.engine.begin() as connection:
             lease = utcnow() - timedelta(hours=1)
             connection.execute(update(ClaimRow).where(ClaimRow.key == key).values(lease=lease))
 
-    return Catalogue(transaction, LocalClaims(installation.engine), share, expire)
+    def limited(**limits: Any) -> Catalogue:
+        return catalogue_of(installation, dataclasses.replace(settings, **limits))
+
+    return Catalogue(transaction, sharing, LocalClaims(installation.engine, settings), expire, limited)

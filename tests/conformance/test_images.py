@@ -1,7 +1,13 @@
 from sqlalchemy import update
 
 from conftest import Installation
-from pyrimage.images.testing import Catalogue, ClaimsConformance, ImagesConformance, PagesConformance
+from pyrimage.images.testing import (
+    Catalogue,
+    ClaimsConformance,
+    FiltersConformance,
+    ImagesConformance,
+    PagesConformance,
+)
 from pyrimage.models import LocationRow
 
 
@@ -17,6 +23,10 @@ class TestLocalImages(ImagesConformance):
 
 
 class TestLocalPages(PagesConformance):
+    pass
+
+
+class TestLocalFilters(FiltersConformance):
     pass
 
 

@@ -44,6 +44,7 @@ NOT_CANONICAL = {
     "a slash behind a view": ["/versions/", "/healthcheck/", "/images/detail/", "/v1/images/detail/", "/images/taken/"],
     "more behind a view": ["/versions/x", "/healthcheck/x", "/images/detail/x", "/images/detail/detail"],
     "more behind an image": ["/images/taken/x", "/images/taken/detail", "/images/taken/taken", "/v1/images/taken/x/y"],
+    "more behind a project": ["/shared-images/", "/shared-images/x/", "/shared-images/x/y", "/v1/shared-images/x/y"],
     "views of another place": ["/v1/versions", "/v1/healthcheck", "/v1/detail", "/detail", "/images/versions"],
     "names like ours": ["/Images", "/V1/images", "/image", "/images/images", "/v1/v1/images", "/images/Taken"],
     "with something at its end": [
@@ -53,7 +54,7 @@ NOT_CANONICAL = {
         "/images/taken;a=b",
         "/images ",
     ],
-    "no such place": ["/images/new", "/shared-images/x", "/favicon.ico", "/static/x", "/images/%2e%2e", "/images/%2f"],
+    "no such place": ["/images/new", "/shared-images", "/favicon.ico", "/static/x", "/images/%2e%2e", "/images/%2f"],
     "characters that no name holds": ["/images/a\\b", "/images\\taken", "/\\images", "/images\x00", "/images/\n"],
 }
 

@@ -175,3 +175,27 @@ def test_delete_of_a_protected_image_waits_until_it_is_not(glance: Glance) -> No
     assert "protected" in glance.run("image-delete", made["id"]).stdout
     glance("image-update", made["id"], "--is-protected", "False")
     glance("image-delete", made["id"])
+
+
+def test_members_are_added_listed_both_ways_and_removed(glance: Glance) -> None:
+    made = glance.fields("image-create", "--name", "shared")["id"]
+    assert glance("member-list", "--image-id", made) == []
+    glance("member-create", made, "tenant-b")
+    glance("member-create", "--can-share", made, "tenant-c")
+    shared = [[made, "tenant-b", ""], [made, "tenant-c", "True"]]  # the command prints nothing for False
+    assert sorted(glance("member-list", "--image-id", made)) == shared
+    assert glance("member-list", "--tenant-id", "tenant-c") == shared[1:]
+    glance("member-create", made, "tenant-c")  # it sends False where it is not told
+    assert glance("member-list", "--tenant-id", "tenant-c") == [[made, "tenant-c", ""]]
+    glance("member-delete", made, "tenant-c")
+    assert glance("member-list", "--image-id", made) == shared[:1]
+    assert glance("member-list", "--tenant-id", "tenant-c") == []
+    assert "is not a member" in glance.run("member-delete", made, "tenant-c").stderr
+
+
+def test_the_memberships_of_a_deleted_image_are_gone(glance: Glance) -> None:
+    made = glance.fields("image-create", "--name", "shared")["id"]
+    glance("member-create", made, "tenant-d")
+    glance("image-delete", made)
+    assert glance("member-list", "--tenant-id", "tenant-d") == []
+    assert glance.run("member-list", "--image-id", made).returncode == 1

@@ -3,6 +3,7 @@ import inspect
 import json
 import logging
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,15 @@ from pyramid.response import Response
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from pyrimage import errors
-from pyrimage.errors import DatabaseAway, Forbidden, Invalid, NotFound, PyrimageError, StoreUnavailable
+from pyrimage.errors import (
+    DatabaseAway,
+    Forbidden,
+    Invalid,
+    NotFound,
+    PyrimageError,
+    RangeNotSatisfiable,
+    StoreUnavailable,
+)
 from pyrimage.security import REFUSAL
 from pyrimage.web import (
     LogFormatter,
@@ -30,7 +39,9 @@ URL_DECODE = URLDecodeError("utf-8", b"\xff", 0, 1, "invalid")
 STATUSES = {
     **dict.fromkeys(("Invalid", "DataMismatch"), 400),
     "Forbidden": 403,
+    "LimitExceeded": 413,
     "NotFound": 404,
+    "RangeNotSatisfiable": 416,
     **dict.fromkeys(("Conflict", "ImageExists", "UploadInProgress", "UploadEnded"), 409),
     **dict.fromkeys(("PyrimageError", "ConfigurationError", "StoreError", "BlobDamaged"), 500),
     **dict.fromkeys(("DatabaseError", "DatabaseRefused"), 500),
@@ -49,7 +60,8 @@ def told(answer: Response) -> tuple[int, str]:
     "name", [name for name, each in vars(errors).items() if inspect.isclass(each) and issubclass(each, PyrimageError)]
 )
 def test_every_error_of_ours_has_its_status(name: str, make_request: MakeRequest) -> None:
-    answer = error_view(getattr(errors, name)("Something is wrong."), make_request())
+    more = (5,) if name == "RangeNotSatisfiable" else ()
+    answer = error_view(getattr(errors, name)("Something is wrong.", *more), make_request())
     assert told(answer) == (STATUSES[name], "Something is wrong.")
     assert ("Retry-After" in answer.headers) == (STATUSES[name] == 503)
 
@@ -74,13 +86,18 @@ def test_errors_of_others_say_what_a_client_may_read(
     assert told(error_view(error, request)) == (code, message)
 
 
-def test_a_place_may_say_why_it_denies(make_request: MakeRequest) -> None:
-    class Place:
-        why_denied = "It is not yours."
-
+@pytest.mark.parametrize(("refusal", "code"), [(Forbidden("Not yours."), 403), (NotFound("Not yours."), 404)])
+def test_a_place_may_say_what_a_refused_caller_is_told(
+    refusal: PyrimageError, code: int, make_request: MakeRequest
+) -> None:
     request = make_request()
-    request.context = Place()
-    assert told(error_view(HTTPForbidden(), request)) == (403, "It is not yours.")
+    request.context = SimpleNamespace(refusal=refusal)
+    assert told(error_view(HTTPForbidden(), request)) == (code, "Not yours.")
+
+
+def test_a_range_behind_the_end_is_told_where_that_is(make_request: MakeRequest) -> None:
+    answer = error_view(RangeNotSatisfiable("Too far.", 5), make_request())
+    assert answer.headers["Content-Range"] == "bytes */5"
 
 
 def test_a_redirection_is_no_error(make_request: MakeRequest) -> None:

@@ -11,6 +11,16 @@
 from .catalogue import Catalogue
 from .claims import ClaimsConformance
 from .images import ImagesConformance
-from .pages import PagesConformance
+from .members import MembersConformance
+from .pages import FiltersConformance, PagesConformance
+from .quotas import QuotasConformance
 
-__all__ = ["Catalogue", "ClaimsConformance", "ImagesConformance", "PagesConformance"]
+__all__ = [
+    "Catalogue",
+    "ClaimsConformance",
+    "FiltersConformance",
+    "ImagesConformance",
+    "MembersConformance",
+    "PagesConformance",
+    "QuotasConformance",
+]

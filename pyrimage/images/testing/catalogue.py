@@ -12,7 +12,7 @@ from typing import Any
 from ...records import Blob, Claim, Image, Location, Status, new_image_id
 from ...schemas.listing import ListQuery
 from ...security import Identity
-from ..interfaces import Claims, Images
+from ..interfaces import Claims, Images, Members
 
 ADMIN = Identity(user="root", roles=frozenset({"admin"}))
 OWNER = Identity(user="alice", project="tenant-a", roles=frozenset({"member"}))
@@ -34,14 +34,16 @@ class Catalogue:
     """A catalogue under test, and what the suites do with it.
 
     transaction: ``with transaction() as images`` commits at its end, and aborts if anything is raised.
-    share: ``share(image_id, project)`` makes the project a member. expire: puts the lease of the claim with this key
-    an hour into the past.
+    sharing: likewise ``with sharing() as members``.
+    expire: puts the lease of the claim with this key an hour into the past.
+    limited: ``limited(user_image_quota=3)`` gives the same catalogue under other limits; at first there are none.
     """
 
     transaction: Callable[[], AbstractContextManager[Images]]
+    sharing: Callable[[], AbstractContextManager[Members]]
     claims: Claims
-    share: Callable[[str, str], None]
     expire: Callable[[str], None]
+    limited: Callable[..., "Catalogue"]
 
     def add(self, blob: Blob | None = None, **fields: Any) -> Image:
         """Store a new image, queued unless told otherwise."""
@@ -76,6 +78,11 @@ class Catalogue:
         """Delete an image."""
         with self.transaction() as images:
             return list(images.remove(image))
+
+    def share(self, image_id: str, project: str, can_share: bool | None = None) -> None:
+        """Make a project a member of an image."""
+        with self.sharing() as members:
+            members.put(image_id, project, can_share)
 
     def find(self, image_id: str, viewer: Identity = ADMIN) -> Image | None:
         """Find an image in a transaction of its own."""
