@@ -8,7 +8,7 @@ from pyramid.paster import get_app, setup_logging
 from sqlalchemy import Engine
 
 from . import web
-from .api.resources import Root
+from .api.resources import find_root
 from .blobs import Blobs
 from .errors import ConfigurationError, DatabaseAway
 from .images.claims import LocalClaims
@@ -38,11 +38,11 @@ def main(global_conf: dict[str, str], **ini: Any) -> WSGIApp:
         log.warning("%s", error)
     finally:
         engine.dispose()
-    config = Configurator(settings=ini, root_factory=Root)
+    config = Configurator(settings=ini, root_factory=find_root)
     config.registry["pyrimage.settings"] = settings
     config.registry["pyrimage.engine"] = engine
     config.registry["pyrimage.sessions"] = make_session_factory(engine)
-    config.registry["pyrimage.blobs"] = Blobs(make_stores(settings), LocalClaims(engine))
+    config.registry["pyrimage.blobs"] = Blobs(make_stores(settings), LocalClaims(engine, settings))
     config.include(web)
     config.scan(f"{__package__}.api")
     return LocalOnly(config.make_wsgi_app(), settings)

@@ -26,9 +26,19 @@ from transaction import TransactionManager
 from transaction.interfaces import IDataManager, ITransaction
 from zope.interface import implementer
 
-from .errors import BlobDamaged, DatabaseRefused, DataMismatch, NotFound, PyrimageError, StoreError, UploadInProgress
+from .errors import (
+    BlobDamaged,
+    DatabaseRefused,
+    DataMismatch,
+    LimitExceeded,
+    NotFound,
+    PyrimageError,
+    StoreError,
+    UploadInProgress,
+)
 from .images.interfaces import Claims
 from .records import EMPTY, Blob, Claim, Image, Location
+from .schemas.conditions import Part
 from .schemas.image import Submission
 from .stores import Stores
 from .stores.interfaces import BlobWriter
@@ -53,21 +63,22 @@ class Blobs:
         self._lock = threading.Lock()
         self._ended = threading.Event()
 
-    def begin(self, claim: Claim, *, is_new: bool) -> None:
-        """Record a claim and keep it alive; one that is over on the same image is ended first."""
+    def begin(self, claim: Claim, *, is_new: bool) -> int | None:
+        """Record a claim and keep it alive; one that is over on the same image is ended first. See ``Claims.begin``."""
         self._pay()
         try:
-            self.claims.begin(claim, is_new=is_new)
+            held = self.claims.begin(claim, is_new=is_new)
         except UploadInProgress:
             expired = self.claims.expired(GRACE, claim.image_id)
             if not any(self.end_expired(other, GRACE) for other in expired):
                 raise
-            self.claims.begin(claim, is_new=is_new)
+            held = self.claims.begin(claim, is_new=is_new)
         with self._lock:
             if not self._live:
                 self._ended = threading.Event()
                 threading.Thread(target=self._beat, args=(self._ended,), name="heartbeat", daemon=True).start()
             self._live.add(claim.key)
+        return held
 
     def let_go(self, claim: Claim) -> None:
         """Stop renewing a claim."""
@@ -119,13 +130,27 @@ class Blobs:
         return True
 
 
+class _Meter:
+    """What the bytes of one upload must stay within: the cap, and what its claim holds, which grows with them."""
+
+    def __init__(self, claims: Claims, claim: Claim, held: int | None, cap: int | None) -> None:
+        self._claims, self._claim, self._held, self._cap = claims, claim, held, cap
+
+    def admit(self, came: int) -> None:
+        """Refuse bytes before they are written. Raises LimitExceeded, UploadEnded."""
+        if self._cap is not None and came > self._cap:
+            raise LimitExceeded(f"More bytes came than the {self._cap} that are accepted (pyrimage.image_size_cap).")
+        if self._held is not None and came > self._held:
+            self._held = self._claims.reserve(self._claim, came)
+
+
 def receive(request: Request, submission: Submission) -> Blob | None:
     """Take the body of a POST or PUT into its store, verified and durable but not yet published.
 
     The rest is the transaction's: it publishes the blob with the COMMIT of its row, or removes it. Returns None if
     no data comes, ``EMPTY`` for an image that is complete without.
 
-    Raises DataMismatch, Conflict, StoreError.
+    Raises DataMismatch, LimitExceeded, Conflict, StoreError.
     """
     if submission.is_empty:
         return EMPTY
@@ -135,13 +160,14 @@ def receive(request: Request, submission: Submission) -> Blob | None:
     claim = Claim(image.id, store.scheme, store.new_key(image.id), image.owner, submission.size)
     request.tm.abort()  # gives back the connection of the context's SELECT: no request ever holds two
     try:
-        request.blobs.begin(claim, is_new=submission.is_new)
+        held = request.blobs.begin(claim, is_new=submission.is_new)
     finally:
         request.tm.begin()
     upload = request.upload = BlobDataManager(request.tm, request.blobs, claim)
     writer = store.open_writer(claim.key, submission.size)
     upload.stage(writer)
-    blob = copy(request.body_file_raw, writer, submission.size)
+    meter = _Meter(request.blobs.claims, claim, held, request.settings.image_size_cap)
+    blob = copy(request.body_file_raw, writer, submission.size, meter.admit)
     _verify(image, blob)
     log.info("image %s: %d bytes came, md5 %s", image.id, blob.size, blob.checksum)
     if blob == EMPTY:  # chunked, and there was no chunk
@@ -161,8 +187,8 @@ def _verify(image: Image, blob: Blob) -> None:
         raise DataMismatch(*problems)
 
 
-def open_reader(request: Request, image: Image) -> IO[bytes] | None:
-    """Open the bytes of an active image; None for one that has none.
+def open_reader(request: Request, image: Image, part: Part | None) -> IO[bytes] | None:
+    """Open the bytes of an active image, or a part of them; None for one that has none.
 
     Raises BlobDamaged, StoreUnavailable, and NotFound if the image was deleted since it was found.
     """
@@ -172,7 +198,8 @@ def open_reader(request: Request, image: Image) -> IO[bytes] | None:
             raise BlobDamaged(f"Image {image.id} has lost its location.")
         return None
     try:
-        return request.stores[location.store].open_reader(location.key, image.size)
+        where = (part.offset, part.length) if part else ()
+        return request.stores[location.store].open_reader(location.key, image.size, *where)
     except BlobDamaged as error:
         now = request.images.find(image.id, request.identity)
         if now is None or now.deleted:

@@ -14,7 +14,7 @@ from webob import Request, Response
 from webtest import TestApp
 
 from conftest import Installation
-from factories import data_headers
+from factories import CHUNKED, data_headers
 from pyrimage.blobs import GRACE, Blobs, scrub
 from pyrimage.models import ClaimRow, ImageRow, LocationRow
 from pyrimage.records import Claim, utcnow
@@ -64,6 +64,8 @@ class Gate:
 class Body:
     """A request body that comes in two halves; ``meanwhile`` happens between them."""
 
+    length: int | None
+
     def __init__(self, data: bytes, meanwhile: Action = nothing) -> None:
         middle = len(data) // 2
         self._halves = [data[:middle], data[middle:]]
@@ -77,9 +79,18 @@ class Body:
         return self._halves.pop(0) if self._halves else b""
 
 
+class ChunkedBody(Body):
+    """A body of which nothing announces the length."""
+
+    def __init__(self, data: bytes, meanwhile: Action = nothing) -> None:
+        super().__init__(data, meanwhile)
+        self.length = None
+
+
 def send(installation: Installation, method: str, path: str, body: Body, **fields: Any) -> Response:
     """Send an upload on which the server has nothing to spool; ``fields`` are image headers."""
-    environ = {"REMOTE_ADDR": "127.0.0.1", "wsgi.input": body, "CONTENT_LENGTH": str(body.length)}
+    length = CHUNKED if body.length is None else {"CONTENT_LENGTH": str(body.length)}
+    environ = {"REMOTE_ADDR": "127.0.0.1", "wsgi.input": body, **length}
     request = Request.blank(path, environ, method=method, headers=data_headers(**fields))
     return request.get_response(installation.wsgi)
 
@@ -101,9 +112,9 @@ class HinderedStore:
     def open_writer(self, key: str, size: int | None) -> BlobWriter:
         return HinderedWriter(self._store.open_writer(key, size), self.step)
 
-    def open_reader(self, key: str, size: int) -> IO[bytes]:
+    def open_reader(self, key: str, size: int, offset: int = 0, length: int | None = None) -> IO[bytes]:
         self.step("open_reader")
-        return self._store.open_reader(key, size)
+        return self._store.open_reader(key, size, offset, length)
 
     def delete(self, key: str) -> None:
         self.step("delete")
@@ -242,7 +253,8 @@ def assert_no_heartbeat() -> None:
     """Check that no thread renews leases; one that was told to end may take its time."""
     for thread in heartbeats():
         thread.join(DEADLINE)
-    assert heartbeats() == []
+    if heartbeats():
+        raise AssertionError(heartbeats())
 
 
 def state_of(client: TestApp, path: str) -> tuple[str, str | None]:
@@ -253,13 +265,15 @@ def state_of(client: TestApp, path: str) -> tuple[str, str | None]:
 
 def assert_no_bytes(installation: Installation, images: int) -> None:
     """Check that nothing is stored but this many images without data, and that no upload is under way."""
-    assert installation.blobs_on_disk() == []
-    assert [installation.rows(model) for model in (ImageRow, ClaimRow, LocationRow)] == [images, 0, 0]
+    rows = [installation.rows(model) for model in (ImageRow, ClaimRow, LocationRow)]
+    if installation.blobs_on_disk() or rows != [images, 0, 0]:
+        raise AssertionError(installation.blobs_on_disk(), rows)
 
 
 def clean(installation: Installation, *, dry_run: bool = False) -> list[str]:
     found = list(scrub(blobs_of(installation), GRACE, dry_run=dry_run))
-    assert [error for what, error in found if error is not None] == []
+    if any(error is not None for _, error in found):
+        raise AssertionError(found)
     return [what for what, error in found]
 
 

@@ -16,6 +16,7 @@ from factories import files_below
 from pyrimage.app import main
 from pyrimage.models import Base
 from pyrimage.security import IDENTITY, Identity
+from pyrimage.settings import Settings
 
 pytest.register_assert_rewrite("pyrimage.stores.testing", "pyrimage.images.testing")
 
@@ -30,6 +31,11 @@ class Installation:
     @property
     def registry(self) -> Registry:
         return self.wsgi._app.registry
+
+    @property
+    def settings(self) -> Settings:
+        settings: Settings = self.registry["pyrimage.settings"]
+        return settings
 
     @property
     def engine(self) -> Engine:

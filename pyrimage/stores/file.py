@@ -50,10 +50,10 @@ class FileStore:
                     raise StoreFull(f"The file store has no room for {size} bytes.")
             return FileWriter(self._staging / key, final)
 
-    def open_reader(self, key: str, size: int) -> "FileReader":
+    def open_reader(self, key: str, size: int, offset: int = 0, length: int | None = None) -> "FileReader":
         """Open a blob's file and compare its size with ``size``."""
         try:
-            reader = FileReader(self._final(key), size)
+            reader = FileReader(self._final(key), offset, size if length is None else offset + length)
         except FileNotFoundError as error:
             raise BlobDamaged("The image's bytes are missing from the store.") from error
         except OSError as error:
@@ -120,27 +120,30 @@ class FileWriter:
 
 
 class FileReader(io.FileIO):
-    """A file that has ``size`` bytes, whatever happens to it: one that ends early is an error, never an end.
+    """A file from ``start`` to ``stop``, whatever happens to it: one that ends early is an error, never an end.
 
     Servers ask for the size by seeking to the end; they must not hear of a file that was cut short since, or they
-    would announce and end a short body in good order.
+    would announce and end a short body in good order. Others read until nothing comes: no more than was announced.
     """
 
-    def __init__(self, path: Path, size: int) -> None:
+    def __init__(self, path: Path, start: int, stop: int) -> None:
         super().__init__(path)
-        self._size = size
+        self._stop = stop
+        self.seek(start)
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read up to ``size`` bytes. Raises OSError where the file ends early."""
-        wanted = -1 if size is None else size
+        if size is None or size < 0:
+            return b"".join(iter(lambda: self.read(io.DEFAULT_BUFFER_SIZE), b""))
+        wanted = min(size, max(self._stop - self.tell(), 0))
         data = super().read(wanted) or b""
-        if (wanted < 0 or (wanted and not data)) and self.tell() < self._size:
+        if wanted and not data:
             raise OSError(errno.EIO, "stored bytes end early", self.name)
         return data
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Move; the end is where the row says."""
-        return super().seek(self._size + offset) if whence == os.SEEK_END else super().seek(offset, whence)
+        """Move; the end is where the row, or who asked for a part, says."""
+        return super().seek(self._stop + offset) if whence == os.SEEK_END else super().seek(offset, whence)
 
 
 def _fsync_directory(path: Path) -> None:

@@ -38,10 +38,11 @@ class Store(Protocol):
         Raises StoreFull where ``size`` bytes have no room, StoreUnavailable.
         """
 
-    def open_reader(self, key: str, size: int) -> IO[bytes]:
+    def open_reader(self, key: str, size: int, offset: int = 0, length: int | None = None) -> IO[bytes]:
         """Open a blob of which the row says that it has ``size`` bytes: a binary file, for reading in order.
 
-        A read raises OSError where the bytes end early. Raises BlobDamaged if that is known at once,
+        It begins at ``offset`` and ends ``length`` bytes further on, which the row must promise; None is for all the
+        rest. A read raises OSError where the bytes end early. Raises BlobDamaged if that is known at once,
         StoreUnavailable.
         """
 

@@ -24,6 +24,11 @@ from .interfaces import BlobWriter, Buffer, Store
 from .transfer import CHUNK, copy
 
 IMAGE_ID = "f17"
+LARGE = 3 * CHUNK + 5
+PARTS = (
+    *((0, 1), (0, CHUNK), (0, LARGE), (1, CHUNK), (CHUNK - 1, 2), (CHUNK, 2 * CHUNK), (LARGE - 1, 1), (7, LARGE - 7)),
+    *((offset, None) for offset in (0, 1, CHUNK, LARGE - 1)),
+)
 IDS = ("a", "A", "9", "a.b_c-d", "ends.", "0" * 64, "z" * 64)
 SIZES = (1, 1000, CHUNK - 1, CHUNK, CHUNK + 1, 8 * 1024 * 1024 + 1)
 
@@ -46,16 +51,16 @@ def pattern(size: int) -> bytes:
     return b"".join(blocks)[:size]
 
 
-def read_all(store: Store, key: str, size: int) -> bytes:
-    """Read a blob to its end in chunks."""
-    with store.open_reader(key, size) as reader:
+def read_all(store: Store, key: str, size: int, offset: int = 0, length: int | None = None) -> bytes:
+    """Read a blob, or a part of it, to its end in chunks."""
+    with store.open_reader(key, size, offset, length) as reader:
         return b"".join(iter(lambda: reader.read(CHUNK), b""))
 
 
-def assert_unreadable(store: Store, key: str, size: int) -> None:
+def assert_unreadable(store: Store, key: str, size: int, offset: int = 0, length: int | None = None) -> None:
     """Check that nobody can read a blob of this size; a store may notice while it is read."""
     with pytest.raises((BlobDamaged, OSError)):
-        read_all(store, key, size)
+        read_all(store, key, size, offset, length)
 
 
 class StoreConformance:
@@ -124,7 +129,7 @@ class StoreConformance:
         key = store.new_key(IMAGE_ID)
         writer = store.open_writer(key, len(data))
         self.published.append(key)
-        blob = copy(io.BytesIO(data), writer, len(data))
+        blob = copy(io.BytesIO(data), writer, len(data), lambda came: None)
         writer.seal()
         writer.publish()
         stored = read_all(store, key, len(data))
@@ -197,6 +202,23 @@ class StoreConformance:
     @pytest.mark.parametrize("size", [0, 4, 6])
     def test_blob_of_another_size_than_the_row_says_is_damaged(self, store: Store, size: int) -> None:
         assert_unreadable(store, self.put(store, b"bytes"), size)
+
+    @pytest.mark.parametrize(("offset", "length"), PARTS)
+    def test_part_of_a_blob_comes_back(self, store: Store, offset: int, length: int | None) -> None:
+        data = pattern(LARGE)
+        stop = None if length is None else offset + length
+        assert read_all(store, self.put(store, data), LARGE, offset, length) == data[offset:stop]
+
+    @pytest.mark.parametrize("ask", [1, 3, 100, -1])
+    def test_part_ends_however_it_is_read(self, store: Store, ask: int) -> None:
+        key = self.put(store, b"0123456789")
+        with store.open_reader(key, 10, 2, 5) as reader:
+            assert b"".join(iter(lambda: reader.read(ask), b"")) == b"23456"
+            assert reader.read(ask) == b""
+
+    @pytest.mark.parametrize("size", [4, 6])
+    def test_part_of_a_damaged_blob_is_not_given(self, store: Store, size: int) -> None:
+        assert_unreadable(store, self.put(store, b"bytes"), size, 1, 2)
 
     def test_reading_may_stop_anywhere(self, store: Store) -> None:
         data = pattern(3 * CHUNK)

@@ -28,6 +28,7 @@ ERRORS: dict[str, tuple[str, str, dict[str, str], bytes, int, str]] = {
     "version unknown": ("GET", "/v9/images", {}, b"", 404, "Not Found"),
     "path not canonical": ("GET", "/images/../images", {}, b"", 404, "Not Found"),
     "method": ("PATCH", "/images", {}, b"", 405, "Method Not Allowed"),
+    "range": ("GET", "/images/taken", {"Range": "bytes=5-"}, b"", 416, "Range Not Satisfiable"),
     "id taken": ("POST", "/v1/images", meta(id="taken"), b"", 409, "Conflict"),
 }
 
@@ -112,6 +113,8 @@ ALLOWED = {
     "/": "GET, HEAD",
     "/versions": "GET, HEAD",
     "/healthcheck": "GET, HEAD",
+    "/v1": "GET, HEAD",
+    "/v1/": "GET, HEAD",
     "/images": "GET, HEAD, POST",
     "/images/": "GET, HEAD, POST",
     "/v1/images": "GET, HEAD, POST",
@@ -121,7 +124,7 @@ ALLOWED = {
     "/v1/images/taken": "GET, HEAD, PUT, DELETE",
 }
 A_BLANK_ID = ("/images/", "DELETE")  # that names an image: see test_paths.py
-METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND", "get"]
+METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"]
 
 
 @pytest.mark.filterwarnings("ignore:Unknown REQUEST_METHOD")
@@ -139,6 +142,18 @@ def test_a_method_that_a_place_does_not_know_is_told_which_it_knows(path: str, m
     answer = testapp.request(path, method=method, status=405)
     assert answer.headers["Allow"] == ALLOWED[path]
     assert method in error_of(answer)
+
+
+@pytest.mark.filterwarnings("ignore:Unknown REQUEST_METHOD")
+@pytest.mark.parametrize("path", [*ALLOWED, "/no/such/path", "/v9"])
+@pytest.mark.parametrize("method", ["PROPFIND", "get", "BREW", "X" * 5000])
+def test_a_method_that_http_does_not_commonly_know_is_not_implemented(
+    path: str, method: str, testapp: TestApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = testapp.request(path, method=method, status=501)
+    assert method[:20] in error_of(answer)
+    assert len(answer.body) < 200
+    assert [record.name for record in caplog.records if record.exc_info or record.levelno > logging.INFO] == []
 
 
 @pytest.mark.parametrize("path", ALLOWED)

@@ -46,8 +46,8 @@ class GatedStore:
     def open_writer(self, key: str, size: int | None) -> BlobWriter:
         return GatedWriter(self._store.open_writer(key, size), self._gates)
 
-    def open_reader(self, key: str, size: int) -> IO[bytes]:
-        return self._store.open_reader(key, size)
+    def open_reader(self, key: str, size: int, offset: int = 0, length: int | None = None) -> IO[bytes]:
+        return self._store.open_reader(key, size, offset, length)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)

@@ -6,13 +6,14 @@ from pyramid.view import view_config
 from ... import blobs
 from ...errors import Conflict, Forbidden, NotFound
 from ...records import Image, Status
+from ...schemas.conditions import is_known, read_part
 from ...schemas.headers import has_body
 from ...schemas.image import read_change, read_new_image
 from ...schemas.listing import read_list_query
 from ...security import Permission
 from ...web import Request, method_not_allowed
 from .. import responses
-from ..resources import ImageContainer, ImageResource
+from ..resources import V1, ImageContainer, ImageResource
 
 
 @view_config(context=ImageContainer, request_method="GET", permission=Permission.LIST_IMAGES)
@@ -20,6 +21,14 @@ def list_images(context: ImageContainer, request: Request) -> Response:
     """List in brief. 200, 400."""
     images = request.images.page(read_list_query(request), request.identity, detailed=False)
     return responses.image_list(request, context.url, context.dialect, images, detailed=False)
+
+
+@view_config(context=V1, request_method="GET", permission=Permission.LIST_IMAGES)
+def list_images_of_version(context: V1, request: Request) -> Response:
+    """List in brief at ``/v1/``, to which ``/v1`` leads. 200, 302, 400."""
+    if not request.environ["PATH_INFO"].endswith("/"):
+        return responses.moved(request, f"{context.url}/")
+    return list_images(context.images, request)
 
 
 @view_config(context=ImageContainer, name="detail", request_method="GET", permission=Permission.LIST_IMAGES)
@@ -31,7 +40,7 @@ def list_images_in_detail(context: ImageContainer, request: Request) -> Response
 
 @view_config(context=ImageContainer, request_method="POST", permission=Permission.ADD_IMAGE)
 def add_image(context: ImageContainer, request: Request) -> Response:
-    """Create an image from its headers and, if present, store the body. 201, 400, 403, 409, 503, 507."""
+    """Create an image from its headers and, if present, store the body. 201, 400, 403, 409, 413, 503, 507."""
     submission = read_new_image(request, context.dialect)
     _check_publicity(context, request, submission.image)
     blob = blobs.receive(request, submission)
@@ -48,26 +57,34 @@ def refuse_collection_method(context: ImageContainer, request: Request) -> Respo
     raise method_not_allowed(request, "GET", "HEAD", "POST")
 
 
+@view_config(context=V1)
 @view_config(context=ImageContainer, name="detail")
-def refuse_detail_method(context: ImageContainer, request: Request) -> Response:
+def refuse_list_method(context: V1 | ImageContainer, request: Request) -> Response:
     """Answer any other method: 405."""
     raise method_not_allowed(request, "GET", "HEAD")
 
 
 @view_config(context=ImageResource, request_method="GET", permission=Permission.VIEW_IMAGE)
 def show_image(context: ImageResource, request: Request) -> Response:
-    """Show an image's headers (HEAD), and send its bytes (GET). 200, 404 without readable data, 500, 503."""
+    """Show an image's headers (HEAD), and send its bytes or a part of them (GET).
+
+    200, 206, 304, 404 without readable data, 416, 500, 503.
+    """
     image = context.image
+    if image.status == Status.ACTIVE and is_known(request, image):
+        return responses.image_unchanged(request, context.url, context.dialect, image)
     if request.method == "HEAD":
         return responses.image_headers(request, context.url, context.dialect, image)
     if image.status != Status.ACTIVE:
         raise NotFound(f"Image {image.id} is {image.status}: it has no data to read.")
-    return responses.image_data(request, context.url, context.dialect, image, blobs.open_reader(request, image))
+    part = read_part(request, image)
+    data = blobs.open_reader(request, image, part)
+    return responses.image_data(request, context.url, context.dialect, image, data, part)
 
 
 @view_config(context=ImageResource, request_method="PUT", permission=Permission.CHANGE_IMAGE)
 def change_image(context: ImageResource, request: Request) -> Response:
-    """Change what is known about an image, or give a queued one its data. 200, 400, 403, 404, 409, 503, 507."""
+    """Change what is known about an image, or give a queued one its data. 200, 400, 403, 404, 409, 413, 503, 507."""
     image = context.image
     if image.deleted:
         raise Forbidden(f"Image {image.id} is deleted.")
@@ -84,7 +101,7 @@ def change_image(context: ImageResource, request: Request) -> Response:
 
 @view_config(context=ImageResource, request_method="DELETE", permission=Permission.DELETE_IMAGE)
 def delete_image(context: ImageResource, request: Request) -> Response:
-    """Delete an image; its bytes go after the commit. 200 without a body, 403, 404."""
+    """Delete an image; its bytes go after the commit. 200 without a body, 403, 404, 409."""
     blobs.delete_after_commit(request, request.images.remove(context.image))
     return Response(content_type="text/plain")
 

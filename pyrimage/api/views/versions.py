@@ -7,13 +7,14 @@ from pyramid.security import NO_PERMISSION_REQUIRED
 from pyramid.view import view_config
 
 from ...web import Request, method_not_allowed
-from ..resources import Root
+from ..resources import Root, VersionChoice
 from ..responses import json_response
 
 
 @view_config(context=Root, request_method="GET", permission=NO_PERMISSION_REQUIRED)
-def choose_version(context: Root, request: Request) -> Response:
-    """``GET /``: 300 and the versions."""
+@view_config(context=VersionChoice, permission=NO_PERMISSION_REQUIRED)
+def choose_version(context: Root | VersionChoice, request: Request) -> Response:
+    """``GET /``, and any path where ``Accept`` wants another version: 300 and the versions."""
     return json_response(_versions(request), status=300)
 
 

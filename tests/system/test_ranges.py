@@ -1,0 +1,132 @@
+"""Parts of images over real sockets, for programs that resume: on our server, and on waitress as it is."""
+
+import http.client
+import os
+import random
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from factories import data_headers, md5
+from servers.processes import OWNED, wait_until
+from servers.pyrimage import Server
+
+pytestmark = pytest.mark.system
+
+DATA = random.Random(54).randbytes(5 * 1024 * 1024 + 7)
+SIZE = len(DATA)
+HALF = SIZE // 2
+GIB = 1 << 30
+
+
+@pytest.fixture(scope="module", params=["egg:pyrimage#server", "egg:waitress#main"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with Server(tmp_path_factory.mktemp("server"), server={"use": request.param}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def path(server: Server) -> str:
+    return f"/images/{server.request('POST', '/images', DATA, data_headers(name='f17')).image['id']}"
+
+
+def curl(server: Server, path: str, target: Path, *options: str) -> str:
+    """Download to a file; return the status and how many bytes came."""
+    command = [*OWNED, "curl", "-sS", "-o", str(target), "-w", "%{http_code} %{size_download}", *options]
+    done = subprocess.run([*command, server.url + path], capture_output=True, timeout=60, check=True)
+    return done.stdout.decode()
+
+
+@pytest.mark.parametrize(
+    ("asked", "start", "stop"),
+    [
+        ("0-0", 0, 1),
+        ("1000-2999999", 1000, 3_000_000),
+        ("-1", SIZE - 1, SIZE),
+        ("-3000000", SIZE - 3_000_000, SIZE),
+        (f"{HALF}-", HALF, SIZE),
+        ("0-18446744073709551615", 0, SIZE),
+    ],
+)
+def test_curl_gets_a_part(server: Server, path: str, tmp_path: Path, asked: str, start: int, stop: int) -> None:
+    target = tmp_path / "part"
+    assert curl(server, path, target, "-r", asked) == f"206 {stop - start}"
+    assert target.read_bytes() == DATA[start:stop]
+
+
+def test_curl_gets_the_whole_for_two_parts(server: Server, path: str, tmp_path: Path) -> None:
+    target = tmp_path / "whole"
+    assert curl(server, path, target, "-r", "0-0,5-9") == f"200 {SIZE}"
+    assert target.read_bytes() == DATA
+
+
+@pytest.mark.parametrize("have", [1, HALF, SIZE - 1])
+def test_curl_resumes_a_download(server: Server, path: str, tmp_path: Path, have: int) -> None:
+    target = tmp_path / "disk.img"
+    target.write_bytes(DATA[:have])
+    assert curl(server, path, target, "-C", "-") == f"206 {SIZE - have}"
+    assert target.read_bytes() == DATA
+
+
+def test_curl_resumes_a_download_that_is_complete(server: Server, path: str, tmp_path: Path) -> None:
+    target = tmp_path / "disk.img"
+    target.write_bytes(DATA)
+    assert curl(server, path, target, "-C", "-").startswith("416 ")
+    assert target.read_bytes() == DATA
+
+
+def test_curl_resumes_only_what_has_not_changed(server: Server, path: str, tmp_path: Path) -> None:
+    target = tmp_path / "disk.img"
+    assert curl(server, path, target, "-r", "0-9", "-H", f'If-Range: "{md5(DATA)}"') == "206 10"
+    assert curl(server, path, target, "-r", "0-9", "-H", f'If-Range: "{md5(b"other")}"') == f"200 {SIZE}"
+
+
+def test_curl_downloads_again_only_what_has_changed(server: Server, path: str, tmp_path: Path) -> None:
+    tag, target = tmp_path / "tag", tmp_path / "disk.img"
+    assert curl(server, path, target, "--etag-save", str(tag)) == f"200 {SIZE}"
+    assert curl(server, path, tmp_path / "again", "--etag-compare", str(tag)) == "304 0"
+    tag.write_text(f'"{md5(b"other")}"\n')
+    assert curl(server, path, target, "--etag-compare", str(tag)) == f"200 {SIZE}"
+
+
+def test_next_request_on_the_connection_is_answered_after_a_part(server: Server, path: str) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    try:
+        for start, stop in ((0, 1), (7, 3_000_000), (SIZE - 5, SIZE), (HALF, HALF + 1)):
+            connection.request("GET", path, headers={"Range": f"bytes={start}-{stop - 1}"})
+            answer = connection.getresponse()
+            assert (answer.status, answer.will_close) == (206, False)
+            assert answer.headers["Content-Range"] == f"bytes {start}-{stop - 1}/{SIZE}"
+            assert answer.read() == DATA[start:stop]
+    finally:
+        connection.close()
+
+
+def test_part_beyond_four_gibibytes_is_found(server: Server) -> None:
+    """The row and the file are made as large as no test could upload; the file is sparse."""
+    size = 5 * GIB
+    image = server.request("POST", "/images", b"bytes", data_headers(name="big")).image
+    (file,) = server.datadir.rglob(f"{image['id']}.*")
+    os.truncate(file, size)
+    with file.open("r+b") as opened:
+        opened.seek(size - 5)
+        opened.write(b"there")
+    server.sql("UPDATE images SET size = ? WHERE id = ?", size, image["id"])
+    part = server.request("GET", f"/images/{image['id']}", headers={"Range": f"bytes={size - 7}-"})
+    assert (part.status, part.headers["Content-Range"]) == (206, f"bytes {size - 7}-{size - 1}/{size}")
+    assert part.body == b"\0\0there"
+    file.unlink()
+
+
+def test_part_is_logged_with_its_status_and_length(tmp_path: Path) -> None:
+    with Server(tmp_path) as server:
+        path = f"/images/{server.request('POST', '/images', DATA, data_headers(name='f17')).image['id']}"
+        for headers in ({"Range": "bytes=5-9"}, {"Range": f"bytes={SIZE}-"}, {"If-None-Match": md5(DATA)}):
+            server.request("GET", path, headers=headers)
+        wait_until(lambda: sum(line[2] == path for line in server.access_lines()) == 3, 20, server.log)
+        (part, refused, known) = (line[3:5] for line in server.access_lines() if line[2] == path)
+        assert part == ["206", "5"]
+        assert refused[0] == "416"
+        assert known == ["304", "0"]
