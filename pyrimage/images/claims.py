@@ -8,38 +8,43 @@ import socket
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, Engine, and_, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, and_, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from ..errors import Conflict, ImageExists, UploadInProgress
+from ..errors import Conflict, ImageExists, UploadEnded, UploadInProgress
 from ..models import ClaimRow, ImageRow, LocationRow
 from ..models.claim import ENDING, LIVE
 from ..models.location import GARBAGE
 from ..records import Claim, Location, Status, utcnow
+from ..settings import Settings
+from .quotas import Quotas
 
 LEASE = timedelta(seconds=120)
+STEP = 64 * 2**20  # bytes; how far the claim of an upload of unknown length is ahead of what came
 
 
 class LocalClaims:
     """Claims in the database of ``engine``."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self._engine, self._quotas = engine, Quotas(settings)
 
-    def begin(self, claim: Claim, *, is_new: bool) -> None:
-        """Insert the claim, unless the image cannot take data or another claim holds it."""
+    def begin(self, claim: Claim, *, is_new: bool) -> int | None:
+        """Insert the claim, unless the image cannot take data, another claim holds it or its owner has no room."""
+        image = select(ImageRow.status, ImageRow.owner).where(ImageRow.id == claim.image_id)
         with self._engine.begin() as connection:
-            status = connection.scalar(select(ImageRow.status).where(ImageRow.id == claim.image_id))
+            status, owner = connection.execute(image).one_or_none() or (None, None)
             if is_new and status is not None:
                 raise ImageExists(f"The id {claim.image_id} is taken.")
             if not is_new and status != Status.QUEUED:
                 raise Conflict(f"Image {claim.image_id} is {status}; only a queued image takes data.")
+            held = self._admit(connection, claim, claim.size or 0, is_more=owner != (claim.owner or ""))
             values = {
                 "key": claim.key,
                 "image_id": claim.image_id,
                 "store": claim.store,
                 "owner": claim.owner or "",
-                "size": claim.size,
+                "size": claim.size if held is None else held,
                 "state": LIVE,
                 "lease": utcnow() + LEASE,
                 "server": f"{socket.gethostname()}:{os.getpid()}",
@@ -48,6 +53,23 @@ class LocalClaims:
                 connection.execute(insert(ClaimRow).values(values))
             except IntegrityError as error:
                 raise UploadInProgress(f"Another upload into image {claim.image_id} is under way.") from error
+        return held
+
+    def reserve(self, claim: Claim, came: int) -> int | None:
+        """Enlarge the claim, by more than is needed now where there is room for that."""
+        alive = and_(ClaimRow.key == claim.key, ClaimRow.state == LIVE)
+        with self._engine.begin() as connection:
+            held = self._admit(connection, claim, came, is_more=False)
+            if not connection.execute(update(ClaimRow).where(alive).values(size=held)).rowcount:
+                raise UploadEnded(f"The upload into image {claim.image_id} took longer than its lease, and was ended.")
+        return held
+
+    def _admit(self, connection: Connection, claim: Claim, size: int, *, is_more: bool) -> int | None:
+        """Return how many bytes the claim shall hold, ``size`` or more; None where it need not grow."""
+        room = self._quotas.admit(connection, claim.owner, claim.image_id, is_more=is_more, size=size)
+        if room is None or claim.size is not None:
+            return None
+        return size + STEP if size + STEP <= room else size
 
     def renew(self, keys: Sequence[str]) -> None:
         """Renew the leases with one UPDATE."""

@@ -16,7 +16,8 @@ ENDING = "ending"
 class ClaimRow(Base):
     """The right to upload into one image id, and what has to be cleaned up if the server dies.
 
-    size: bytes declared, null if unknown. lease: when the claim expires unless it is renewed.
+    size: bytes declared, or held for the owner while they come; null if nobody knows or counts.
+    lease: when the claim expires unless it is renewed.
     state: ``live``, or ``ending`` while somebody cleans up after an expired one. server: who holds it.
     """
 

@@ -61,7 +61,9 @@ def read_headers(request: Request) -> Headers:
 
 def _decode(text: str, percent_encoded: bool) -> str:
     data = text.encode("latin-1")
-    return (unquote_to_bytes(data) if percent_encoded else data).decode("utf-8")
+    if percent_encoded:
+        data = unquote_to_bytes(data).strip(b" ")  # as HTTP cut the blanks around all others
+    return data.decode("utf-8")
 
 
 def _collect(headers: Headers, name: str, value: str) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 import colander
 from pyramid.request import Request
 
-from ..errors import Forbidden, Invalid
+from ..errors import Forbidden, Invalid, LimitExceeded
 from ..records import EMPTY, Blob, Image, Status, new_image_id, utcnow
+from ..settings import Settings
 from .dialect import Dialect
 from .fields import MAX_BYTES, Digits, Flag, Hex, Ignored, ImageId, NoSource, Owner, Text, Timestamp, Word
 from .headers import PURGE_PROPERTIES, Headers, content_length, has_body, header_name, read_headers
@@ -105,7 +106,7 @@ class Submission:
 
 
 def read_new_image(request: Request, dialect: Dialect) -> Submission:
-    """Read ``POST /images``. Raises Invalid with everything that is wrong with the headers."""
+    """Read ``POST /images``. Raises Invalid with everything that is wrong with the headers, or LimitExceeded."""
     headers = read_headers(request)
     fields = _validated(headers, request)
     problems = headers.problems
@@ -125,12 +126,13 @@ def read_new_image(request: Request, dialect: Dialect) -> Submission:
     now = utcnow()
     if not request.identity.is_admin:
         fields = {name: value for name, value in fields.items() if name not in _ADMIN_ONLY}
-        fields["owner"] = request.identity.project
+    fields.setdefault("owner", request.identity.project)
     known: dict[str, Any] = {name: fields[name] for name in (*_PLAIN, *_DIGESTS, "owner") if name in fields}
     known |= {name: fields.get(name) or now for name in ("created_at", "updated_at")}
     image = Image(
         id=fields.get("id") or new_image_id(), size=fields.get("size") or 0, properties=headers.properties, **known
     )
+    _check_limits(request.settings, image, None, size)
     store = fields.get("store") or request.settings.default_store
     return Submission(image, store, True, body, is_empty, size, fields.get("updated_at"))
 
@@ -139,7 +141,7 @@ def read_change(request: Request, dialect: Dialect, image: Image) -> Submission:
     """Read ``PUT /images/<id>``: fields not sent stay as they are.
 
     Clients send back whole images: what only the server sets is ignored, what may never change must be as it is.
-    Raises Invalid, or Forbidden for another id or status.
+    Raises Invalid, LimitExceeded, or Forbidden for another id or status.
     """
     headers = read_headers(request)
     if image.status != Status.QUEUED:
@@ -169,6 +171,7 @@ def read_change(request: Request, dialect: Dialect, image: Image) -> Submission:
         updated_at=utcnow(),
         **{name: fields[name] for name in changeable if name in fields},
     )
+    _check_limits(request.settings, changed, image, size)
     store = fields.get("store") or request.settings.default_store
     return Submission(changed, store, is_new=False, has_body=body, size=size)
 
@@ -199,6 +202,28 @@ def _expected_size(request: Request, declared: int | None, problems: list[str]) 
     if declared is not None and length is not None and declared != length:
         problems.append(f"x-image-meta-size: {declared} bytes are announced, but Content-Length is {length}.")
     return length if declared is None else declared
+
+
+def _check_limits(settings: Settings, new: Image, old: Image | None, coming: int | None) -> None:
+    """Refuse what goes beyond a limit by its headers alone. What ``old`` has, if a limit was lowered, it may keep.
+
+    coming: bytes of the body, None if unknown or none.
+    """
+    size = coming or (new.size if old is None or new.size != old.size else 0)
+    cap = settings.image_size_cap
+    if cap is not None and size > cap:
+        raise LimitExceeded(f"The image would have {size} bytes; {cap} are accepted (pyrimage.image_size_cap).")
+    if old is None or new.properties.keys() - old.properties.keys():
+        check_property_count(settings, len(new.properties))
+
+
+def check_property_count(settings: Settings, count: int) -> None:
+    """Refuse more properties than one image may have. Raises LimitExceeded."""
+    quota = settings.image_property_quota
+    if quota is not None and count > quota:
+        raise LimitExceeded(
+            f"The image would have {count} properties; {quota} are accepted (pyrimage.image_property_quota)."
+        )
 
 
 def _check_formats(

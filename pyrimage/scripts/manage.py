@@ -101,7 +101,8 @@ def _scrub(arguments: argparse.Namespace) -> int:
     if not 0 <= arguments.grace <= MAX_GRACE:  # "nan" is not
         raise PyrimageError(f"--grace must be a number of seconds from 0 to {MAX_GRACE}.")
     ini, engine = _open(arguments)
-    blobs = Blobs(make_stores(read_settings(ini)), LocalClaims(engine))
+    settings = read_settings(ini)
+    blobs = Blobs(make_stores(settings), LocalClaims(engine, settings))
     migrations.check(engine)
     done = failed = 0
     for what, error in scrub(blobs, timedelta(seconds=arguments.grace), dry_run=arguments.dry_run):

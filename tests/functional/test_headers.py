@@ -197,6 +197,13 @@ def test_a_client_that_percent_encodes_is_understood(agent: str, testapp: TestAp
     assert listed["properties"] == {"os_type": value}
 
 
+def test_blanks_around_a_percent_encoded_value_are_cut_as_http_cuts_others(testapp: TestApp) -> None:
+    sent = {**GLANCECLIENT, "x-image-meta-name": "%20f17%20", "x-image-meta-disk-format": "%20raw"}
+    headers, listed = round_trip(testapp, "/v1/images", sent)
+    assert headers["name"] == listed["name"] == "f17"
+    assert listed["disk_format"] == "raw"
+
+
 def test_one_field_in_two_encoded_spellings_is_refused(testapp: TestApp) -> None:
     """S50."""
     headers = {**GLANCECLIENT, "x-image-meta-disk-format": "raw", "x-image-meta-disk%2Dformat": "iso"}

@@ -32,7 +32,7 @@ def store(tmp_path: Path) -> FileStore:
 
 @pytest.fixture
 def blobs(installation: Installation, store: FileStore) -> Blobs:
-    return Blobs(Stores({"file": store}), LocalClaims(installation.engine))
+    return Blobs(Stores({"file": store}), LocalClaims(installation.engine, installation.settings))
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ def test_claim_that_cannot_be_ended_is_ended_before_the_next_one_begins(
 
 
 def test_claim_that_can_never_be_ended_does_not_keep_others(blobs: Blobs, own_installation: Installation) -> None:
-    blobs.claims = LocalClaims(own_installation.engine)
+    blobs.claims = LocalClaims(own_installation.engine, own_installation.settings)
     with own_installation.engine.begin() as connection:
         refuse = f"BEFORE DELETE ON claims WHEN old.key = '{KEY}' BEGIN SELECT raise(ABORT, 'refused'); END"
         connection.exec_driver_sql(f"CREATE TRIGGER refuse {refuse}")

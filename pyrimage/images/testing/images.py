@@ -140,6 +140,11 @@ class ImagesConformance:
         changed = catalogue.change(image, properties={"stays": "1", "changes": "", "comes": "4"})
         assert catalogue.find(image.id) == changed
 
+    def test_more_properties_go_than_a_statement_takes_parameters(self, catalogue: Catalogue) -> None:
+        image = catalogue.add(properties={f"key{number}": "" for number in range(2**16)})
+        changed = catalogue.change(image, properties={"key1": "changes", "comes": ""})
+        assert catalogue.find(image.id) == changed
+
     def test_an_upload_completes_a_queued_image(self, catalogue: Catalogue) -> None:
         image = catalogue.add()
         catalogue.claims.begin(claim_on(image), is_new=False)
@@ -169,6 +174,33 @@ class ImagesConformance:
         with pytest.raises(Conflict):
             catalogue.change(image, name="after")
         assert getattr(catalogue.find(image.id), "name", None) == "before"
+
+    def test_a_change_is_refused_when_the_image_was_given_away_meanwhile(self, catalogue: Catalogue) -> None:
+        image = catalogue.add(owner="tenant-a")
+        given = catalogue.change(image, owner="tenant-b")
+        with pytest.raises(Conflict, match="another owner"):
+            catalogue.change(image, name="mine")
+        assert catalogue.find(image.id) == given
+
+    def test_a_change_of_formats_is_refused_when_they_changed_meanwhile(self, catalogue: Catalogue) -> None:
+        image = catalogue.add()
+        amazon = catalogue.change(image, disk_format="aki", container_format="aki")
+        with pytest.raises(Conflict, match="other formats"):
+            catalogue.change(image, container_format="bare")
+        assert catalogue.find(image.id) == amazon
+        catalogue.change(image, name="other fields are not concerned")
+
+    def test_a_removal_is_refused_when_the_image_was_given_away_meanwhile(self, catalogue: Catalogue) -> None:
+        image = catalogue.add(owner="tenant-a")
+        given = catalogue.change(image, owner="tenant-b")
+        with pytest.raises(Conflict, match="given away"):
+            catalogue.remove(image)
+        assert catalogue.find(image.id) == given
+
+    def test_an_image_that_is_given_to_two_owners_at_once_goes_to_one(self, catalogue: Catalogue) -> None:
+        image = catalogue.add(owner="tenant-a")
+        changes = [lambda owner=owner: catalogue.change(image, owner=owner) for owner in ("tenant-b", "tenant-c")]
+        assert kinds_of(at_once(*changes)) == ["Conflict", "Image"]
 
     def test_of_two_changes_of_the_status_at_once_one_is_stored(self, catalogue: Catalogue) -> None:
         image = catalogue.add()

@@ -74,7 +74,7 @@ def test_any_text_arrives_as_it_was_sent(text: str) -> None:
 @given(st.text(st.characters(exclude_categories=["Cc", "Cs"])))
 def test_any_text_of_a_client_that_percent_encodes_arrives(text: str) -> None:
     headers = {**GLANCECLIENT, "x-image-meta-name": quote(text)}
-    assert fields_of(Request.blank("/", headers=headers)) == {"name": text}
+    assert fields_of(Request.blank("/", headers=headers)) == {"name": text.strip(" ")}
 
 
 @given(st.binary(max_size=20))

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factories import ADMIN, ALICE, data_headers, make_image, md5, meta, sha256
+from pyrimage.api import responses
 from pyrimage.errors import Forbidden, Invalid
 from pyrimage.records import EMPTY, Blob, Image, Location, Status
 from pyrimage.schemas.dialect import GUIDE, WIRE, Dialect
@@ -91,12 +92,14 @@ def test_headers_of_a_record_make_that_record(dialect: Dialect, image: Image, sh
 
 @pytest.mark.parametrize("dialect", [GUIDE, WIRE])
 @given(image=images(), status=st.sampled_from([Status.QUEUED, Status.ACTIVE, Status.KILLED]))
-def test_headers_of_a_record_change_nothing(
+def test_what_head_answers_of_a_record_changes_nothing(
     dialect: Dialect, image: Image, status: str, shared_installation: Any
 ) -> None:
     location = Location("file", "key") if status == Status.ACTIVE else None
     stored = dataclasses.replace(image, status=status, location=location)
-    headers = dict(dialect.headers(stored, URI, "file:///key" if location else None))
+    head = responses.image_headers(request_for(shared_installation, {}), URI, dialect, stored)
+    headers = {name: value for name, value in head.headers.items() if name.startswith("x-image-meta-")}
+    assert ("x-image-meta-location" in headers) is (location is not None)
     again = read_change(request_for(shared_installation, headers), dialect, stored).image
     assert dataclasses.replace(again, updated_at=stored.updated_at) == stored
 

@@ -1,0 +1,280 @@
+"""The behaviour of the quotas of owners and of properties."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from ...errors import LimitExceeded, UploadEnded, UploadInProgress
+from ...records import EMPTY, Claim, Image, Status
+from .catalogue import NOW, TEXTS, Catalogue, at_once, claim_on, completed, make
+
+MIB = 2**20
+CLIENTS = 16
+ROOM = 7  # images of five bytes, for 16 who come at once
+
+Action = Callable[[Catalogue, int], object]
+
+
+def add(catalogue: Catalogue, number: int) -> Image:
+    """Reserve an image."""
+    return catalogue.add(id=f"image-{number}", owner="tenant-a")
+
+
+def upload(catalogue: Catalogue, number: int) -> Image:
+    """Upload five bytes."""
+    return catalogue.upload(f"key-{number}", id=f"image-{number}", owner="tenant-a")
+
+
+def begin(catalogue: Catalogue, number: int, size: int | None = 5, owner: str | None = "tenant-a") -> Claim:
+    """Claim a new id."""
+    claim = Claim(f"image-{number}", "file", f"key-{number}", owner, size)
+    catalogue.claims.begin(claim, is_new=True)
+    return claim
+
+
+def give(catalogue: Catalogue, number: int) -> Image:
+    """Make an image of five bytes that belongs to another one, and give it away."""
+    image = catalogue.limited(user_image_quota=None, user_storage_quota=None).upload(
+        f"key-{number}", id=f"image-{number}", owner=f"tenant-{number}"
+    )
+    return catalogue.change(image, owner="tenant-a")
+
+
+def stream(catalogue: Catalogue, number: int) -> Image:
+    """Upload five bytes of which nobody knew how many would come."""
+    claim = begin(catalogue, number, size=None)
+    catalogue.claims.reserve(claim, 5)
+    image, blob = completed(make(id=claim.image_id, owner=claim.owner), claim.key)
+    with catalogue.transaction() as images:
+        images.add(image, blob)
+    return image
+
+
+def tally(outcomes: Iterable[object]) -> dict[str, int]:
+    """Count what ``at_once`` returned, errors by their kinds."""
+    return Counter(type(each).__name__ if isinstance(each, Exception) else "done" for each in outcomes)
+
+
+class QuotasConformance:
+    """What is counted, what is not, and what is never passed."""
+
+    @pytest.mark.parametrize("more", [add, upload, begin, give])
+    @pytest.mark.parametrize("first", [add, upload, begin, give, stream])
+    def test_an_owner_has_as_many_images_as_the_quota_says(
+        self, catalogue: Catalogue, first: Action, more: Action
+    ) -> None:
+        limited = catalogue.limited(user_image_quota=2)
+        first(limited, 1)
+        first(limited, 2)
+        with pytest.raises(LimitExceeded, match=r"have 3 images; 2 are accepted \(pyrimage.user_image_quota\)"):
+            more(limited, 3)
+
+    def test_an_image_that_was_deleted_or_whose_upload_failed_counts_no_more(self, catalogue: Catalogue) -> None:
+        limited = catalogue.limited(user_image_quota=1)
+        catalogue.remove(add(limited, 1))
+        claim = begin(limited, 2)
+        limited.claims.end(claim.key, claim.image_id, "the client hung up")
+        add(limited, 3)
+
+    def test_an_image_that_was_given_away_counts_no_more(self, catalogue: Catalogue) -> None:
+        limited = catalogue.limited(user_image_quota=1)
+        catalogue.change(add(limited, 1), owner="tenant-b")
+        add(limited, 2)
+
+    def test_owners_are_counted_apart(self, catalogue: Catalogue) -> None:
+        limited = catalogue.limited(user_image_quota=2, user_storage_quota=5)
+        for number, owner in enumerate([*TEXTS, None]):
+            limited.add(owner=owner)
+            limited.upload(f"key-{number}", owner=owner)
+        for owner in (*TEXTS, None):
+            with pytest.raises(LimitExceeded):
+                limited.add(owner=owner)
+
+    def test_a_queued_image_takes_its_data_where_no_more_images_are_accepted(self, catalogue: Catalogue) -> None:
+        image = catalogue.add(owner="tenant-a")
+        catalogue.add(owner="tenant-a")
+        limited = catalogue.limited(user_image_quota=0)
+        limited.claims.begin(claim_on(image), is_new=False)
+        limited.change(limited.complete(image), name="f17")
+
+    def test_an_image_is_not_counted_again_for_its_upload(self, catalogue: Catalogue) -> None:
+        limited = catalogue.limited(user_image_quota=2)
+        limited.claims.begin(claim_on(add(limited, 1)), is_new=False)
+        begin(limited, 2)
+        with pytest.raises(LimitExceeded):
+            begin(limited, 3)
+
+    def test_an_upload_that_gives_the_image_away_counts_for_the_new_owner(self, catalogue: Catalogue) -> None:
+        image = catalogue.add(owner="tenant-b")
+        add(catalogue, 1)
+        claim = dataclasses.replace(claim_on(image), owner="tenant-a")
+        with pytest.raises(LimitExceeded):
+            catalogue.limited(user_image_quota=1).claims.begin(claim, is_new=False)
+        limited = catalogue.limited(user_image_quota=2)
+        limited.claims.begin(claim, is_new=False)
+        with pytest.raises(LimitExceeded):
+            add(limited, 2)
+        new, blob = completed(dataclasses.replace(image, owner="tenant-a"), claim.key)
+        with limited.transaction() as images:
+            images.change(image, new, blob)
+        assert catalogue.find(image.id) == new
+
+    @pytest.mark.parametrize("more", [upload, begin, give, stream])
+    @pytest.mark.parametrize("first", [upload, begin, give, stream])
+    def test_an_owners_images_have_as_many_bytes_as_the_quota_says(
+        self, catalogue: Catalogue, first: Action, more: Action
+    ) -> None:
+        """S36."""
+        enough = catalogue.limited(user_storage_quota=10)
+        first(enough, 1)
+        first(enough, 2)
+        with pytest.raises(
+            LimitExceeded, match=r"more than the 10 bytes that are accepted \(pyrimage.user_storage_quota\)"
+        ):
+            more(enough, 3)
+        with pytest.raises(LimitExceeded):
+            more(catalogue.limited(user_storage_quota=14), 4)
+        more(catalogue.limited(user_storage_quota=15), 5)
+
+    def test_bytes_that_are_only_announced_do_not_count(self, catalogue: Catalogue) -> None:
+        limited = catalogue.limited(user_storage_quota=5)
+        limited.add(owner="tenant-a", size=1000)
+        upload(limited, 1)
+        limited.add(owner="tenant-a", size=1000)
+
+    def test_an_empty_image_is_added_where_no_more_bytes_are_accepted(self, catalogue: Catalogue) -> None:
+        upload(catalogue, 1)
+        limited = catalogue.limited(user_storage_quota=1)
+        facts = {"status": Status.ACTIVE, "checksum": EMPTY.checksum, "sha256": EMPTY.sha256}
+        image = limited.add(EMPTY, owner="tenant-b", **facts)
+        limited.change(image, owner="tenant-a")
+
+    def test_bytes_of_an_image_that_was_deleted_or_whose_upload_failed_count_no_more(
+        self, catalogue: Catalogue
+    ) -> None:
+        """S36."""
+        limited = catalogue.limited(user_storage_quota=5)
+        catalogue.remove(upload(limited, 1))
+        claim = begin(limited, 2)
+        limited.claims.end(claim.key, claim.image_id, "the client hung up")
+        upload(limited, 3)
+
+    def test_an_expired_claim_counts_until_it_is_ended(self, catalogue: Catalogue) -> None:
+        limited = catalogue.limited(user_storage_quota=5)
+        claim = begin(limited, 1)
+        catalogue.expire(claim.key)
+        for _ in range(2):
+            with pytest.raises(LimitExceeded):
+                begin(limited, 2)
+            limited.claims.seize(claim, NOW)
+        limited.claims.end(claim.key, claim.image_id, None)
+        begin(limited, 2)
+
+    def test_a_claim_on_the_same_image_is_told_before_the_quota(self, catalogue: Catalogue) -> None:
+        limited = catalogue.limited(user_image_quota=1, user_storage_quota=5)
+        claim = begin(limited, 1)
+        with pytest.raises(UploadInProgress):
+            limited.claims.begin(dataclasses.replace(claim, key="other"), is_new=True)
+
+    def test_a_claim_of_unknown_length_is_ahead_of_its_bytes_while_there_is_room(self, catalogue: Catalogue) -> None:
+        limited = catalogue.limited(user_storage_quota=130 * MIB)
+        claim = Claim("f17", "file", "key", "tenant-a", None)
+        assert limited.claims.begin(claim, is_new=True) == 64 * MIB
+        with pytest.raises(LimitExceeded):
+            begin(limited, 0, 66 * MIB + 1)
+        assert limited.claims.reserve(claim, 64 * MIB + 1) == 128 * MIB + 1
+        with pytest.raises(LimitExceeded):
+            begin(limited, 1, 2 * MIB)
+        begin(limited, 2, 2 * MIB - 1)
+        assert limited.claims.reserve(claim, 128 * MIB) == 128 * MIB
+        begin(limited, 3, 1)
+
+    def test_a_claim_of_unknown_length_holds_what_came_where_no_more_is_left(self, catalogue: Catalogue) -> None:
+        limited = catalogue.limited(user_storage_quota=10)
+        claim = Claim("f17", "file", "key", "tenant-a", None)
+        assert limited.claims.begin(claim, is_new=True) == 0
+        assert limited.claims.reserve(claim, 3) == 3
+        with pytest.raises(LimitExceeded):
+            limited.claims.reserve(claim, 11)
+        begin(limited, 1, 7)
+        with pytest.raises(LimitExceeded):
+            limited.claims.reserve(claim, 4)
+
+    def test_without_a_quota_a_claim_need_not_grow(self, catalogue: Catalogue) -> None:
+        for number, limits in enumerate([{}, {"user_image_quota": 3}]):
+            claim = Claim(f"image-{number}", "file", f"key-{number}", "tenant-a", None)
+            assert catalogue.limited(**limits).claims.begin(claim, is_new=True) is None
+
+    def test_a_claim_that_was_ended_does_not_grow(self, catalogue: Catalogue) -> None:
+        limited = catalogue.limited(user_storage_quota=10)
+        claim = begin(limited, 1, size=None)
+        catalogue.expire(claim.key)
+        limited.claims.seize(claim, NOW)
+        for _ in range(2):
+            with pytest.raises(UploadEnded):
+                limited.claims.reserve(claim, 5)
+            limited.claims.end(claim.key, claim.image_id, None)
+
+    @pytest.mark.parametrize("limit", [{"user_image_quota": ROOM}, {"user_storage_quota": 5 * ROOM}], ids=str)
+    @pytest.mark.parametrize("actions", [(begin,), (upload,), (stream,), (give,), (begin, upload, stream, give)])
+    def test_of_sixteen_at_once_as_many_succeed_as_there_is_room_for(
+        self, catalogue: Catalogue, actions: tuple[Action, ...], limit: dict[str, int]
+    ) -> None:
+        limited = catalogue.limited(**limit)
+        calls = [lambda number=number: actions[number % len(actions)](limited, number) for number in range(CLIENTS)]
+        assert tally(at_once(*calls)) == {"done": ROOM, "LimitExceeded": CLIENTS - ROOM}
+
+    def test_of_sixteen_reservations_at_once_as_many_succeed_as_there_is_room_for(self, catalogue: Catalogue) -> None:
+        limited = catalogue.limited(user_image_quota=ROOM)
+        outcomes = at_once(*[lambda number=number: add(limited, number) for number in range(CLIENTS)])
+        assert tally(outcomes) == {"done": ROOM, "LimitExceeded": CLIENTS - ROOM}
+
+    @pytest.mark.parametrize("limit", [{"user_image_quota": 1}, {"user_storage_quota": 5}], ids=str)
+    @pytest.mark.parametrize("action", [upload, stream, give])
+    def test_sixteen_at_once_are_told_so_where_the_owner_has_too_much(
+        self, catalogue: Catalogue, action: Action, limit: dict[str, int]
+    ) -> None:
+        """The quota was set, or lowered, later: the owner has no row yet whose lock could be waited for."""
+        for number in (100, 101):
+            upload(catalogue, number)
+        limited = catalogue.limited(**limit)
+        outcomes = at_once(*[lambda number=number: action(limited, number) for number in range(CLIENTS)])
+        assert tally(outcomes) == {"LimitExceeded": CLIENTS}
+
+    def test_an_image_has_as_many_properties_as_the_quota_says(self, catalogue: Catalogue) -> None:
+        limited = catalogue.limited(image_property_quota=2)
+        image = catalogue.add(properties={"one": "1"})
+        second = limited.change(image, properties={"one": "1", "two": "2"})
+        with pytest.raises(LimitExceeded, match=r"have 3 properties; 2 are accepted \(pyrimage.image_property_quota\)"):
+            limited.change(second, properties={**second.properties, "three": "3"})
+        assert catalogue.find(image.id) == second
+
+    def test_properties_that_come_back_beside_others_are_counted(self, catalogue: Catalogue) -> None:
+        limited = catalogue.limited(image_property_quota=2)
+        image = limited.add(properties={"one": "1", "two": "2"})
+        replaced = limited.change(image, properties={"three": "3", "four": "4"})
+        with pytest.raises(LimitExceeded):
+            limited.change(image, properties={"one": "changed", "two": "2"})
+        assert catalogue.find(image.id) == replaced
+
+    def test_properties_that_are_there_may_stay_change_and_go(self, catalogue: Catalogue) -> None:
+        properties = {str(number): "" for number in range(5)}
+        image, limited = catalogue.add(properties=properties), catalogue.limited(image_property_quota=2)
+        image = limited.change(image, name="f17", properties={**properties, "1": "changed"})
+        image = limited.change(image, properties={"1": "changed", "2": "", "3": ""})
+        limited.change(image, properties={"1": "changed", "new": ""})
+
+    def test_of_sixteen_properties_added_at_once_as_many_stay_as_there_is_room_for(self, catalogue: Catalogue) -> None:
+        """S38."""
+        limited = catalogue.limited(image_property_quota=ROOM + 2)
+        image = catalogue.add(properties={"one": "", "two": ""})
+        calls = [
+            lambda key=f"key-{number}": limited.change(image, properties={**image.properties, key: ""})
+            for number in range(CLIENTS)
+        ]
+        assert tally(at_once(*calls)) == {"done": ROOM, "LimitExceeded": CLIENTS - ROOM}
+        stored = catalogue.find(image.id)
+        assert stored is not None
+        assert len(stored.properties) == ROOM + 2
