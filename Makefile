@@ -18,7 +18,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help serve test lint test-system benchmarks coverage format constraints clean
+.PHONY: help serve test lint docs test-system benchmarks coverage format constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -36,11 +36,15 @@ lint: $(VENV)/.lint ## check style, types, layering and the contents of the sdis
 	$(VENV)/bin/pytest -q tests/test_layering.py tests/test_house.py
 	if [ -e .git ]; then $(VENV)/bin/check-manifest --no-build-isolation; fi
 
+docs: $(VENV)/.docs ## build the documentation in build/docs; a warning is an error
+	$(VENV)/bin/sphinx-build --fail-on-warning --keep-going --nitpicky --fresh-env -d build/doctrees docs build/docs
+
 test-system: $(VENV)/.test $(CLIENTS)/.installed ## run the installed commands with other people's clients
 	$(VENV)/bin/pytest -m system $(ARGS)
 
-benchmarks: $(VENV)/.serve ## compare with a bare view and with md5sum; see benchmarks/README.md
+benchmarks: $(VENV)/.test ## compare with a bare view, with md5sum, long lists with short; see benchmarks/README.md
 	PYTHONWARNINGS="$(QUIET)" $(VENV)/bin/python benchmarks/run.py $(ARGS)
+	PYTHONWARNINGS="$(QUIET)" PYTHONPATH=tests $(VENV)/bin/python benchmarks/lists.py
 
 coverage: $(VENV)/.test ## run the tests; show, and limit, which lines and branches they miss
 	$(VENV)/bin/pytest -m "not system" --cov $(ARGS)
@@ -52,7 +56,7 @@ format: $(VENV)/.lint ## let ruff lay out the code and mend what it can
 
 constraints: ## renew the pins in requirements/ from what setup.py allows today
 	$(PYTHON) -m venv --clear .venv-pins
-	PIP_CONSTRAINT= PIP_BUILD_CONSTRAINT= .venv-pins/bin/pip install --upgrade setuptools '.[test,lint]'
+	PIP_CONSTRAINT= PIP_BUILD_CONSTRAINT= .venv-pins/bin/pip install --upgrade setuptools '.[test,lint,docs]'
 	(grep '^#' $(PINS); .venv-pins/bin/pip freeze --all --exclude pip --exclude pyrimage) > .venv-pins/pins
 	mv .venv-pins/pins $(PINS)
 	$(PYTHON) -m venv --clear .venv-pins
@@ -68,7 +72,8 @@ clean: ## remove what the other targets made, but for the data in var/
 $(VENV)/.serve: packages := .
 $(VENV)/.test: packages := .[test]
 $(VENV)/.lint: packages := .[test,lint]
-$(VENV)/.serve $(VENV)/.test $(VENV)/.lint: setup.py pyproject.toml $(PINS)
+$(VENV)/.docs: packages := .[docs]
+$(VENV)/.serve $(VENV)/.test $(VENV)/.lint $(VENV)/.docs: setup.py pyproject.toml $(PINS)
 	@echo "Installing into $(VENV); this takes about a minute the first time."
 	test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --editable '$(packages)'

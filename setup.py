@@ -79,6 +79,7 @@ setup(
             "WebTest>=3.0.2",
         ],
         "lint": ["check-manifest>=0.50", "mypy>=1.13", "ruff>=0.9"],
+        "docs": ["myst-parser>=4.0", "Sphinx>=8.1"],
     },
     entry_points={
         "paste.app_factory": ["main = pyrimage.app:main"],
