@@ -1,7 +1,10 @@
 """PUT: what is known about an image changes, its data never."""
 
+from collections.abc import Callable
 from datetime import timedelta
+from itertools import product
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 from webtest import TestApp
@@ -23,6 +26,7 @@ from factories import (
     wire,
 )
 from pyrimage.records import utcnow
+from pyrimage.security import Identity
 
 if TYPE_CHECKING:
     from conftest import Installation
@@ -55,23 +59,121 @@ def test_a_field_that_is_sent_changes_and_no_other(field: str, value: str, shown
     assert changed == after == {**before, field: shown, "updated_at": after["updated_at"]}
 
 
-@pytest.mark.parametrize("collection", BOTH)
-@pytest.mark.parametrize("make", [reserve, upload])
-def test_sending_back_what_head_returned_changes_nothing(make: Any, collection: str, testapp: TestApp) -> None:
-    fields = {"name": wire("für, alle"), "disk_format": "ami", "is_public": True, "min_ram": 5, "owner": "tenant"}
-    image = id_of(make(testapp, **fields, properties={**PROPERTIES, "empty": ""}))
-    path, before = f"{collection}/{image}", detail(testapp, image)
-    echo = {name: value for name, value in testapp.head(path).headers.items() if name.startswith("x-image-meta-")}
-    testapp.put(path, headers=echo, status=200)
-    assert {**detail(testapp, image), "updated_at": before["updated_at"]} == before
+# Images of Alice's to be sent back: how they are made, and their fields.
+EVERYTHING: dict[str, Any] = {
+    "name": wire("für, alle 雲"),
+    "disk_format": "qcow2",
+    "container_format": "bare",
+    "min_disk": 2,
+    "min_ram": 256,
+    "properties": {**PROPERTIES, "empty": "", "text": wire('„a, b; "c", 100%41 é 🐧'), "word": "None"},
+}
+
+
+def fail(app: TestApp, **fields: Any) -> str:
+    """Reserve an image, and upload into it in vain."""
+    path = reserve(app, **fields)
+    app.put(path, DATA, headers=data_headers(checksum=md5(b"other")), status=400)
+    return path
+
+
+ECHOED: dict[str, tuple[Callable[..., str], dict[str, Any]]] = {
+    "queued": (reserve, {}),
+    "queued, with everything": (reserve, EVERYTHING),
+    "queued, with what was announced": (reserve, {"size": 9, "checksum": md5(b"x"), "sha256": sha256(b"x")}),
+    "queued, after a failed upload": (fail, {"name": "f17"}),
+    "active": (upload, {}),
+    "active, with everything": (upload, EVERYTHING),
+    "empty": (reserve, {"size": 0, **EVERYTHING}),
+    "public": (upload, {"is_public": True, **EVERYTHING}),
+    "protected": (upload, {"protected": True, "properties": PROPERTIES}),
+    "amazon": (upload, {"disk_format": "ami"}),
+}
+PURGES = [{"x-glance-registry-purge-props": "true"}, KEEP]
+
+
+def rows(installation: "Installation") -> dict[str, Any]:
+    """Return all that is stored but the moments of the last change, and these."""
+    found = stored(installation)
+    images = [dict(row._mapping) for row in found["images"]]
+    return {**found, "images": images, "changed": [image.pop("updated_at") for image in images]}
+
+
+def assert_unchanged_by(app: TestApp, path: str, headers: dict[str, str], installation: "Installation") -> None:
+    """Check that a change with these headers succeeds, and that nothing but ``updated_at`` is another afterwards."""
+    before = rows(installation)
+    app.put(path, headers=headers, status=200)
+    after = rows(installation)
+    assert after.pop("changed") > before.pop("changed")
+    assert after == before
+
+
+def echo(answer: Any) -> dict[str, str]:
+    """Return the image headers of an answer as a client sends them back."""
+    return {name: value for name, value in answer.headers.items() if name.lower().startswith("x-image-meta-")}
+
+
+@pytest.mark.parametrize(("make", "fields"), ECHOED.values(), ids=ECHOED)
+@pytest.mark.parametrize("told_in", BOTH)
+@pytest.mark.parametrize("caller", [None, ALICE])
+def test_sending_back_what_head_returned_changes_nothing(
+    caller: Identity | None,
+    told_in: str,
+    make: Callable[..., str],
+    fields: dict[str, Any],
+    installation: "Installation",
+) -> None:
+    image, app = id_of(make(installation.client(ALICE), **fields)), installation.client(caller)
+    for sent_in, purge in product(BOTH, PURGES):
+        headers = echo(app.head(f"{told_in}/{image}"))
+        assert_unchanged_by(app, f"{sent_in}/{image}", {**headers, **purge}, installation)
+
+
+@pytest.mark.parametrize(("make", "fields"), ECHOED.values(), ids=ECHOED)
+@pytest.mark.parametrize("told_in", BOTH)
+@pytest.mark.parametrize("caller", [None, ALICE])
+def test_sending_back_what_the_detailed_list_said_changes_nothing(
+    caller: Identity | None,
+    told_in: str,
+    make: Callable[..., str],
+    fields: dict[str, Any],
+    installation: "Installation",
+) -> None:
+    path, app = make(installation.client(ALICE), **fields), installation.client(caller)
+    for sent_in, purge in product(BOTH, PURGES):
+        [image] = app.get(f"{told_in}/detail?is_public=None").json["images"]
+        assert image.keys() >= {"uri", "last_error", "deleted_at", "sha256"}
+        properties = {key: wire(value) for key, value in image.pop("properties").items()}
+        texts = {name: "" if value is None else wire(str(value)) for name, value in image.items()}
+        headers = {**meta(**texts, properties=properties), **purge}
+        assert_unchanged_by(app, f"{sent_in}/{id_of(path)}", headers, installation)
+
+
+@pytest.mark.parametrize("told_in", BOTH)
+def test_sending_back_what_head_returned_percent_encoded_changes_nothing(
+    told_in: str, testapp: TestApp, installation: "Installation"
+) -> None:
+    path = upload(testapp, **EVERYTHING)
+    headers = echo(testapp.head(f"{told_in}/{id_of(path)}"))
+    encoded = {quote(name): quote(value.encode("latin-1"), safe="~/:") for name, value in headers.items()}
+    assert_unchanged_by(testapp, path, {**encoded, "User-Agent": "python-glanceclient"}, installation)
+
+
+@pytest.mark.parametrize("status", ["killed", "saving", "pending_delete", "deactivated"])
+@pytest.mark.parametrize("told_in", BOTH)
+def test_sending_back_an_image_of_any_status_changes_nothing(
+    told_in: str, status: str, testapp: TestApp, installation: "Installation"
+) -> None:
+    image = add_row(installation, status=status, size=5, checksum=md5(DATA), sha256=sha256(DATA), owner="tenant-a")
+    assert_unchanged_by(testapp, f"/v1/images/{image}", echo(testapp.head(f"{told_in}/{image}")), installation)
 
 
 @pytest.mark.parametrize("collection", BOTH)
 def test_sending_back_what_head_returned_with_the_data_fills_the_image(collection: str, testapp: TestApp) -> None:
     path = f"{collection}/{id_of(reserve(testapp, name='f17', properties=PROPERTIES))}"
-    echo = {name: value for name, value in testapp.head(path).headers.items() if name.startswith("x-image-meta-")}
-    assert echo["x-image-meta-size"] == "0"
-    assert testapp.put(path, DATA, headers={**data_headers(), **echo}).json["image"]["status"] == "active"
+    headers = echo(testapp.head(path))
+    assert headers["x-image-meta-size"] == "0"
+    assert testapp.put(path, DATA, headers={**data_headers(), **headers}).json["image"]["status"] == "active"
 
 
 TIMES = ["created_at", "updated_at", "deleted_at"]
