@@ -186,14 +186,11 @@ class MemberContainer:
         if self.image.owner is not None:
             yield Allow, f"project:{self.image.owner}", sharing
         project = self._caller.project
-        if project and self._may_share(project):
+        if project:
             self.request.members.hold(self.image.id)  # else one whose right is taken away could still give it back
-            if self._may_share(project):
+            member = self.request.members.find(self.image.id, project)
+            if member is not None and member.can_share:
                 yield Allow, f"project:{project}", sharing
-
-    def _may_share(self, project: str) -> bool:
-        member = self.request.members.find(self.image.id, project)
-        return member is not None and member.can_share
 
     def __getitem__(self, segment: str) -> "MemberResource":
         """Find the place of a member, which a PUT may fill; whether it is one, the view asks."""
