@@ -71,10 +71,10 @@ def quota(text: str) -> int | None:
     return None if text == "-1" else int(text)
 
 
-def positive(text: str) -> int:
-    """Read a whole number above 0."""
-    if not re.fullmatch("[0-9]{1,9}", text) or not int(text):
-        raise ValueError("use a whole number above 0")
+def page_length(text: str) -> int:
+    """Read a number of images that one statement can ask the properties of."""
+    if not re.fullmatch("[0-9]{1,5}", text) or not 1 <= int(text) <= 10_000:
+        raise ValueError("use a whole number from 1 to 10000")
     return int(text)
 
 
@@ -97,8 +97,8 @@ class Settings:
     )
     default_store: str = _setting(word("file"), "Store of uploads that name none.", default="file")
     require_formats: bool = _setting(flag, "Refuse data for an image without disk and container format.", default=False)
-    limit_param_default: int = _setting(positive, "Images on a page of a list that asks for no limit.", default=25)
-    api_limit_max: int = _setting(positive, "Images on a page at most; a higher limit is cut.", default=1000)
+    limit_param_default: int = _setting(page_length, "Images on a page of a list that asks for no limit.", default=25)
+    api_limit_max: int = _setting(page_length, "Images on a page at most; a higher limit is cut.", default=1000)
     image_size_cap: int | None = _setting(size, "Bytes of one image at most (500MB, 2TB); 0: no limit.", default=None)
     image_property_quota: int | None = _setting(
         quota, "Free properties of one image at most; -1: no limit.", default=None

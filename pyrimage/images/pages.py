@@ -14,7 +14,7 @@ from ..models import ImageRow, LocationRow, MemberRow, PropertyRow
 from ..records import Image, Status
 from ..schemas.listing import ListQuery
 from ..security import Identity
-from .rows import COLUMNS, WITH_LOCATION, Found, Page, Statement, constant, read, record, visible
+from .rows import COLUMNS, WITH_LOCATION, Found, PageSelect, Statement, constant, read, record, visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +149,11 @@ _FILTERS: Mapping[str, ColumnElement[bool]] = {
 @lru_cache
 def _page(
     scopes: Sequence[str], filters: Sequence[str], properties: int, order: Order, after_marker: bool, dialect: str
-) -> Page:
+) -> PageSelect:
     """Make the SELECT of a page: of one scope, or of the first images of each, which are one page together."""
     conditions = [_FILTERS[name] for name in filters]
-    conditions += [_has_property(number) for number in range(properties)]
+    if properties:
+        conditions.append(_has_properties(properties))
     if after_marker:
         conditions.append(_after_marker(order, dialect))
     parts = []
@@ -182,9 +183,16 @@ def _scope(scope: str, filters: Sequence[str], order: Order) -> Statement:
     return statement
 
 
-def _has_property(number: int) -> ColumnElement[bool]:
-    key, value = PropertyRow.key == bindparam(f"key_{number}"), PropertyRow.value == bindparam(f"value_{number}")
-    return select(PropertyRow.image_id).where(PropertyRow.image_id == ImageRow.id, key, value).exists()
+def _has_properties(count: int) -> ColumnElement[bool]:
+    # Counted in one subquery: PostgreSQL would take a second and more to plan the joins of twenty.
+    wanted = or_(
+        *(
+            and_(PropertyRow.key == bindparam(f"key_{number}"), PropertyRow.value == bindparam(f"value_{number}"))
+            for number in range(count)
+        )
+    )
+    found = select(func.count()).select_from(PropertyRow).where(PropertyRow.image_id == ImageRow.id, wanted)
+    return found.scalar_subquery() == count
 
 
 def _after_marker(order: Order, dialect: str) -> ColumnElement[bool]:
@@ -192,8 +200,8 @@ def _after_marker(order: Order, dialect: str) -> ColumnElement[bool]:
     values: list[Any] = [bindparam(f"marker_{column.key}", type_=column.type) for column in columns]
     if dialect in ("sqlite", "postgresql"):
         if dialect == "postgresql":
-            # It guesses from the first value alone how many rows are behind the marker: none, where most images are
-            # nameless, and would then sort them all. What a subquery gives it cannot guess from.
+            # It guesses from the first value how many rows follow: few, where most images have the marker's name and
+            # few a later one, and would sort them all. From what a subquery gives it cannot guess.
             values[0] = select(values[0]).scalar_subquery()
         return tuple_(*columns) < tuple_(*values) if order.descending else tuple_(*columns) > tuple_(*values)
     # MariaDB reads all rows for a row value, and ranges of its index for the same spelled out.

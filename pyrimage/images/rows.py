@@ -11,7 +11,7 @@ from ..models.location import ACTIVE
 from ..records import Image, Location
 
 Statement = Select[*tuple[Any, ...]]
-Page = Statement | CompoundSelect[*tuple[Any, ...]]
+PageSelect = Statement | CompoundSelect[*tuple[Any, ...]]
 Found = Row[*tuple[Any, ...]]
 
 _IMAGE = (
@@ -46,7 +46,7 @@ def constant(word: str) -> ColumnElement[str]:
 WITH_LOCATION = and_(LocationRow.image_id == ImageRow.id, LocationRow.state == constant(ACTIVE))
 
 
-def read(session: Session, statement: Page, **values: Any) -> Sequence[Found]:
+def read(session: Session, statement: PageSelect, **values: Any) -> Sequence[Found]:
     """Run a SELECT in the session's transaction.
 
     On the connection: the session's own execute() costs as much again, and reads need none of its events.

@@ -45,7 +45,7 @@ class Limit(HeaderType):
         return int(text.lstrip("0")[:19] or "0")
 
 
-class Truth(HeaderType):
+class Choice(HeaderType):
     """One of the ``words``, in any case."""
 
     def __init__(self, words: Mapping[str, bool | None], accepted: str) -> None:
@@ -79,7 +79,7 @@ class ListSchema(colander.MappingSchema):
     limit = _parameter(Limit())
     marker = _parameter(Text())
     sort_key = _parameter(Word(SORT_KEYS, "cannot be"))
-    sort_dir = _parameter(Truth({"asc": False, "desc": True}, "asc or desc"))
+    sort_dir = _parameter(Choice({"asc": False, "desc": True}, "asc or desc"))
     name = _parameter(Text())
     status = _parameter(Text())
     container_format = _parameter(Text())
@@ -88,8 +88,8 @@ class ListSchema(colander.MappingSchema):
     min_disk = _parameter(Digits(MAX_INT))
     size_min = _parameter(Digits())
     size_max = _parameter(Digits())
-    protected = _parameter(Truth(_BOTH, "true or false"))
-    is_public = _parameter(Truth({**_BOTH, "none": None}, "true, false or none"))
+    protected = _parameter(Choice(_BOTH, "true or false"))
+    is_public = _parameter(Choice({**_BOTH, "none": None}, "true, false or none"))
     changes_since = _parameter(Since(), "changes-since")
 
 
