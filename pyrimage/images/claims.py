@@ -20,7 +20,7 @@ from ..settings import Settings
 from .quotas import Quotas
 
 LEASE = timedelta(seconds=120)
-STEP = 64 * 2**20  # bytes; how far the claim of an upload of unknown length is ahead of what came
+STEP = 64 * 2**20  # bytes; how far the claim of an upload of unknown length is ahead of what came, at most
 
 
 class LocalClaims:
@@ -69,7 +69,8 @@ class LocalClaims:
         room = self._quotas.admit(connection, claim.owner, claim.image_id, is_more=is_more, size=size)
         if room is None or claim.size is not None:
             return None
-        return size + STEP if size + STEP <= room else size
+        ahead = min(size, STEP)  # a small one shall not hold what others need
+        return size + ahead if size + ahead <= room else size
 
     def renew(self, keys: Sequence[str]) -> None:
         """Renew the leases with one UPDATE."""
