@@ -20,7 +20,6 @@ from .quotas import Quotas
 from .rows import COLUMNS, WITH_LOCATION, Statement, columns, read, record, visible, write
 
 FORMATS = ("disk_format", "container_format")
-KEYS = 10_000  # in one statement; PostgreSQL takes no more than 65535 parameters
 
 
 class LocalImages:
@@ -52,7 +51,7 @@ class LocalImages:
         self._add_properties(image.id, image.properties)
         self._settle(image, blob)
 
-    def change(self, old: Image, new: Image, blob: Blob | None) -> None:
+    def change(self, old: Image, new: Image, blob: Blob | None, *, purge: bool) -> None:
         """Update the columns and properties that differ, if what they were checked against is still what it was.
 
         The owner too, for an upload's claim counts among its bytes.
@@ -70,15 +69,7 @@ class LocalImages:
         same = and_(ImageRow.id == old.id, *(getattr(ImageRow, name) == before[name] for name in kept))
         if not write(self._session, update(ImageRow).where(same).values(changed)):
             raise Conflict(f"Image {old.id} is no longer {old.status}, or has another owner or other formats.")
-        keys = old.properties.keys() | new.properties.keys()
-        touched = [key for key in keys if old.properties.get(key) != new.properties.get(key)]
-        come, gone = {key: new.properties[key] for key in touched if key in new.properties}, 0
-        for start in range(0, len(touched), KEYS):  # new ones too: another change may have added them since ``old``
-            keys_here = PropertyRow.key.in_(touched[start : start + KEYS])
-            gone += write(self._session, delete(PropertyRow).where(PropertyRow.image_id == old.id, keys_here))
-        self._add_properties(old.id, come)
-        if len(come) > gone:
-            self._quotas.check_properties(self._session, old.id)
+        self._change_properties(old, new, purge=purge)
         self._settle(new, blob)
 
     def remove(self, image: Image) -> Sequence[Location]:
@@ -112,6 +103,17 @@ class LocalImages:
         if properties:
             rows = [{"image_id": image_id, "key": key, "value": value} for key, value in properties.items()]
             self._session.execute(insert(PropertyRow), rows)
+
+    def _change_properties(self, old: Image, new: Image, *, purge: bool) -> None:
+        # All that is stored gives way, not just what ``old`` had: another change may have come between.
+        come, gone = new.properties, PropertyRow.image_id == old.id
+        if not purge:
+            come = {key: value for key, value in come.items() if old.properties.get(key) != value}
+            gone = and_(gone, PropertyRow.key.in_(come))
+        before = write(self._session, delete(PropertyRow).where(gone)) if purge or come else 0
+        self._add_properties(old.id, come)
+        if len(come) > before:
+            self._quotas.check_properties(self._session, old.id)
 
     def _refuse_claimed(self, image_id: str) -> None:
         # The claim of a dead server is in nobody's way: the next upload ends it.

@@ -79,6 +79,7 @@ class Submission:
     image: the record as it shall be, its data aside. store: scheme of the store for the data.
     is_new: nobody has the id yet. has_body: data comes. is_empty: none comes, and the image is complete without.
     size: bytes that must come, None if nobody said. updated_at: an administrator's, for images copied from elsewhere.
+    purge: no property stays but those that were sent.
     """
 
     image: Image
@@ -88,6 +89,7 @@ class Submission:
     is_empty: bool = False
     size: int | None = None
     updated_at: datetime | None = None
+    purge: bool = False
 
     def completed(self, blob: Blob | None) -> Image:
         """Return the record to store: active with the blob's facts, or as it is without one."""
@@ -158,7 +160,7 @@ def read_change(request: Request, dialect: Dialect, image: Image) -> Submission:
         ]
     _check_formats(fields, problems, request, complete=body, image=image)
     _check_content_type(request, dialect, problems)
-    purge = _purge(request, problems)
+    purge = _purge(request, problems) and not body
     if problems:
         raise Invalid(*problems)
     for name in ("id", "status"):
@@ -167,13 +169,13 @@ def read_change(request: Request, dialect: Dialect, image: Image) -> Submission:
     changeable = (*_PLAIN, "size", *_DIGESTS, *(("owner",) if request.identity.is_admin else ()))
     changed = dataclasses.replace(
         image,
-        properties=headers.properties if purge and not body else {**image.properties, **headers.properties},
+        properties=headers.properties if purge else {**image.properties, **headers.properties},
         updated_at=utcnow(),
         **{name: fields[name] for name in changeable if name in fields},
     )
     _check_limits(request.settings, changed, image, size)
     store = fields.get("store") or request.settings.default_store
-    return Submission(changed, store, is_new=False, has_body=body, size=size)
+    return Submission(changed, store, is_new=False, has_body=body, size=size, purge=purge)
 
 
 def _validated(headers: Headers, request: Request) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def change_image(context: ImageResource, request: Request) -> Response:
         _check_publicity(context, request, submission.image)
     blob = blobs.receive(request, submission)
     changed = submission.completed(blob)
-    request.images.change(image, changed, blob)
+    request.images.change(image, changed, blob, purge=submission.purge)
     return responses.image_json(request, context.url, context.dialect, changed)
 
 

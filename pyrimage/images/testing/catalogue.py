@@ -60,18 +60,18 @@ class Catalogue:
             images.add(image, blob)
         return image
 
-    def change(self, old: Image, blob: Blob | None = None, **fields: Any) -> Image:
+    def change(self, old: Image, blob: Blob | None = None, *, purge: bool = True, **fields: Any) -> Image:
         """Store an image's new fields."""
         new = dataclasses.replace(old, **fields)
         with self.transaction() as images:
-            images.change(old, new, blob)
+            images.change(old, new, blob, purge=purge)
         return new
 
     def complete(self, queued: Image, key: str = "key") -> Image:
         """Commit an upload into a queued image."""
         new, blob = completed(queued, key)
         with self.transaction() as images:
-            images.change(queued, new, blob)
+            images.change(queued, new, blob, purge=False)
         return new
 
     def remove(self, image: Image) -> list[Location]:

@@ -145,6 +145,20 @@ class ImagesConformance:
         changed = catalogue.change(image, properties={"key1": "changes", "comes": ""})
         assert catalogue.find(image.id) == changed
 
+    def test_of_two_replacements_of_the_properties_the_last_one_stays(self, catalogue: Catalogue) -> None:
+        image = catalogue.add(properties={"old": "1"})
+        catalogue.change(image, properties={"first": "1", "both": "1"})
+        last = catalogue.change(image, properties={"last": "2", "both": "2"})
+        assert catalogue.find(image.id) == last
+
+    def test_additions_to_the_properties_leave_those_of_others(self, catalogue: Catalogue) -> None:
+        image = catalogue.add(properties={"old": "1", "kept": "1"})
+        catalogue.change(image, properties={**image.properties, "first": "1", "both": "1"}, purge=False)
+        catalogue.change(image, properties={**image.properties, "last": "2", "both": "2", "old": "2"}, purge=False)
+        found = catalogue.find(image.id)
+        assert found is not None
+        assert found.properties == {"old": "2", "kept": "1", "first": "1", "both": "2", "last": "2"}
+
     def test_an_upload_completes_a_queued_image(self, catalogue: Catalogue) -> None:
         image = catalogue.add()
         catalogue.claims.begin(claim_on(image), is_new=False)

@@ -176,7 +176,7 @@ def test_a_change_without_headers_removes_the_properties_alone(make_request: Mak
     submission = changed(make_request, QUEUED)
     assert submission.image == dataclasses.replace(QUEUED, properties={}, updated_at=submission.image.updated_at)
     assert submission.image.updated_at > QUEUED.updated_at
-    assert submission == Submission(submission.image, "file", is_new=False, has_body=False)
+    assert submission == Submission(submission.image, "file", is_new=False, has_body=False, purge=True)
 
 
 @pytest.mark.parametrize(
