@@ -43,6 +43,7 @@ Handler = Callable[[PyramidRequest], Response]
 
 REQUEST_ID = "pyrimage.request_id"
 RETRY_AFTER = "5"  # seconds
+MAX_ACCEPT = 4096  # characters; a longer one is as good as none, for WebOb would take a second and 100 MB to read it
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"})
 
 STATUS: dict[type[Exception], tuple[int, str]] = {
@@ -122,7 +123,7 @@ class Request(PyramidRequest):
         """The URL of ``/``, without its slash: the setting's, or what the client called us."""
         if self.settings.public_endpoint is not None:
             return self.settings.public_endpoint
-        if not re.fullmatch(r"[A-Za-z0-9._-]+(:[0-9]+)?|\[[0-9A-Fa-f:.]+\](:[0-9]+)?", self.host):
+        if not re.fullmatch(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?", self.host):
             raise errors.Invalid("Host is not a host name.")
         return f"{self.scheme}://{self.host}{quote(self.script_name)}"
 
@@ -144,6 +145,8 @@ def answers_tween_factory(handler: Handler, registry: Registry) -> Handler:
 
     def answers_tween(request: Request) -> Response:
         request_id = request.environ[REQUEST_ID] = f"req-{uuid.uuid4()}"
+        if len(request.environ.get("HTTP_ACCEPT", "")) > MAX_ACCEPT:
+            del request.environ["HTTP_ACCEPT"]
         token = _request_id.set(request_id)
         try:
             response = handler(request)

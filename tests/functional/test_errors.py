@@ -59,6 +59,12 @@ def test_an_error_is_json(accept: dict[str, str], name: str, told: Any) -> None:
     assert error_of(answer).endswith(".")
 
 
+def test_an_endless_accept_is_as_good_as_none(told: Any) -> None:
+    assert told("id taken", Accept="text/plain" + ",a/a" * 1000).status_int == 409
+    assert told("id taken", Accept="text/plain" + ",a/a" * 1000).content_type == "text/plain"
+    assert told("id taken", Accept="text/plain" + ",a/a" * 60_000).content_type == "application/json"
+
+
 @pytest.mark.parametrize("name", ERRORS)
 @pytest.mark.parametrize("accept", ["text/plain", "text/plain, application/json;q=0.5", "text/html, text/plain"])
 def test_an_error_is_text_where_that_is_asked_for(accept: str, name: str, told: Any) -> None:

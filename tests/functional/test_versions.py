@@ -257,6 +257,11 @@ def test_a_host_that_is_none_reaches_no_url(host: str, install_with: Install) ->
         assert "Location" not in answer.headers
 
 
+@pytest.mark.parametrize("host", ["localhost:", "[::1]:", "localhost:9292"])
+def test_a_host_may_have_a_port_or_an_empty_one(host: str, installation: "Installation") -> None:
+    assert installation.client(HTTP_HOST=host).get("/versions").json == versions(f"http://{host}")
+
+
 def test_a_host_that_is_none_does_no_harm_beside_public_endpoint(install_with: Install) -> None:
     """S51."""
     app = install_with(allow_anonymous="true", public_endpoint=ENDPOINT).client(HTTP_HOST="//evil.example/")
