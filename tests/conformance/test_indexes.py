@@ -23,11 +23,18 @@ PAGE = 25
 LIMITS = {"sqlite": 10_000, "postgresql": 500, "mysql": 500}
 
 
+def name(number: int) -> str:
+    """Half the images have one name, twenty have none."""
+    if number % 1000 == 500:
+        return ""
+    return f"f{number // 2000}" if number > IMAGES // 2 else "f"
+
+
 def image_row(number: int) -> dict[str, Any]:
     created_at = NOON + timedelta(seconds=number)
     return {
         "id": f"image-{number:05}",
-        "name": f"f{number // 2000}" if number > IMAGES // 2 else "",
+        "name": name(number),
         "status": "active",
         "size": 5,
         "disk_format": "raw",
