@@ -8,6 +8,8 @@ CLIENTS := .venv-clients
 PINS := requirements/constraints.txt
 # Where a branch that no test takes could lose an image or let somebody in.
 COVERED := pyrimage/blobs.py,pyrimage/schemas/*,pyrimage/security.py,pyrimage/stores/transfer.py
+# A process for each core; each has databases of its own. To see prints or to debug: make test ARGS="-n 0 -s".
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
 
 # Pyramid looks up assets with pkg_resources, which says at every start that it is old.
 QUIET := ignore:pkg_resources is deprecated as an API:UserWarning
@@ -27,7 +29,7 @@ serve: $(VENV)/.serve ## serve development.ini on 127.0.0.1:9292, data in var/
 	PYTHONWARNINGS="$(QUIET)" $(VENV)/bin/pserve development.ini
 
 test: $(VENV)/.test ## run all tests but the slow ones of test-system
-	$(VENV)/bin/pytest -m "not system" $(ARGS)
+	$(VENV)/bin/pytest $(PARALLEL) -m "not system" $(ARGS)
 
 lint: $(VENV)/.lint ## check style, types, layering and the contents of the sdist
 	$(VENV)/bin/ruff check .
@@ -47,7 +49,7 @@ benchmarks: $(VENV)/.test ## compare with a bare view, with md5sum, long lists w
 	PYTHONWARNINGS="$(QUIET)" PYTHONPATH=tests $(VENV)/bin/python benchmarks/lists.py
 
 coverage: $(VENV)/.test ## run the tests; show, and limit, which lines and branches they miss
-	$(VENV)/bin/pytest -m "not system" --cov $(ARGS)
+	$(VENV)/bin/pytest $(PARALLEL) -m "not system" --cov $(ARGS)
 	$(VENV)/bin/coverage report --include='$(COVERED)' --fail-under=100
 
 format: $(VENV)/.lint ## let ruff lay out the code and mend what it can

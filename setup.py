@@ -76,6 +76,7 @@ setup(
             "hypothesis>=6.100",
             "pytest>=8.3",
             "pytest-cov>=6.0",
+            "pytest-xdist>=3.6",
             "WebTest>=3.0.2",
         ],
         "lint": ["check-manifest>=0.50", "mypy>=1.13", "ruff>=0.9"],

@@ -126,6 +126,7 @@ def test_thousands_of_properties_come_back(server: Server) -> None:
 
 
 def test_ten_thousand_properties_are_more_than_a_request_may_hold(own_server: Server) -> None:
+    """S38."""
     refused = own_server.ask(b"POST /v1/images", *properties(10_000))
     assert refused.status == 431
     assert "max_request_header_size" in error_of(refused)
