@@ -69,8 +69,8 @@ class LocalClaims:
         room = self._quotas.admit(connection, claim.owner, claim.image_id, is_more=is_more, size=size)
         if room is None or claim.size is not None:
             return None
-        ahead = min(size, STEP)  # a small one shall not hold what others need
-        return size + ahead if size + ahead <= room else size
+        ahead = min(size, STEP) if size + STEP <= room else 0  # nobody shall hold what others may need
+        return size + ahead
 
     def renew(self, keys: Sequence[str]) -> None:
         """Renew the leases with one UPDATE."""

@@ -105,7 +105,7 @@ def test_an_upload_that_was_ended_is_told_while_its_bytes_come(limited: Installa
         expire_claims(limited, DEAD)
         assert len(clean(limited)) == 1
 
-    body = ChunkedBody(bytes(ROOM - 1), meanwhile=end)  # whose second half goes beyond twice the first
+    body = ChunkedBody(bytes(ROOM), meanwhile=end)
     assert send(limited, "POST", "/v1/images", body).status_int == 409
     assert body.reads == 2
     assert limited.blobs_on_disk() == []
