@@ -13,7 +13,7 @@ from pyrimage.records import Status, utcnow
 from pyrimage.security import Identity
 
 # Few of each, so that there are equals; and such as databases like to take for equal, or to sort their own way.
-IDS = [*"0123456789", "A", "a", "a-", "a.", "aa", "b", "b_", "Z"]
+IDS = [*"0123456789", "A", "AA", "a", "a-", "a.", "aa", "b", "b-", "b_", "c", "Z", "z"]
 NAMES = [None, "a", "B", "b", "b ", "a\N{COMBINING ACUTE ACCENT}", "\N{FULLWIDTH TILDE}", "\N{GRINNING FACE}"]
 MOMENTS = [datetime.fromisoformat("2001-01-01") + timedelta(microseconds=late) for late in (0, 1, 1_000_000)]
 BOSS = Identity(user="boss", project="tenant-b", roles=frozenset({"admin"}))
@@ -40,16 +40,23 @@ IMAGES = st.fixed_dictionaries(
 
 @dataclass(frozen=True)
 class Walk:
-    """Who walks along which list, and what happens in between.
+    """Who walks along which list, and what happens between the pages.
 
-    gaps: for each, the images that are deleted, as numbers in the model, and those that come.
+    gaps: for each, the images that are deleted, by numbers, and those that come.
     """
 
-    images: dict[str, Image]
     caller: Identity
     collection: str
     query: Query
     gaps: list[tuple[list[int], dict[str, Image]]]
+
+
+@dataclass(frozen=True)
+class Walks:
+    """The images that are there at first, and walks one after the other."""
+
+    images: dict[str, Image]
+    walks: list[Walk]
 
 
 def _filters(image: Image) -> dict[Any, st.SearchStrategy[Any]]:
@@ -64,28 +71,33 @@ def _filters(image: Image) -> dict[Any, st.SearchStrategy[Any]]:
 
 
 @st.composite
-def walks(draw: st.DrawFn) -> Walk:
+def _walk(draw: st.DrawFn, images: dict[str, Image]) -> Walk:
     """Make a walk whose filters leave something to see, mostly."""
-    images = draw(st.dictionaries(st.sampled_from(IDS), IMAGES, min_size=4))
     filters = _filters(draw(st.sampled_from(list(images.values()))))
-    names = sorted(draw(st.sets(st.sampled_from(sorted(filters)), max_size=2)))
+    names = sorted(draw(st.sets(st.sampled_from(sorted(filters)), max_size=2) | st.just({"properties"})))
     query = {name: draw(filters[name]) for name in names} | {"limit": draw(st.integers(1, 4))}
-    keys = [None, *SORT_KEYS, *(name for name in names if name in SORT_KEYS)]
+    keys = [None, *SORT_KEYS, *(name for name in names * 3 if name in SORT_KEYS)]
     order = draw(st.tuples(st.sampled_from(keys), st.sampled_from([None, "asc", "desc"])))
     query |= {name: word for name, word in zip(("sort_key", "sort_dir"), order, strict=True) if word}
-    query |= draw(
-        st.sampled_from([{"is_public": None}, {}, {"is_public": None}, {"is_public": True}, {"is_public": False}])
-    )
+    query |= draw(st.sampled_from([{"is_public": is_public} for is_public in (None, None, True, False)] + [{}]))
     if draw(st.sampled_from([False, False, False, True])):
         query["marker"] = draw(st.sampled_from(sorted(images)))  # of this list, or of no list of the caller's
-    gap = st.tuples(st.lists(st.integers(0, 17), max_size=3), st.dictionaries(st.sampled_from(IDS), IMAGES, max_size=2))
+    gap = st.tuples(
+        st.lists(st.sampled_from(range(20)), max_size=2), st.dictionaries(st.sampled_from(IDS), IMAGES, max_size=2)
+    )
     return Walk(
-        images,
         draw(st.sampled_from([ADMIN, ALICE, BOB, BOSS, NOBODY])),
         draw(st.sampled_from(["/v1/images", "/v1/images/detail", "/images"])),
         query,
-        draw(st.lists(gap, max_size=3)),
+        draw(st.lists(gap, max_size=2)),
     )
+
+
+@st.composite
+def walks(draw: st.DrawFn) -> Walks:
+    """Make images and walks."""
+    images = draw(st.dictionaries(st.sampled_from(IDS), IMAGES, min_size=6))
+    return Walks(images, draw(st.lists(_walk(images), min_size=1, max_size=16)))
 
 
 def parameters(query: Query) -> dict[str, str]:
@@ -116,21 +128,25 @@ def add(installation: Any, model: Model, images: dict[str, Image]) -> None:
     insert_rows(installation, *rows)
 
 
-def check(installation: Any, walk: Walk) -> None:
+def check(installation: Any, walks: Walks) -> None:
     """Walk: each page must be the model's, and together they must show once and in order what stays, and no other."""
     model = Model()
     try:
-        add(installation, model, walk.images)
-        whole = {**walk.query, "limit": 1000}
-        before = model.page(walk.caller, whole) or []
-        seen, deleted = _pages(installation, model, walk)
-        after = model.page(walk.caller, whole) or []
+        add(installation, model, walks.images)
+        for walk in walks.walks:
+            _check(installation, model, walk)
     finally:
         installation.empty()
+
+
+def _check(installation: Any, model: Model, walk: Walk) -> None:
+    known, whole = set(model.images), {**walk.query, "limit": 1000}
+    before = model.page(walk.caller, whole) or []
+    seen, deleted = _pages(installation, model, walk)
+    after = model.page(walk.caller, whole) or []
     stays = [image_id for image_id in before if image_id in after and image_id not in deleted]
     _agree([image_id for image_id in seen if image_id in stays], stays)
-    came = model.images.keys() - walk.images.keys()
-    _agree(set(seen) - set(before) - came - deleted, set())
+    _agree(set(seen) - set(before) - (model.images.keys() - known) - deleted, set())
     moved = deleted if _moves_deleted(walk.query) else set()
     fixed = sorted(image_id for image_id in seen if image_id not in moved)
     _agree(fixed, sorted(set(fixed)))
@@ -159,7 +175,8 @@ def _pages(installation: Any, model: Model, walk: Walk) -> tuple[list[str], set[
         fixed = page[-1] if _moves_deleted(query) else None
         for number in deletions:
             alive = [id_ for id_, image in model.images.items() if not image["deleted"] and id_ != fixed]
-            image_id = alive[number % len(alive)] if alive else "none"
+            alive.sort(key=lambda image_id: image_id != page[-1])
+            image_id = alive[max(number - 5, 0) % len(alive)] if alive else "none"  # often the marker itself
             status = model.delete(ADMIN, image_id, utcnow())
             installation.client(ADMIN).delete(f"/v1/images/{image_id}", status=status)
             deleted |= {image_id} if status == 200 else set()

@@ -2,11 +2,11 @@
 
 from hypothesis import given, settings
 
+import paging
 from conftest import Installation
-from paging import Walk, check, walks
 
 
-@settings(max_examples=20)
-@given(walk=walks())
-def test_pages_together_are_the_whole_list_in_its_order(walk: Walk, shared_installation: Installation) -> None:
-    check(shared_installation, walk)
+@settings(max_examples=10)
+@given(walks=paging.walks())
+def test_pages_together_are_the_whole_list_in_its_order(walks: paging.Walks, shared_installation: Installation) -> None:
+    paging.check(shared_installation, walks)

@@ -4,13 +4,15 @@ from typing import TYPE_CHECKING
 
 from hypothesis import given, settings
 
-from paging import Walk, check, walks
+import paging
 
 if TYPE_CHECKING:
     from conftest import Installation
 
 
-@settings(max_examples=100)
-@given(walk=walks())
-def test_pages_together_are_the_whole_list_in_its_order(walk: Walk, shared_installation: "Installation") -> None:
-    check(shared_installation, walk)
+@settings(max_examples=40)
+@given(walks=paging.walks())
+def test_pages_together_are_the_whole_list_in_its_order(
+    walks: paging.Walks, shared_installation: "Installation"
+) -> None:
+    paging.check(shared_installation, walks)
