@@ -76,7 +76,7 @@ def _walk(draw: st.DrawFn, images: dict[str, Image]) -> Walk:
     filters = _filters(draw(st.sampled_from(list(images.values()))))
     names = sorted(draw(st.sets(st.sampled_from(sorted(filters)), max_size=2) | st.just({"properties"})))
     query = {name: draw(filters[name]) for name in names} | {"limit": draw(st.integers(1, 4))}
-    keys = [None, *SORT_KEYS, *(name for name in names * 3 if name in SORT_KEYS)]
+    keys = [None, *SORT_KEYS, *(name for name in names * 8 if name in SORT_KEYS)]
     order = draw(st.tuples(st.sampled_from(keys), st.sampled_from([None, "asc", "desc"])))
     query |= {name: word for name, word in zip(("sort_key", "sort_dir"), order, strict=True) if word}
     query |= draw(st.sampled_from([{"is_public": is_public} for is_public in (None, None, True, False)] + [{}]))
