@@ -150,7 +150,7 @@ def receive(request: Request, submission: Submission) -> Blob | None:
     The rest is the transaction's: it publishes the blob with the COMMIT of its row, or removes it. Returns None if
     no data comes, ``EMPTY`` for an image that is complete without.
 
-    Raises DataMismatch, LimitExceeded, Conflict, StoreError.
+    Raises DataMismatch, LimitExceeded, Conflict, StoreError, ClientLeft, ClientTooSlow.
     """
     if submission.is_empty:
         return EMPTY

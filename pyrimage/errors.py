@@ -6,6 +6,8 @@
     ├── ConfigurationError          an ini value that cannot work; raised at start only
     ├── Invalid                     what the client sent cannot be accepted
     │   └── DataMismatch            the bytes are not those that were announced
+    ├── ClientLeft                  before all of its request had come
+    ├── ClientTooSlow               the request was given up
     ├── Forbidden                   understood, and not for this caller
     ├── LimitExceeded               more than a cap or a quota of the settings allows
     ├── RangeNotSatisfiable         of the bytes that were asked for, none is there
@@ -25,7 +27,9 @@
         └── DatabaseAway            no answer
 """
 
-from collections.abc import Sequence
+import contextlib
+import errno
+from collections.abc import Callable, Iterator, Sequence
 
 
 class PyrimageError(Exception):
@@ -49,6 +53,14 @@ class Invalid(PyrimageError):
 
 class DataMismatch(Invalid):
     """The bytes that came are not those that were announced."""
+
+
+class ClientLeft(PyrimageError):
+    """The connection ended before the request did."""
+
+
+class ClientTooSlow(PyrimageError):
+    """The client took longer over its request than the server waits."""
 
 
 class Forbidden(PyrimageError):
@@ -121,3 +133,27 @@ class DatabaseFull(DatabaseRefused):
 
 class DatabaseAway(DatabaseError):
     """The database cannot be reached, or its answer was lost."""
+
+
+@contextlib.contextmanager
+def body_errors(came: Callable[[], str]) -> Iterator[None]:
+    """Say in our words what a server's ``wsgi.input`` raises when it is read, and how much of the body had come.
+
+    came: ``"5 bytes"``, ``"5 of 9 bytes"``
+
+    Raises ClientLeft, ClientTooSlow, Invalid, LimitExceeded; other errors of the system pass: they are ours.
+    """
+    try:
+        yield
+    except ConnectionError as error:
+        raise ClientLeft(f"The client left after {came()}.") from error
+    except TimeoutError as error:
+        limits = "upload_timeout, upload_min_rate"  # two settings of our server
+        raise ClientTooSlow(f"The client was too slow ({limits}): {came()} had come.") from error
+    except ValueError as error:
+        raise Invalid(f"The body's chunks are malformed; {came()} had come.") from error
+    except OSError as error:
+        if error.errno != errno.EFBIG:
+            raise
+        cap = "The server takes no body that long (max_request_body_size)"
+        raise LimitExceeded(f"{cap}; {came()} had come.") from error

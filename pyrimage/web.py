@@ -48,6 +48,8 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS",
 
 STATUS: dict[type[Exception], tuple[int, str]] = {
     errors.Invalid: (400, "Bad Request"),
+    errors.ClientLeft: (400, "Bad Request"),
+    errors.ClientTooSlow: (408, "Request Timeout"),
     errors.Forbidden: (403, "Forbidden"),
     errors.NotFound: (404, "Not Found"),
     errors.Conflict: (409, "Conflict"),

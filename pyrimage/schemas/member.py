@@ -8,7 +8,7 @@ from typing import Any
 import colander
 from pyramid.request import Request
 
-from ..errors import Invalid, LimitExceeded
+from ..errors import Invalid, LimitExceeded, body_errors
 from .headers import content_length, has_body
 
 MAX_BODY = 2**20  # bytes; room for ten thousand members and more
@@ -172,10 +172,11 @@ def _read_body(request: Request) -> bytes:
     """Return the body, which is kept in memory and therefore bounded."""
     if not has_body(request):
         return b""
-    data, length = b"", content_length(request) or 0
-    while max(len(data), length) <= MAX_BODY:
-        chunk = request.body_file_raw.read(_CHUNK)
-        if not chunk:
-            return data
-        data += chunk
+    data, length = bytearray(), content_length(request) or 0
+    with body_errors(lambda: f"{len(data)} bytes"):
+        while max(len(data), length) <= MAX_BODY:
+            chunk = request.body_file_raw.read(_CHUNK)
+            if not chunk:
+                return bytes(data)
+            data += chunk
     raise LimitExceeded(f"body: JSON of more than {MAX_BODY} bytes is not accepted.")

@@ -7,11 +7,13 @@
 """
 
 import contextlib
+import ctypes
 import errno
 import io
 import os
 import re
 import secrets
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,8 @@ from .interfaces import Buffer
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\.[0-9a-f]{16}")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+
+WRITE_BACK = 32 * 1024 * 1024  # bytes after which the disk shall begin, so that little is left for the last fsync
 
 
 class FileStore:
@@ -44,11 +48,11 @@ class FileStore:
                 _fsync_directory(self._staging.parents[1])
             self._blobs.mkdir(mode=0o700, exist_ok=True)
             final.parent.mkdir(exist_ok=True)
-            if size is not None:
+            if size is not None:  # all that a file system without fallocate can tell
                 free = os.statvfs(self._staging)
                 if size > free.f_bavail * free.f_frsize:
-                    raise StoreFull(f"The file store has no room for {size} bytes.")
-            return FileWriter(self._staging / key, final)
+                    raise _no_room(size)
+            return FileWriter(self._staging / key, final, size or 0)
 
     def open_reader(self, key: str, size: int, offset: int = 0, length: int | None = None) -> "FileReader":
         """Open a blob's file and compare its size with ``size``."""
@@ -83,16 +87,26 @@ class FileStore:
 class FileWriter:
     """A blob on its way to ``final``; invisible there until ``publish``."""
 
-    def __init__(self, staged: Path, final: Path) -> None:
+    def __init__(self, staged: Path, final: Path, size: int) -> None:
+        """Open the file and, where the file system can, take the room for ``size`` bytes. Raises StoreFull, OSError."""
         self._staged, self._final, self._published = staged, final, False
         self._file = staged.open("xb", buffering=0)  # unbuffered: close() has nothing left that could fail
+        self._size = self._begun = 0  # bytes written, and those that the disk was told to begin with
+        if size and _allocate(self._file.fileno(), size) in _FULL:
+            self.discard()
+            raise _no_room(size)
 
     def write(self, data: Buffer) -> None:
         """Append bytes."""
         view = memoryview(data)
         with _translated():
             while view:
-                view = view[self._file.write(view) :]
+                written = self._file.write(view)
+                self._size += written
+                view = view[written:]
+        if self._size - self._begun >= WRITE_BACK:
+            _begin_write_back(self._file.fileno(), self._begun, self._size)
+            self._begun = self._size
 
     def seal(self) -> None:
         """Flush to the disk, and the directories on the way to the final place: somebody may just have made them."""
@@ -144,6 +158,28 @@ class FileReader(io.FileIO):
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         """Move; the end is where the row, or who asked for a part, says."""
         return super().seek(self._stop + offset) if whence == os.SEEK_END else super().seek(offset, whence)
+
+
+# Two calls that Python's os does not have; its posix_fallocate is another, which may write every block. On 32 bits,
+# offsets may be of another size.
+LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" and sys.maxsize > 2**32 else None
+_KEEP_SIZE, _WRITE = 1, 2  # FALLOC_FL_KEEP_SIZE and SYNC_FILE_RANGE_WRITE
+
+
+def _allocate(descriptor: int, size: int) -> int:
+    """Reserve a file's blocks, but let it stay empty. Return the errno: most mean that this file system cannot."""
+    failed = LIBC is not None and LIBC.fallocate(descriptor, _KEEP_SIZE, ctypes.c_int64(0), ctypes.c_int64(size))
+    return ctypes.get_errno() if failed else 0
+
+
+def _begin_write_back(descriptor: int, start: int, stop: int) -> None:
+    """Let the disk begin with these bytes: a hint, whose failure means nothing."""
+    if LIBC is not None:
+        LIBC.sync_file_range(descriptor, ctypes.c_int64(start), ctypes.c_int64(stop - start), _WRITE)
+
+
+def _no_room(size: int) -> StoreFull:
+    return StoreFull(f"The file store has no room for {size} bytes.")
 
 
 def _fsync_directory(path: Path) -> None:

@@ -12,7 +12,10 @@ class BlobWriter(Protocol):
     """A new blob on its way; nobody can read it before ``publish``."""
 
     def write(self, data: Buffer) -> None:
-        """Append bytes. Raises StoreFull or StoreUnavailable."""
+        """Append bytes, which are the caller's again afterwards: what is kept must be copied.
+
+        Raises StoreFull or StoreUnavailable.
+        """
 
     def seal(self) -> None:
         """Make the bytes durable, after the last of them and before any SQL: everything slow happens here."""

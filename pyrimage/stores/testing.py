@@ -112,24 +112,30 @@ class StoreConformance:
     def test_every_kind_of_buffer_is_written(self, store: Store, kind: Callable[[bytes], Buffer]) -> None:
         assert read_all(store, self.put(store, kind(b"bytes")), 5) == b"bytes"
 
-    def test_buffer_may_be_used_again_after_a_write(self, store: Store) -> None:
+    @pytest.mark.parametrize("length", [5, CHUNK])
+    @pytest.mark.parametrize("is_announced", [True, False])
+    def test_buffer_may_be_used_again_after_a_write(self, store: Store, length: int, is_announced: bool) -> None:
+        """A driver that keeps the buffer, not what was in it, would store the last bytes over and over."""
+        data = pattern(40 * length)
         key = store.new_key(IMAGE_ID)
-        writer = store.open_writer(key, 10)
+        writer = store.open_writer(key, len(data) if is_announced else None)
         self.published.append(key)
-        buffer = bytearray(b"first")
-        writer.write(buffer)
-        buffer[:] = b"other"
-        writer.write(buffer)
+        buffer = bytearray(length)
+        for at in range(0, len(data), length):
+            buffer[:] = data[at : at + length]
+            writer.write(memoryview(buffer))
+        buffer[:] = bytes(length)
         writer.seal()
         writer.publish()
-        assert read_all(store, key, 10) == b"firstother"
+        assert read_all(store, key, len(data)) == data
 
-    def test_copied_bytes_are_those_that_were_hashed(self, store: Store) -> None:
-        data = pattern(3 * CHUNK + 5)
+    @pytest.mark.parametrize("size", [None, 20 * CHUNK + 5])
+    def test_copied_bytes_are_those_that_were_hashed(self, store: Store, size: int | None) -> None:
+        data = pattern(20 * CHUNK + 5)
         key = store.new_key(IMAGE_ID)
-        writer = store.open_writer(key, len(data))
+        writer = store.open_writer(key, size)
         self.published.append(key)
-        blob = copy(io.BytesIO(data), writer, len(data), lambda came: None)
+        blob = copy(io.BytesIO(data), writer, size, lambda came: None)
         writer.seal()
         writer.publish()
         stored = read_all(store, key, len(data))

@@ -86,7 +86,7 @@ def test_post_leaves_nothing_when_bytes_are_missing(own_installation: Installati
 
 
 def test_post_leaves_nothing_when_the_body_breaks(own_installation: Installation) -> None:
-    body = Body(b"bytes", meanwhile=raising(ConnectionResetError("gone")))
+    body = Body(b"bytes", meanwhile=raising(OSError("gone")))
     assert send(own_installation, "POST", "/v1/images", body, name="f17").status_int == 500
     assert_no_bytes(own_installation, images=0)
 

@@ -107,7 +107,7 @@ def test_an_upload_that_was_ended_is_told_while_its_bytes_come(limited: Installa
 
     body = ChunkedBody(bytes(ROOM), meanwhile=end)
     assert send(limited, "POST", "/v1/images", body).status_int == 409
-    assert body.reads == 2
+    assert body.reads == 3  # so short a body is read to its end before the first byte would be stored
     assert limited.blobs_on_disk() == []
 
 

@@ -162,12 +162,37 @@ def test_more_than_there_is_room_for_is_refused_when_it_came_unannounced(server:
 def test_disk_full_in_the_middle(server: GatedServer, disk: Path, method: str, threads: ThreadPoolExecutor) -> None:
     upload = Upload(server, method)
     with server.shut("write"):
-        answer = threads.submit(upload)
+        answer = threads.submit(upload, chunked=True)
         server.wait_for("write")
         with full(disk):
             server.open("write")
             upload.check_refused(answer.result())
     upload.check_works()
+
+
+def test_disk_full_in_the_middle_is_no_trouble_for_an_upload_that_has_its_room(
+    server: GatedServer, disk: Path, threads: ThreadPoolExecutor
+) -> None:
+    upload = Upload(server, "POST")
+    with server.shut("write"):
+        answer = threads.submit(upload)
+        server.wait_for("write")
+        with full(disk):
+            server.open("write")
+            assert answer.result().status == 201
+    assert server.request("GET", f"/v1/images/{answer.result().image['id']}").body == DATA
+
+
+def test_room_that_another_upload_has_taken_is_no_room(server: GatedServer, threads: ThreadPoolExecutor) -> None:
+    """Also before its bytes are there: of two that have not room together, one is refused at once."""
+    upload, data = Upload(server, "POST"), bytes(5 * MIB)
+    with server.shut("write"):
+        first = threads.submit(upload, data)
+        server.wait_for("write")
+        second = upload(data)
+    assert second.status == 507
+    assert "has no room for" in second.json["error"]["message"]
+    assert first.result().status == 201
 
 
 @METHODS
@@ -182,15 +207,16 @@ def test_disk_without_inodes(server: GatedServer, disk: Path, method: str) -> No
 @pytest.mark.parametrize(
     ("call", "occurrence", "path"),
     [
+        pytest.param("fallocate", 1, "/staging/", id="before the first byte"),
         pytest.param("fsync", 1, "/staging/", id="seal"),
         pytest.param("rename", 1, "/staging/", id="publish"),
         pytest.param("fsync", 4, "/blobs/", id="after the rename"),
     ],
 )
-def test_disk_full_at_seal_and_at_publish(
+def test_disk_full_at_the_first_and_the_last_steps(
     own_server: Server, method: str, call: str, occurrence: int, path: str
 ) -> None:
-    """SQLite uses neither call. The fsyncs before the rename are the file's and those of two directories."""
+    """SQLite uses none of the calls. The fsyncs before the rename are the file's and those of two directories."""
     for name in ("staging", *(f"blobs/{number:02x}" for number in range(256))):
         (own_server.datadir / name).mkdir(parents=True)
     upload = Upload(own_server, method)

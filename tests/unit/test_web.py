@@ -37,7 +37,8 @@ MakeRequest = Callable[..., Request]
 URL_DECODE = URLDecodeError("utf-8", b"\xff", 0, 1, "invalid")
 
 STATUSES = {
-    **dict.fromkeys(("Invalid", "DataMismatch"), 400),
+    **dict.fromkeys(("Invalid", "DataMismatch", "ClientLeft"), 400),
+    "ClientTooSlow": 408,
     "Forbidden": 403,
     "LimitExceeded": 413,
     "NotFound": 404,
