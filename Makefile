@@ -44,9 +44,9 @@ docs: $(VENV)/.docs ## build the documentation in build/docs; a warning is an er
 test-system: $(VENV)/.test $(CLIENTS)/.installed ## run the installed commands with other people's clients
 	$(VENV)/bin/pytest -m system $(ARGS)
 
-benchmarks: $(VENV)/.test ## compare with a bare view, with md5sum, long lists with short; see benchmarks/README.md
-	PYTHONWARNINGS="$(QUIET)" $(VENV)/bin/python benchmarks/run.py $(ARGS)
-	PYTHONWARNINGS="$(QUIET)" PYTHONPATH=tests $(VENV)/bin/python benchmarks/lists.py
+benchmarks: $(VENV)/.test ## compare with md5sum, nginx, stock waitress and a bare view; see benchmarks/README.md
+	PYTHONWARNINGS="$(QUIET)" PYTHONPATH=tests $(VENV)/bin/python -m benchmarks.run $(ARGS)
+	PYTHONWARNINGS="$(QUIET)" PYTHONPATH=tests $(VENV)/bin/python -m benchmarks.lists
 
 coverage: $(VENV)/.test ## run the tests; show, and limit, which lines and branches they miss
 	$(VENV)/bin/pytest $(PARALLEL) -m "not system" --cov $(ARGS)

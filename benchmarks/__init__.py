@@ -1,0 +1,1 @@
+"""What ``make benchmarks`` measures; README.md explains it."""
