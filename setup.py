@@ -73,6 +73,7 @@ setup(
             *POSTGRESQL,
             *MARIADB,
             "build>=1.2",
+            "httpx>=0.27",
             "hypothesis>=6.100",
             "pytest>=8.3",
             "pytest-cov>=6.0",
@@ -84,7 +85,7 @@ setup(
     },
     entry_points={
         "paste.app_factory": ["main = pyrimage.app:main"],
-        "paste.server_factory": ["server = pyrimage.server:server_factory"],
+        "paste.server_factory": ["server = pyrimage.server.factory:server_factory"],
         "console_scripts": ["pyrimage-manage = pyrimage.scripts.manage:main"],
     },
 )

@@ -1,19 +1,40 @@
 """Alembic's way to the database: a connection it was handed, or the ``[app:main]`` of ``alembic -c FILE.ini``."""
 
+import contextlib
+from collections.abc import Iterator
+
 from alembic import context
 from pyramid.paster import get_appsettings
 from sqlalchemy import Connection
 
 from pyrimage.models import Base, make_engine
 
+LOCK = {
+    "sqlite": "BEGIN IMMEDIATE",  # the driver begins no transaction
+    "postgresql": "SELECT pg_advisory_xact_lock(hashtext('pyrimage schema'))",
+    "mysql": "SELECT GET_LOCK(CONCAT('pyrimage schema ', MD5(DATABASE())), 3600)",  # seconds to wait
+}
+UNLOCK = "SELECT RELEASE_LOCK(CONCAT('pyrimage schema ', MD5(DATABASE())))"
+
 
 def run(connection: Connection) -> None:
     """Run the migrations on one connection, in one transaction (MariaDB has none for them)."""
-    if connection.dialect.name == "sqlite":  # the driver begins none; it also lets servers that start at once queue
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
     context.configure(connection=connection, target_metadata=Base.metadata, compare_type=True)
-    with context.begin_transaction():
+    with _alone(connection), context.begin_transaction():
         context.run_migrations()
+
+
+@contextlib.contextmanager
+def _alone(connection: Connection) -> Iterator[None]:
+    """Let processes that start at once bring the schema up to date one after the other."""
+    kind = connection.dialect.name.replace("mariadb", "mysql")
+    if kind in LOCK:
+        connection.exec_driver_sql(LOCK[kind])
+    try:
+        yield
+    finally:
+        if kind == "mysql":  # the others' locks end with the transaction
+            connection.exec_driver_sql(UNLOCK)
 
 
 handed = context.config.attributes.get("connection")

@@ -1,4 +1,7 @@
+import contextlib
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,15 @@ from pyrimage.app import main
 from pyrimage.errors import ConfigurationError
 from pyrimage.models import Base, make_engine, migrations
 from servers import databases
+
+UPGRADE = """
+import sys
+from pyrimage.models import make_engine, migrations
+engine = make_engine({"sqlalchemy.url": sys.argv[1]})
+print("ready", flush=True)
+sys.stdin.read()
+migrations.upgrade(engine)
+"""
 
 NAMES = {
     "pk": r"pk_{table}",
@@ -184,6 +196,29 @@ def test_a_migration_that_dies_leaves_nothing_behind(engine: Engine) -> None:
     event.remove(engine, "before_cursor_execute", die)
     assert inspect(engine).get_table_names() == []
     migrations.upgrade(engine)
+    migrations.check(engine)
+
+
+def test_processes_that_start_at_once_bring_an_empty_database_up_to_date_one_after_the_other(
+    engine: Engine, database_url: str
+) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", UPGRADE, database_url]
+    with contextlib.ExitStack() as running:
+        processes = [
+            running.enter_context(
+                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            )
+            for _ in range(4)
+        ]
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.close()
+            process.stdin = None  # or communicate() would flush it
+        failures = [process.communicate(timeout=60)[1].decode() for process in processes]
+    assert failures == [""] * 4
     migrations.check(engine)
 
 

@@ -19,7 +19,7 @@ from pyrimage.schemas.headers import COPY_FROM, PURGE_PROPERTIES, header_name
 from pyrimage.schemas.image import CONTAINER_FORMATS, DISK_FORMATS, ImageSchema
 from pyrimage.schemas.listing import ListSchema
 from pyrimage.scripts import manage
-from pyrimage.server import DEFAULTS, LISTEN
+from pyrimage.server.options import Options
 from pyrimage.settings import Settings
 from pyrimage.web import STATUS
 
@@ -196,7 +196,10 @@ def test_the_reference_of_settings_explains_each() -> None:
 
 def test_the_defaults_of_our_server_are_listed() -> None:
     listed = {words(name)[0]: words(value)[0] for name, value, _ in rows(section("configuration", "## The server"))}
-    assert listed == {name: str(value).lower() for name, value in {**DEFAULTS, "listen": LISTEN}.items()}
+    ours = {name: vars(Options)[name] for name in Options._param_map if name in vars(Options)}
+    (listen,) = ours.pop("listen")
+    assert f"{ours.pop('host')}:{ours.pop('port')}" == listen
+    assert listed == {name: str(value).lower() for name, value in {**ours, "listen": listen}.items()}
 
 
 def test_the_settings_that_the_table_for_glance_users_names_are_there() -> None:

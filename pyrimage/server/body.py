@@ -1,0 +1,222 @@
+"""The body of a streamed request, read from the socket by the thread that answers it."""
+
+import contextlib
+import errno
+import io
+import select
+import socket
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from waitress.channel import ClientDisconnected, HTTPChannel
+from waitress.utilities import BadRequest, Error, RequestEntityTooLarge
+
+from .parser import Parser, RequestTimeout
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+FRAMING = 16384  # bytes between two pieces of chunked data: sizes, extensions, blank lines, the trailer
+WINDOW_SECONDS = 30.0  # of waiting, over which the client must keep the minimum rate
+
+
+class ClientLeft(ConnectionError, ClientDisconnected):
+    """The connection ended before the body did. Waitress logs the second kind with one line, not a traceback."""
+
+
+class Decoded:
+    """The buffer that waitress' receiver of chunks writes into: the data at which a read of framing went too far."""
+
+    def __init__(self) -> None:
+        self.pieces: deque[memoryview] = deque()
+
+    def append(self, data: bytes) -> None:
+        """Take data from the receiver."""
+        self.pieces.append(memoryview(data))
+
+    def take(self, view: memoryview) -> int:
+        """Move data into ``view``, as much as one piece has; return how much."""
+        piece = self.pieces.popleft()
+        count = min(len(piece), len(view))
+        view[:count] = piece[:count]
+        if count < len(piece):
+            self.pieces.appendleft(piece[count:])
+        return count
+
+    def close(self) -> None:
+        """Forget what nobody read."""
+        self.pieces.clear()
+
+
+class Body(io.RawIOBase):
+    """A body with back-pressure: what the application does not ask for stays with the client.
+
+    rest: what came behind the end of a chunked body, the start of the connection's next request.
+    """
+
+    def __init__(self, channel: HTTPChannel, request: Parser) -> None:
+        self._channel, self._request = channel, request
+        self._adj: Any = channel.adj
+        self._ahead = memoryview(request.ahead)
+        self._left: int = request.content_length
+        self._receiver: Any = request.body_rcv if request.chunked else None
+        self._decoded, self._spare = Decoded(), memoryview(bytearray(FRAMING if request.chunked else 0))
+        if self._receiver is not None:  # never "if self._receiver": an empty one is false
+            self._receiver.buf = self._decoded
+        self._socket: socket.socket | None = None
+        self._failure: Exception | None = None
+        self._total = self._framing = 0
+        self._waited, self._came = 0.0, 0  # in this window
+        self.rest = b""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything was read, the end of chunks and trailer too, and nothing was wrong with it.
+
+        Waitress' receiver may call what is broken completed, and what follows is then no request.
+        """
+        if self._failure is not None:
+            return False
+        return not self._left if self._receiver is None else self._receiver.completed and not self._decoded.pieces
+
+    def readable(self) -> bool:
+        """Say yes."""
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        """Fill ``buffer`` with what has come, wait if nothing has; 0 is the end.
+
+        Raises as the package's docstring says, and after that again.
+        """
+        view = memoryview(buffer).cast("B")
+        if self._failure is not None:
+            raise self._failure
+        if self._request.expects:
+            self._request.expects = False
+            self._ask_for_it()
+        count = self._read_sized(view) if self._receiver is None else self._read_chunked(view)
+        self._total += count
+        if self._total >= self._adj.max_request_body_size:
+            text = f"exceeds max_body of {self._adj.max_request_body_size}"
+            raise self._failed(OSError(errno.EFBIG, text), RequestEntityTooLarge(text))
+        return count
+
+    def release(self) -> None:
+        """Let go of the socket, once the request is answered."""
+        if self._socket is not None:
+            self._socket.close()
+
+    def _ask_for_it(self) -> None:
+        try:
+            self._channel.write_soon(CONTINUE)  # behind earlier answers
+        except ClientDisconnected as error:
+            raise self._failed(ClientLeft("the client left")) from error
+
+    def _read_sized(self, view: memoryview) -> int:
+        count = self._fill(view[: self._left]) if self._left else 0
+        self._left -= count
+        return count
+
+    def _read_chunked(self, view: memoryview) -> int:
+        receiver = self._receiver
+        while not self._decoded.pieces:
+            if receiver.completed:
+                return 0
+            if receiver.chunk_remainder:
+                count = self._fill(view[: receiver.chunk_remainder])
+                receiver.chunk_remainder -= count
+                receiver.validate_chunk_end = not receiver.chunk_remainder
+                self._framing = 0
+                return count
+            self._read_framing(receiver)
+        self._framing = 0
+        return self._decoded.take(view)
+
+    def _read_framing(self, receiver: Any) -> None:
+        """Let waitress decode the next bytes; what else they hold goes to ``_decoded`` and ``rest``."""
+        if not self._ahead:
+            self._ahead = self._spare[: self._receive(self._spare)]
+        data, self._ahead = bytes(self._ahead[:FRAMING]), self._ahead[FRAMING:]
+        used = receiver.received(data)
+        self._framing += len(data)
+        if receiver.completed and not receiver.error:
+            self.rest = data[used:] + bytes(self._ahead)
+        elif self._framing > FRAMING and not self._decoded.pieces:
+            receiver.error = receiver.error or BadRequest("Chunk header or trailer is too long")
+        if receiver.error:
+            raise self._failed(ValueError(receiver.error.body), receiver.error)
+
+    def _fill(self, view: memoryview) -> int:
+        """Fill ``view``, which is not empty, with what was read ahead, or from the socket.
+
+        Of a chunked body the same call takes what follows ``view``, for most likely that is framing.
+        """
+        if self._ahead:
+            count = min(len(self._ahead), len(view))
+            view[:count], self._ahead = self._ahead[:count], self._ahead[count:]
+        elif self._receiver is None:
+            count = self._receive(view)
+        else:
+            came = self._receive(view, self._spare)
+            count = min(came, len(view))
+            self._ahead = self._spare[: came - count]
+        return count
+
+    def _receive(self, *views: memoryview) -> int:
+        """Receive into the views, wait if nothing is there; return how much came."""
+        try:
+            connection = self._connection()
+            while True:
+                with contextlib.suppress(BlockingIOError):
+                    count = connection.recvmsg_into(views)[0]
+                    break
+                self._wait(connection)
+        except OSError as error:
+            if self._failure is not None:  # we gave up
+                raise
+            raise self._failed(ClientLeft(str(error))) from error
+        if not count:
+            raise self._failed(ClientLeft("the client left"))
+        self._came += count
+        self._watch_rate()
+        return count
+
+    def _connection(self) -> socket.socket:
+        """Return a descriptor of our own: the main loop may close the channel's, and a stranger get its number."""
+        if self._socket is None:
+            with self._channel.outbuf_lock:  # under which the loop says that it will close
+                if not self._channel.connected:
+                    raise ConnectionResetError("the client left")
+                self._socket = self._channel.socket.dup()
+            self._socket.setblocking(False)  # as the loop's, with which it shares that
+        return self._socket
+
+    def _wait(self, connection: socket.socket) -> None:
+        """Wait for the client, within the limits.
+
+        Only this time counts: with that which the application takes, a slow store would look like a slow client.
+        """
+        poll, began = select.poll(), time.monotonic()
+        poll.register(connection, select.POLLIN)
+        if not poll.poll(self._adj.upload_timeout * 1000):
+            self._give_up(f"No byte of the body came for {self._adj.upload_timeout} s (upload_timeout)")
+        self._waited += time.monotonic() - began
+
+    def _watch_rate(self) -> None:
+        """Give up on a client that did not keep the minimum rate, the bytes that ended a wait included."""
+        if self._waited > WINDOW_SECONDS:
+            rate, least = self._came / self._waited, self._adj.upload_min_rate
+            if rate < least:
+                self._give_up(f"The body came with {rate:.0f} bytes/s, less than {least} (upload_min_rate)")
+            self._waited, self._came = 0.0, 0
+
+    def _give_up(self, text: str) -> None:
+        raise self._failed(TimeoutError(text), RequestTimeout(text))
+
+    def _failed(self, failure: Exception, answer: Error | None = None) -> Exception:
+        """Remember the end, and how the server answers it if the application does not."""
+        self._failure = failure
+        self._request.error = answer
+        return failure

@@ -1,0 +1,118 @@
+"""Connections, and the threads that answer what comes over them."""
+
+import contextlib
+import socket
+import time
+from typing import Any
+
+from waitress.channel import HTTPChannel
+from waitress.task import ThreadedTaskDispatcher
+
+from .parser import Parser
+from .tasks import Download, ErrorTask, Task
+
+LINGER_SECONDS = 5.0
+LINGER_BYTES = 64 * 2**20
+
+
+class Channel(HTTPChannel):
+    """A connection: ours read large bodies in the worker thread, send files by the kernel, and end gently."""
+
+    parser_class = Parser
+    task_class = Task
+    error_task_class = ErrorTask
+    lingers = False  # an answer went out before everything was read that the client may be sending
+    linger_until = 0.0
+    ignored = 0  # bytes, while it lingers
+
+    def send(self, data: Any, do_close: bool = True) -> int:
+        """Send bytes, or some of a file; return how many went."""
+        if data.__class__ is not Download:
+            count: int = super().send(data, do_close)
+            return count
+        try:
+            return data.send_to(self.socket.fileno())
+        except ConnectionError:
+            if do_close:
+                self.handle_close()
+            return 0
+
+    def handle_close(self) -> None:
+        """Close; but if the client may be sending, listen to it for a while first.
+
+        Else the kernel would answer what it still sends with a reset, and many clients then lose our answer.
+        """
+        if self.lingers and self.connected and not self.total_outbufs_len:
+            self.lingers = False
+            try:
+                self.socket.shutdown(socket.SHUT_WR)
+            except OSError:  # it is gone already
+                super().handle_close()
+            else:
+                self.__class__ = Lingering  # overriding these for all would cost every request a tenth
+                self.linger_until = time.monotonic() + LINGER_SECONDS
+        else:
+            super().handle_close()
+
+    def abort(self) -> None:
+        """End the connection; the thread that reads from it, if any, hears of it at once."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+
+    def is_idle(self, seconds: float) -> bool:
+        """Tell whether nothing was asked or answered for so long."""
+        busy = self.requests or self.request is not None or self.total_outbufs_len
+        return not busy and time.time() - self.last_activity > seconds
+
+
+class Lingering(Channel):
+    """A connection that was answered for the last time: what still comes is ignored, within bounds."""
+
+    def readable(self) -> bool:
+        """Say yes."""
+        return True
+
+    def writable(self) -> bool:
+        """Let the loop call ``handle_write`` when the time is up."""
+        return time.monotonic() > self.linger_until
+
+    def handle_write(self) -> None:
+        """Close."""
+        self.handle_close()
+
+    def handle_read(self) -> None:
+        """Ignore what comes; close at the end of it, or of our patience."""
+        try:
+            count = len(self.socket.recv(self.adj.recv_bytes))
+        except BlockingIOError:
+            return
+        except OSError:
+            count = 0
+        self.ignored += count
+        if not count or self.ignored > LINGER_BYTES:
+            self.handle_close()
+
+
+class Dispatcher(ThreadedTaskDispatcher):
+    """Two pools of threads, so that no number of slow uploads keeps the other requests waiting."""
+
+    def __init__(self, threads: int, upload_threads: int) -> None:
+        super().__init__()
+        self.uploads = ThreadedTaskDispatcher()
+        self.set_thread_count(threads)
+        self.uploads.set_thread_count(upload_threads)
+
+    def add_task(self, task: Channel) -> None:
+        """Queue a connection whose first request is ready to be answered."""
+        if task.requests[0].streaming:
+            self.uploads.add_task(task)
+        else:
+            super().add_task(task)
+
+    def shutdown(self, cancel_pending: bool = True, timeout: float = 5) -> bool:
+        """End all threads; those that are at work get ``timeout`` seconds."""
+        self.uploads.set_thread_count(0)
+        deadline = time.monotonic() + timeout
+        super().shutdown(cancel_pending, timeout)
+        ended: bool = self.uploads.shutdown(cancel_pending, max(deadline - time.monotonic(), 0))
+        return ended

@@ -1,0 +1,71 @@
+"""The paste server factory ``egg:pyrimage#server``."""
+
+import signal
+import socket
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+from wsgiref.types import WSGIApplication
+
+from .options import Options, read_options
+from .serving import Serving, allow_descriptors, announce, bind
+from .supervisor import Lifeline, Supervisor, take_state, take_trial
+
+
+def server_factory(_global_conf: dict[str, str], /, **settings: Any) -> Callable[[WSGIApplication], None]:
+    """Return a callable that serves an application until SIGTERM or Ctrl-C. ``settings``: see ``Options``.
+
+    A ``paste.server_factory`` and not a ``paste.server_runner``: pserve calls it before it loads the application, so
+    that a wrong setting is told, and the place is ours, before the application has touched its database. With workers
+    this process stays here as their supervisor, and only they return: each loads an application of its own.
+    """
+    options = read_options(settings)
+    held, state = take_trial(), take_state()
+    if not options.workers and (held is not None or state is not None):
+        raise ValueError("workers = 0 needs a restart: without a supervisor nobody could stop the old workers")
+    if held is not None:
+        return _try_out(options, held)
+    allow_descriptors(options)
+    if not options.workers:
+        sockets = bind(options)
+        return lambda app: _serve(app, options, sockets)
+    supervisor = Supervisor(options, state)
+    line = supervisor.run()
+    return lambda app: _work(app, options, supervisor.listening, line)
+
+
+def _try_out(options: Options, held: list[socket.socket]) -> Callable[[WSGIApplication], None]:
+    """Bind what is new and let it go again; the process ends when it has loaded the application."""
+    for listening in {*held, *bind(options, held)}:
+        listening.close()
+    return lambda _app: None
+
+
+def _serve(app: WSGIApplication, options: Options, sockets: list[socket.socket]) -> None:
+    """Serve in the only process. A second Ctrl-C cuts the transfers."""
+    serving = Serving(app, options, sockets)
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if serving.is_stopping and number == signal.SIGINT:
+            serving.hurry()
+        serving.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, stop)
+    announce(sockets)
+    serving.run()
+
+
+def _work(app: WSGIApplication, options: Options, sockets: list[socket.socket], line: socket.socket) -> None:
+    """Serve in a worker. SIGQUIT, the supervisor's word for its second Ctrl-C, cuts the transfers."""
+    serving = Serving(app, options, sockets)
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGQUIT:
+            serving.hurry()
+        serving.stop()
+
+    for number in (signal.SIGTERM, signal.SIGQUIT):
+        signal.signal(number, stop)
+    Lifeline(line, serving).announce()
+    serving.run()

@@ -1,0 +1,79 @@
+"""What ``[server:main]`` may say: waitress' own options, some with other defaults, and ours beside them."""
+
+import difflib
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from waitress.adjustments import Adjustments, _int_marker, _str_marker
+
+
+def whole(least: int) -> Callable[[Any], int]:
+    """Make a reader of whole numbers that are not below ``least``."""
+
+    def read(value: Any) -> int:
+        text = str(value).strip()
+        if not (text.isascii() and text.isdigit()) or int(text) < least:
+            raise ValueError(f"use a whole number, {least} or more")
+        return int(text)
+
+    return read
+
+
+def processes(value: Any) -> int:
+    """Read a number of workers; ``auto`` is one for each core that this process may use."""
+    return len(os.sched_getaffinity(0)) if str(value).strip() == "auto" else whole(0)(value)
+
+
+class Options(Adjustments):
+    """The options as attributes. Waitress' documentation explains its own.
+
+    workers: processes that serve; 0 is this one, without a supervisor. upload_threads: in each process, for bodies that
+    are streamed; the other requests have ``threads``. upload_timeout: seconds without a byte of a body that is waited
+    for. upload_min_rate: bytes/s over half a minute of waiting, 0 for none. shutdown_timeout: seconds that transfers
+    have to end in when the server is stopped. ``inbuf_overflow`` is the length from which on a body is streamed, and
+    ``channel_timeout`` also what a header and a shorter body may take.
+    """
+
+    _params = (
+        *Adjustments._params,
+        ("threads", whole(1)),
+        ("workers", processes),
+        ("upload_threads", whole(1)),
+        ("upload_timeout", whole(1)),
+        ("upload_min_rate", whole(0)),
+        ("shutdown_timeout", whole(0)),
+    )
+    _param_map: ClassVar = dict(_params)
+
+    workers = 0
+    upload_threads = 64
+    upload_timeout = 60
+    upload_min_rate = 4096
+    shutdown_timeout = 60
+
+    host = _str_marker("127.0.0.1")  # waitress would serve every network, on 8080
+    port = _int_marker(9292)
+    listen: Any = (f"{host}:{port}",)  # in an instance: family, type, protocol and address of each place
+    ident = "pyrimage"
+    asyncore_use_poll = True  # select() breaks at the first file descriptor above 1023
+    recv_bytes = 65536  # the larger, the longer can one client's blank lines or tiny requests keep the loop busy
+    # Images have no largest size. Waitress refuses bodies of this length *or more*, hence no round number.
+    max_request_body_size = sys.maxsize
+
+
+def read_options(settings: dict[str, Any]) -> Options:
+    """Read and check. Raises ValueError for an option that is unknown, malformed, or contradicts another."""
+    for name, value in settings.items():
+        if name not in Options._param_map:
+            near = difflib.get_close_matches(name, Options._param_map, n=1)
+            raise ValueError(f"unknown server setting {name!r}" + "".join(f", did you mean {n!r}?" for n in near))
+        try:
+            Options._param_map[name](value)
+        except ValueError as error:
+            raise ValueError(f"server setting {name} = {value}: {error}") from error
+    options = Options(**settings)
+    if options.channel_request_lookahead > 0:
+        raise ValueError("channel_request_lookahead must be 0: no request is read while another one runs")
+    return options

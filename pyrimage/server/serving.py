@@ -1,0 +1,171 @@
+"""One process that serves: its listeners, its loop, and how it ends without cutting a transfer."""
+
+import logging
+import os
+import resource
+import socket
+import time
+from collections.abc import Sequence
+from typing import Any
+from wsgiref.types import WSGIApplication
+
+from waitress import wasyncore
+from waitress.server import TcpWSGIServer, UnixWSGIServer
+from waitress.utilities import cleanup_unix_socket
+
+from .channel import Channel, Dispatcher
+from .options import Options
+
+log = logging.getLogger("waitress")
+
+IDLE_SECONDS = 1.0  # a stopping server leaves an idle connection so long, for the next request may be on its way
+DESCRIPTORS = 2  # of a connection: its socket, and the file that it brings or takes
+OTHER_DESCRIPTORS = 256  # the database's, logs, modules
+ABORT_SECONDS = 5.0  # for threads to clean up after a transfer that was cut in the end
+
+
+class Listener(TcpWSGIServer):
+    """A listening socket that makes our channels."""
+
+    channel_class = Channel
+
+
+class UnixListener(UnixWSGIServer):
+    """The same in the file system."""
+
+    channel_class = Channel
+
+
+def bind(options: Options, held: Sequence[socket.socket] = ()) -> list[socket.socket]:
+    """Return listening sockets, one for each place of the options: that of ``held`` that lies there, or a new one.
+
+    Raises OSError naming the place.
+    """
+    known = {(each.family, each.getsockname()): each for each in held}
+    if not options.unix_socket:
+        places = [(family, address) for family, _, _, address in options.listen]
+        return [known.get(place) or _listen(options, *place) for place in places]
+    listening = known.get((socket.AF_UNIX, options.unix_socket))
+    if listening is None:
+        cleanup_unix_socket(options.unix_socket)
+        listening = _listen(options, socket.AF_UNIX, options.unix_socket)
+    os.chmod(options.unix_socket, options.unix_socket_perms)  # noqa: PTH101 - the setting is text
+    return [listening]
+
+
+def _listen(options: Options, family: socket.AddressFamily, address: Any) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+        listener.listen(options.backlog)
+    except OSError as error:
+        listener.close()
+        raise OSError(error.errno, f"cannot listen on {place(family, address)}: {error.strerror}") from error
+    return listener
+
+
+def place(family: int, address: Any) -> str:
+    """Name an address as people do: ``http://127.0.0.1:9292``, ``unix:/run/pyrimage.sock``."""
+    if family == socket.AF_UNIX:
+        return f"unix:{address}"
+    host, port = address[:2]
+    return f"http://[{host}]:{port}" if family == socket.AF_INET6 else f"http://{host}:{port}"
+
+
+def announce(sockets: Sequence[socket.socket]) -> None:
+    """Log where the server listens."""
+    for listening in sockets:
+        log.info("Serving on %s", place(listening.family, listening.getsockname()))
+
+
+def allow_descriptors(options: Options) -> None:
+    """Raise the limit of open files to what ``connection_limit`` needs; lower the latter where the system refuses.
+
+    Else the server would try for ever to accept a connection that it has no descriptor for.
+    """
+    others = OTHER_DESCRIPTORS + options.upload_threads  # each reads from a second descriptor of its connection
+    wanted = DESCRIPTORS * options.connection_limit + others
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY or hard >= wanted:
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    options.connection_limit = max((hard - others) // DESCRIPTORS, 1)
+    log.warning(
+        "connection_limit is lowered to %d: it needs %d open files, and the system allows %d (ulimit -Hn)",
+        options.connection_limit,
+        wanted,
+        hard,
+    )
+
+
+class Serving:
+    """An application on listening sockets, in this process: ``run()`` serves until ``stop()``."""
+
+    def __init__(self, app: WSGIApplication, options: Options, sockets: Sequence[socket.socket]) -> None:
+        self.options = options
+        self.channels: dict[int, Any] = {}  # by descriptor: listeners, their triggers and connections
+        self.dispatcher = Dispatcher(options.threads, options.upload_threads)
+        self.listeners = [self._listener(app, listening) for listening in sockets]
+        self.is_stopping = self.is_hurried = False
+
+    def _listener(self, app: WSGIApplication, listening: socket.socket) -> Any:
+        return (UnixListener if listening.family == socket.AF_UNIX else Listener)(
+            app,
+            self.channels,
+            True,
+            listening,
+            dispatcher=self.dispatcher,
+            adj=self.options,
+            bind_socket=False,
+            sockinfo=(listening.family, listening.type, listening.proto, listening.getsockname()),
+        )
+
+    def stop(self) -> None:
+        """Let ``run`` end; may be called by a signal handler, so it takes no lock."""
+        if not self.is_stopping:
+            self.is_stopping = True
+            self.listeners[0].trigger._physical_pull()
+
+    def hurry(self) -> None:
+        """Let transfers that still run after ``stop`` be cut at once; may be called by a signal handler."""
+        self.is_hurried = True
+
+    def run(self) -> None:
+        """Serve until ``stop`` is called; then let transfers end, within ``shutdown_timeout`` seconds."""
+        while not self.is_stopping:
+            self._turn(self.options.asyncore_loop_timeout)
+        for listener in self.listeners:
+            self._accept_waiting(listener)
+            wasyncore.dispatcher.close(listener)  # not its trigger, which wakes the loop for its connections
+        deadline = time.monotonic() + self.options.shutdown_timeout
+        while (connections := self._connections()) and time.monotonic() < deadline and not self.is_hurried:
+            for connection in connections:
+                if connection.is_idle(IDLE_SECONDS):
+                    connection.will_close = True
+            self._turn(IDLE_SECONDS / 4)
+        if connections:
+            log.warning("%d connections are cut: they took longer than shutdown_timeout", len(connections))
+        for connection in connections:
+            connection.abort()
+        self._turn(0)  # threads that wait for a client to take an answer hear of it
+        self.dispatcher.shutdown(timeout=ABORT_SECONDS)
+        wasyncore.close_all(self.channels)
+
+    def _accept_waiting(self, listener: Any) -> None:
+        """Accept who has connected before the end; bounded, for other processes may go on to listen here."""
+        for _ in range(self.options.backlog):
+            before = len(self.channels)
+            listener.handle_accept()
+            if len(self.channels) == before:
+                break
+
+    def _turn(self, seconds: float) -> None:
+        wasyncore.loop(timeout=seconds, use_poll=self.options.asyncore_use_poll, map=self.channels, count=1)
+
+    def _connections(self) -> list[Channel]:
+        return [channel for channel in self.channels.values() if isinstance(channel, Channel)]

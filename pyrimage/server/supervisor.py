@@ -1,0 +1,372 @@
+"""Several processes that serve on the same listening sockets, and the one that starts, replaces and stops them.
+
+Every worker loads the application for itself, so none shares an engine or a thread with another. Supervisor and workers
+share a line: a worker writes its pid to it when it serves, and a line that breaks tells it that its supervisor died.
+
+At SIGHUP the supervisor executes itself anew, in the same directory and with the same command, so that everything is
+read again. Sockets, line and workers stay: the old ones are stopped when as many new ones serve as are wanted.
+"""
+
+import contextlib
+import json
+import logging
+import math
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import IO
+
+from waitress import wasyncore
+
+from .options import Options
+from .serving import ABORT_SECONDS, Serving, announce, bind
+
+log = logging.getLogger(__package__)
+
+# In the environment of the supervisor's next self and of a trial: what is there already, as JSON.
+STATE = "PYRIMAGE_SERVER_STATE"
+TRIAL = "PYRIMAGE_SERVER_TRIAL"
+SIGNALS = (signal.SIGCHLD, signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+STEADY_SECONDS = 10.0  # a worker that lived so long is replaced at once
+DELAY_SECONDS = 1.0  # before another is replaced, doubled each time up to
+MOST_DELAY_SECONDS = 30.0
+MARGIN_SECONDS = 2 * ABORT_SECONDS  # beyond shutdown_timeout, after which a worker is killed
+PID_BYTES = 4
+
+
+@dataclass
+class Worker:
+    """What the supervisor knows of a child. deadline: when it is killed; None: it was not told to end."""
+
+    started: float = field(default_factory=time.monotonic)
+    is_ready: bool = False
+    is_old: bool = False  # of the configuration before the last SIGHUP
+    deadline: float | None = None
+
+
+@dataclass
+class State:
+    """What a supervisor leaves to its next self: descriptors, and the workers' pids with their deadlines."""
+
+    listening: list[socket.socket]
+    line: tuple[socket.socket, socket.socket]
+    workers: dict[int, float | None]
+    patience: float  # for workers that were started with the configuration before
+
+    def dump(self) -> str:
+        """Return it as text, for this process alone."""
+        return json.dumps(
+            {
+                "pid": os.getpid(),
+                "listening": [listening.fileno() for listening in self.listening],
+                "line": [end.fileno() for end in self.line],
+                "workers": list(self.workers.items()),
+                "patience": self.patience,
+            }
+        )
+
+
+def take_state() -> State | None:
+    """Return what the process's former self left, if there was one; nobody else finds it afterwards."""
+    found = json.loads(os.environ.pop(STATE, "{}"))
+    if found.get("pid") != os.getpid():
+        return None
+    ours, theirs = _adopt(found["line"])
+    return State(_adopt(found["listening"]), (ours, theirs), dict(found["workers"]), found["patience"])
+
+
+def take_trial() -> list[socket.socket] | None:
+    """Return the supervisor's listening sockets if this process only tries whether a configuration loads."""
+    found = os.environ.pop(TRIAL, None)
+    return None if found is None else _adopt(json.loads(found))
+
+
+def _adopt(descriptors: list[int]) -> list[socket.socket]:
+    adopted = [socket.socket(fileno=descriptor) for descriptor in descriptors]
+    for each in adopted:
+        each.set_inheritable(False)
+    return adopted
+
+
+class Lifeline(wasyncore.dispatcher):
+    """A worker's end of the line to its supervisor."""
+
+    def __init__(self, line: socket.socket, serving: Serving) -> None:
+        super().__init__(line, serving.channels)
+        self.connected = True  # which waitress leaves to whoever has connected the socket
+        self._serving = serving
+
+    def announce(self) -> None:
+        """Tell the supervisor that this process serves."""
+        with contextlib.suppress(OSError):  # it is gone: the loop hears of that
+            self.send(os.getpid().to_bytes(PID_BYTES))
+
+    def writable(self) -> bool:
+        """Say no."""
+        return False
+
+    def handle_read(self) -> None:
+        """Find the end of the line: nobody writes to a worker."""
+        self.recv(PID_BYTES)
+
+    def handle_close(self) -> None:
+        """Stop, for the supervisor died."""
+        if self.connected:
+            log.warning("the supervisor is gone: worker %d ends", os.getpid())
+            self.close()
+            self._serving.stop()
+
+
+class Supervisor:
+    """Keeps ``options.workers`` processes serving, until it is stopped."""
+
+    def __init__(self, options: Options, state: State | None) -> None:
+        if threading.active_count() > 1:
+            raise ValueError("workers cannot be forked where there are threads: pserve --reload needs workers = 0")
+        held = [] if state is None else state.listening
+        self.listening = bind(options, held)
+        for place in held:
+            if place not in self.listening:
+                place.close()
+        self._options = options
+        self._line = socket.socketpair() if state is None else state.line
+        for end in self._line:
+            end.setblocking(False)
+        self._patience = max(options.shutdown_timeout + MARGIN_SECONDS, 0 if state is None else state.patience)
+        left = {} if state is None else state.workers
+        self._workers = {pid: Worker(0, True, True, deadline) for pid, deadline in left.items()}
+        self._has_served = state is not None  # by any worker at all
+        self._delay, self._not_before = 0.0, 0.0  # of the next worker
+        self._received: list[int] = []  # signals
+        self._hung_up = self._stopping = False
+        self._trial: subprocess.Popen[bytes] | None = None
+        self._trial_output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - for good
+        self._exit_code = 0
+
+    def run(self) -> socket.socket:
+        """Supervise; return in each worker, with its end of the line. Raises SystemExit when all workers ended."""
+        self._waking, self._waker = socket.socketpair()
+        for end in (self._waking, self._waker):
+            end.setblocking(False)
+        signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
+        for number in SIGNALS:
+            signal.signal(number, lambda number, _frame: self._received.append(number))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # blocked since the former self executed this one
+        while True:
+            self._heed_signals()
+            self._bury()
+            if self._stopping and not self._workers:
+                log.info("supervisor %d ends: no worker is left", os.getpid())
+                raise SystemExit(self._exit_code)
+            self._go_on_with_hangup()
+            self._kill_overdue()
+            while self._is_one_missing():
+                if self._fork():
+                    return self._line[1]
+            self._wait()
+
+    # What is wanted.
+
+    @property
+    def _current(self) -> list[Worker]:
+        return [worker for worker in self._workers.values() if not worker.is_old and worker.deadline is None]
+
+    @property
+    def _missing(self) -> int:
+        # The very first comes alone: if the application does not load, the reason need not be shown once for each core.
+        wanted = self._options.workers if self._has_served else 1
+        return 0 if self._stopping else wanted - len(self._current)
+
+    def _is_one_missing(self) -> bool:
+        return self._missing > 0 and time.monotonic() >= self._not_before
+
+    def _wait(self) -> None:
+        moments = [worker.deadline for worker in self._workers.values() if worker.deadline is not None]
+        if self._missing > 0:
+            moments.append(self._not_before)
+        seconds = None if min(moments, default=math.inf) == math.inf else max(min(moments) - time.monotonic(), 0)
+        ready, _, _ = select.select([self._waking, self._line[0]], [], [], seconds)
+        if self._waking in ready:
+            self._waking.recv(4096)
+        if self._line[0] in ready:
+            self._note_ready(int.from_bytes(self._line[0].recv(PID_BYTES)))
+
+    def _note_ready(self, pid: int) -> None:
+        worker = self._workers.get(pid)
+        if worker is None or worker.is_old:
+            return
+        worker.is_ready = True
+        log.info("worker %d serves", pid)
+        if not self._has_served:
+            self._has_served = True
+            announce(self.listening)
+        old = [pid for pid, worker in self._workers.items() if worker.is_old and worker.deadline is None]
+        if old and not self._missing and all(worker.is_ready for worker in self._current):
+            announce(self.listening)
+            log.info("the new workers serve; the old ones end: %s", old)
+            self._end(old)
+
+    # The ends of workers.
+
+    def _bury(self) -> None:
+        """Take note of workers that ended."""
+        for pid in list(self._workers):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                self._note_end(pid, self._workers.pop(pid), os.waitstatus_to_exitcode(status))
+
+    def _note_end(self, pid: int, worker: Worker, code: int) -> None:
+        how = f"status {code}" if code >= 0 else f"signal {-code}"
+        if worker.deadline is not None or worker.is_old or self._stopping:
+            log.info("worker %d ended: %s", pid, how)
+        elif not self._has_served:
+            log.error("worker %d ended before it served (%s): nothing is started", pid, how)
+            self._exit_code = 1
+            self._stop()
+        else:
+            now = time.monotonic()
+            if now - worker.started >= STEADY_SECONDS:
+                self._delay = 0.0
+            else:
+                self._postpone(now)
+            wait = max(self._not_before - now, 0)
+            level = logging.WARNING if worker.is_ready else logging.ERROR  # the second: the others may be next
+            log.log(level, "worker %d ended unasked: %s; another is started in %.0f s", pid, how, wait)
+
+    def _postpone(self, now: float) -> None:
+        if now >= self._not_before:  # else others that ended at the same time have done it
+            self._delay = min(max(DELAY_SECONDS, 2 * self._delay), MOST_DELAY_SECONDS)
+            self._not_before = now + self._delay
+
+    def _end(self, pids: list[int]) -> None:
+        for pid in pids:
+            os.kill(pid, signal.SIGTERM)
+            self._workers[pid].deadline = time.monotonic() + self._patience
+
+    def _kill_overdue(self) -> None:
+        for pid, worker in self._workers.items():
+            if worker.deadline is not None and worker.deadline <= time.monotonic():
+                log.warning("worker %d is killed: it did not end", pid)
+                os.kill(pid, signal.SIGKILL)
+                worker.deadline = math.inf
+
+    # Signals.
+
+    def _heed_signals(self) -> None:
+        while self._received:
+            number = self._received.pop(0)
+            if number == signal.SIGHUP:
+                self._hung_up = True
+            elif number == signal.SIGINT and self._stopping:
+                for pid in self._workers:
+                    os.kill(pid, signal.SIGQUIT)
+            elif number != signal.SIGCHLD and not self._stopping:
+                log.info("supervisor %d stops its workers", os.getpid())
+                self._stop()
+
+    def _stop(self) -> None:
+        self._stopping = True
+        for listening in self.listening:  # whoever comes when no worker listens any more is refused, and need not wait
+            listening.close()
+        if self._trial is not None:
+            self._trial.kill()
+            self._trial.wait()
+            self._trial = None
+        self._end([pid for pid, worker in self._workers.items() if worker.deadline is None])
+
+    def _go_on_with_hangup(self) -> None:
+        if self._trial is not None:
+            code = self._trial.poll()
+            if code is not None:
+                self._trial = None
+                self._judge(code)
+        elif self._hung_up and not self._stopping and all(worker.is_ready for worker in self._current):
+            self._hung_up = False
+            self._try()
+
+    def _try(self) -> None:
+        """Load the new configuration in a process of its own, beside the old one."""
+        log.info("SIGHUP: the configuration is read again, first for trial")
+        self._trial_output.seek(0)
+        self._trial_output.truncate()
+        descriptors = [listening.fileno() for listening in self.listening]
+        try:
+            self._trial = subprocess.Popen(  # noqa: S603 - our own command
+                _command(),
+                env={**os.environ, TRIAL: json.dumps(descriptors)},
+                pass_fds=descriptors,
+                stdin=subprocess.DEVNULL,
+                stdout=self._trial_output,
+                stderr=self._trial_output,
+            )
+        except OSError as error:
+            _tell_failure(error)
+
+    def _judge(self, code: int) -> None:
+        self._trial_output.seek(0)
+        said = self._trial_output.read().decode(errors="replace").strip()
+        if code == 0:
+            self._execute()
+        else:
+            reason = said.splitlines()[-1] if said else f"status {code}"
+            _tell_failure(reason)
+
+    def _execute(self) -> None:
+        """Become a new supervisor, which finds what this one leaves to it. Signals wait until it can take them."""
+        log.info("supervisor %d starts anew", os.getpid())
+        workers = {pid: worker.deadline for pid, worker in self._workers.items()}
+        state = State(self.listening, self._line, workers, self._options.shutdown_timeout + MARGIN_SECONDS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        for number in (*self._received, *[signal.SIGHUP] * self._hung_up):  # what came meanwhile
+            os.kill(os.getpid(), number)
+        for each in (*self.listening, *self._line):
+            each.set_inheritable(True)
+        command = _command()
+        try:
+            os.execve(command[0], command, {**os.environ, STATE: state.dump()})  # noqa: S606 - our own command
+        except OSError as error:
+            _tell_failure(error)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+    # Processes.
+
+    def _fork(self) -> bool:
+        """Start a worker; return whether this process is it."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # else the child could take one with the parent's handlers
+        try:
+            pid = os.fork()
+        except OSError as error:
+            log.error("no worker can be started: %s", error)
+            self._postpone(time.monotonic())
+            pid = -1
+        if pid == 0:
+            self._become_worker()
+        elif pid > 0:
+            self._workers[pid] = Worker()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        return pid == 0
+
+    def _become_worker(self) -> None:
+        """Keep nothing that is the supervisor's; leave Ctrl-C and SIGHUP, which a whole group may get, to it."""
+        signal.set_wakeup_fd(-1)
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        for each in (self._waking, self._waker, self._line[0], self._trial_output):
+            each.close()
+
+
+def _command() -> list[str]:
+    return [sys.executable, *sys.orig_argv[1:]]
+
+
+def _tell_failure(reason: object) -> None:
+    log.error("the new configuration does not work, the old one stays in force: %s", reason)

@@ -1,0 +1,274 @@
+"""Any bytes: they are understood as waitress understands them, or refused, and never read too far or for ever."""
+
+import contextlib
+import socket
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from waitress.parser import HTTPRequestParser
+
+from pyrimage.server.body import Body
+from pyrimage.server.channel import Channel
+from pyrimage.server.options import Options, read_options
+from pyrimage.server.parser import PREFIX, Parser
+from pyrimage.server.serving import Serving, bind
+from servers.loop import echo
+
+BUFFERED = read_options({"max_request_body_size": "5000", "max_request_header_size": "2000"})
+STREAMED = read_options({"inbuf_overflow": "0", "max_request_body_size": "5000", "max_request_header_size": "2000"})
+
+# What a request may be made of: lines that mean something, and such as only look like it.
+STARTS = ["GET / HTTP/1.1", "PUT /a_b HTTP/1.0", "get /", "POST //x?y_z HTTP/1.1", "PUT http://a/b HTTP/1.1", "PUT /"]
+NAMES = ["Content-Length", "Transfer-Encoding", "Expect", "Connection", "Host", "content_length", "x_image_meta_a"]
+TEXTS = ["chunked", "\x0bchunked", "5", "20", "+5", "0x5", "100-continue", "close", "a\r\n x-image-meta-b_c: d", "a\nb"]
+HEADER = st.tuples(
+    st.sampled_from([*NAMES, "x-image-met-a_b", "X-Image-Meta"]) | st.text("aZ-_:\x0b é", max_size=5),
+    st.sampled_from(TEXTS) | st.text("aZ0_: ,\t\r\n\x00\xff", max_size=6),
+)
+OUR_NAME = st.text("aZ-_.", max_size=6).map("X-Image-Meta-{}".format)
+DATA = [b"3\r\nabc\r\n", b"a\r\n0123456789\r\n", b"3;a=b\r\nabc\r\n", b"\r\n"]
+PIECES = [*DATA, b"0\r\n\r\n", b"0\r\nA: b\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n"]
+BROKEN = [
+    b"3\r\nabcd\r\n",
+    b"0x3\r\n",
+    b"3;\0\r\n",
+    b"3\n",
+    b"-1\r\n",
+    b"3\r\nab",
+    b"\r",
+    b"x" * 40,
+    b"3;a=" + b"b" * 900,
+]
+BODY = st.lists(
+    st.sampled_from(DATA) | st.sampled_from(PIECES) | st.sampled_from(PIECES + BROKEN) | st.binary(max_size=8),
+    max_size=8,
+).map(b"".join)
+
+
+class Connection:
+    """A channel of ours whose loop does not run, so that what it is given is all that comes."""
+
+    def __init__(self) -> None:
+        options = read_options({"listen": "127.0.0.1:0", "threads": 1, "upload_threads": 1})
+        self.serving = Serving(echo, options, bind(options))
+
+    @contextlib.contextmanager
+    def holding(self, rest: bytes, options: Options) -> Iterator[Channel]:
+        """Give a channel from whose client ``rest`` will come, and then the end."""
+        ours, client = socket.socketpair()
+        channel = self.serving.listeners[0].channel_class(
+            self.serving.listeners[0], ours, ("", 0), options, map=self.serving.channels
+        )
+        with client:
+            client.sendall(rest)
+            client.shutdown(socket.SHUT_WR)
+            yield channel
+        channel.lingers = False
+        channel.handle_close()
+
+
+@pytest.fixture(scope="module")
+def connection() -> Iterator[Connection]:
+    made = Connection()
+    yield made
+    made.serving.stop()
+    made.serving.run()
+
+
+def fed(parser: Any, raw: bytes, splits: list[int]) -> tuple[Any, bytes]:
+    """Give a parser the pieces of ``raw``, as a channel does; return it with what it did not take."""
+    cuts = sorted({split % (len(raw) + 1) for split in splits} | {len(raw)})
+    start = 0
+    for cut in cuts:
+        while start < cut and not parser.completed:
+            taken = parser.received(raw[start:cut])
+            assert 0 < taken <= cut - start
+            start += taken
+    return parser, raw[start:]
+
+
+class Read:
+    """What came out of a body: bytes, or why not, and what followed it on the connection."""
+
+    def __init__(self, connection: Connection, parser: Parser, rest: bytes, sizes: list[int]) -> None:
+        self.content, self.error = b"", ""
+        with connection.holding(rest, parser.adj) as channel:
+            body = Body(channel, parser)
+            try:
+                for size in sizes + [4096] * 10000:
+                    buffer = bytearray(size)
+                    count = body.readinto(buffer)
+                    assert count <= size
+                    assert bytes(buffer[count:]) == bytes(size - count)
+                    if not count:
+                        break
+                    self.content += buffer[:count]
+                else:
+                    pytest.fail("it does not end")
+            except (OSError, ValueError) as error:
+                self.error = str(error)
+                with pytest.raises(type(error)):
+                    body.readinto(bytearray(1))
+            assert body.is_complete is not bool(self.error)
+            left = channel.socket.recv(100000) if body.is_complete else b""
+            self.rest = body.rest + left
+            body.release()
+
+
+SPLITS = st.lists(st.integers(0, 3000), max_size=4)
+SIZES = st.lists(st.integers(1, 50), max_size=6)
+
+
+@settings(max_examples=300)
+@given(
+    st.sampled_from(STARTS[:2]) | st.sampled_from(STARTS),
+    st.lists(HEADER, max_size=4),
+    st.sampled_from(["", "Transfer-Encoding: chunked\r\n", "Content-Length: 20\r\n", "content-length: 7\r\n"]),
+    st.lists(OUR_NAME, max_size=2),
+    BODY | st.binary(max_size=100),
+    SPLITS,
+    SIZES,
+)
+def test_no_bytes_make_it_fail_or_read_too_far(
+    connection: Connection,
+    start: str,
+    headers: list[tuple[str, str]],
+    framing: str,
+    ours: list[str],
+    body: bytes,
+    splits: list[int],
+    sizes: list[int],
+) -> None:
+    """S40 and S48: what comes out was sent, in order; the rest is a request only behind a body that ended well."""
+    lines = [f"{name}: {value}" for name, value in [*headers, *((name, "x") for name in ours)]]
+    raw = ("\r\n".join([start, framing + "Host: x", *lines, "", ""])).encode("latin-1") + body
+    examine(connection, raw, splits, sizes)
+
+
+@settings(max_examples=200)
+@given(st.binary(max_size=300), SPLITS, SIZES)
+def test_random_bytes_are_no_worse(connection: Connection, raw: bytes, splits: list[int], sizes: list[int]) -> None:
+    """S40."""
+    examine(connection, raw, splits, sizes)
+
+
+def examine(connection: Connection, raw: bytes, splits: list[int], sizes: list[int]) -> None:
+    parser, rest = fed(Parser(STREAMED), raw, splits)
+    if parser.error:
+        assert parser.error.code in (400, 413, 431, 501)
+    elif parser.streaming:
+        read = Read(connection, parser, rest, sizes)
+        assert len(read.content) <= len(raw)
+        assert not read.error or not read.rest
+        assert raw.endswith(read.rest)
+        if not read.error and not parser.chunked:
+            assert raw.endswith(read.content + read.rest)
+            assert len(read.content) == parser.content_length
+    elif parser.completed:
+        assert raw.endswith(rest)
+    parser.close()
+
+
+# As waitress
+
+
+def hyphenated(name: str) -> str:
+    return name.lower().replace("_", "-")
+
+
+NOTES = {"adj", "error", "body_rcv", "began", "environ", "expect_continue", "expects", "streaming", "ahead"}
+NOT_COMPARED = NOTES | {"forwarded", "header_plus"}  # the last is the text
+WHILE_READING = {"completed", "body_bytes_received", "headers"}  # waitress goes on to change these
+REFUSED_BY_US = ("send it once", "only HTTP/1.1 has it", "send one of them", "send the value on one line")
+
+
+def understood(parser: Any, but: Iterable[str] = ()) -> dict[str, Any]:
+    """Return what a parser made of a request, but for what only ours notes."""
+    return {name: value for name, value in vars(parser).items() if name not in NOT_COMPARED.union(but)}
+
+
+def fault(parser: Any) -> str:
+    return f"{parser.error.code} {parser.error.body}" if parser.error else ""
+
+
+def has_reason_to_refuse(raw: bytes) -> bool:
+    """Tell whether S48 or a header of ours can be why waitress 3.0.2 takes what we do not."""
+    head = raw.lower().partition(b"\r\n\r\n")[0]
+    twice = any(head.count(b"\r\n" + name) > 1 for name in (b"transfer-encoding:", b"content-type:", PREFIX))
+    encoded = b"\r\ntransfer-encoding:" in head
+    alone = b"\r\ncontent-length:" not in head and b"chunked" in head and b" http/1.1" in head
+    return twice or (encoded and not alone) or (PREFIX in head and b"\r\n " in head)
+
+
+def alike(text: bytes) -> bytes:
+    """Make texts equal that differ in how our headers are spelt, for a body may hold what looks like one."""
+    return text.lower().replace(b"_", b"-")
+
+
+def compare(connection: Connection, ours: bytes, stocks: bytes, options: Options, splits: list[int]) -> None:
+    """Let both read a request, and find no difference but the intended ones."""
+    stock, stock_rest = fed(HTTPRequestParser(options), stocks, splits)
+    parser, rest = fed(Parser(options), ours, splits)
+    if any(text in fault(parser) for text in REFUSED_BY_US):
+        assert has_reason_to_refuse(ours)
+    elif parser.streaming:
+        assert understood(parser, WHILE_READING) == understood(stock, WHILE_READING)
+        if parser.chunked:  # waitress makes one up
+            stock.headers.pop("CONTENT_LENGTH", None)
+        assert parser.headers == stock.headers
+        read = Read(connection, parser, rest, [])
+        body = alike(stock.get_body_stream().read())
+        if stock.error:
+            assert f"400 {read.error}" == fault(stock)
+        elif stock.completed:
+            assert (alike(read.content), read.error, alike(read.rest)) == (body, "", alike(stock_rest))
+        else:
+            assert (alike(read.content), read.error) == (body, "the client left")
+    else:
+        assert (understood(parser), fault(parser)) == (understood(stock), fault(stock))
+        assert alike(rest) == alike(stock_rest)
+        assert alike(parser.get_body_stream().read()) == alike(stock.get_body_stream().read())
+    parser.close()
+    stock.close()
+
+
+@settings(max_examples=500)
+@given(
+    st.sampled_from(STARTS[:2]) | st.sampled_from(STARTS),
+    st.lists(HEADER, max_size=4),
+    st.lists(OUR_NAME, max_size=3, unique_by=hyphenated),
+    st.sampled_from(["", "Transfer-Encoding: chunked\r\n", "Content-Length: 20\r\n", "content-length: 7\r\n"]),
+    BODY | st.binary(max_size=40),
+    st.sampled_from([BUFFERED, STREAMED]),
+    SPLITS,
+)
+def test_a_request_is_understood_as_by_waitress(
+    connection: Connection,
+    start: str,
+    headers: list[tuple[str, str]],
+    ours: list[str],
+    framing: str,
+    body: bytes,
+    options: Options,
+    splits: list[int],
+) -> None:
+    """S48 and S50: nothing is refused less or read differently; ours is what waitress reads with hyphens."""
+
+    def raw(our_names: list[str]) -> bytes:
+        lines = [f"{name}: {value}" for name, value in [*headers, *((name, "v_w: x") for name in our_names)]]
+        return "\r\n".join([start, f"{framing}A: b", *lines, "", ""]).encode("latin-1") + body
+
+    compare(connection, raw(ours), raw([hyphenated(name) for name in ours]), options, splits)
+
+
+@settings(max_examples=300)
+@given(BODY, st.sampled_from([b"", b"PUT / HTTP/1.1\r\n\r\n"]), SPLITS)
+def test_chunks_are_decoded_or_refused_as_by_waitress(
+    connection: Connection, body: bytes, behind: bytes, splits: list[int]
+) -> None:
+    """S48."""
+    raw = b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + body + behind
+    compare(connection, raw, raw, STREAMED, splits)

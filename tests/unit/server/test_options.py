@@ -1,0 +1,66 @@
+"""What may stand in [server:main], and what stands there if nothing does."""
+
+import os
+import re
+from typing import Any
+
+import pytest
+from waitress.adjustments import Adjustments
+
+from pyrimage.server.factory import server_factory
+from pyrimage.server.options import Options, read_options
+
+OURS = {"workers", "upload_threads", "upload_timeout", "upload_min_rate", "shutdown_timeout"}
+WRONG = {
+    "unknown server setting 'treads', did you mean 'threads'?": {"treads": "4"},
+    "unknown server setting 'upload_time', did you mean 'upload_timeout'?": {"upload_time": "4"},
+    "unknown server setting '_start'": {"_start": "no"},
+    "channel_request_lookahead must be 0": {"channel_request_lookahead": "1"},
+    "host or port may not be set if listen is set": {"listen": "localhost:1", "port": "1"},
+    "server setting port = x: invalid literal": {"port": "x"},
+    "server setting threads = 0: use a whole number, 1 or more": {"threads": "0"},
+    "server setting workers = -1: use a whole number, 0 or more": {"workers": "-1"},
+    "server setting workers = many: use": {"workers": "many"},
+    "server setting upload_threads = 0: use a whole number, 1": {"upload_threads": "0"},
+    "server setting upload_timeout = 0: use a whole number, 1": {"upload_timeout": "0"},
+    "server setting upload_min_rate = 1.5: use a whole number, 0": {"upload_min_rate": "1.5"},
+    "server setting shutdown_timeout = \u0665: use": {"shutdown_timeout": "\u0665"},
+}
+
+
+@pytest.mark.parametrize(("text", "settings"), WRONG.items(), ids=WRONG)
+def test_a_wrong_setting_is_told_before_the_application_is_loaded(text: str, settings: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=re.escape(text)):
+        server_factory({}, **settings)
+
+
+@pytest.mark.parametrize("name", sorted(OURS - {"workers"}))
+def test_a_whole_number_is_taken(name: str) -> None:
+    assert getattr(read_options({name: " 7 "}), name) == 7
+
+
+@pytest.mark.parametrize(("text", "number"), [("0", 0), ("3", 3), (" auto ", len(os.sched_getaffinity(0)))])
+def test_workers_are_counted_or_one_for_each_core(text: str, number: int) -> None:
+    assert read_options({"workers": text}).workers == number
+
+
+def test_without_a_place_in_the_ini_only_this_machine_is_served() -> None:
+    assert [address for _, _, _, address in read_options({}).listen] == [("127.0.0.1", 9292)]
+
+
+@pytest.mark.parametrize("settings", [{"host": "127.0.0.1", "port": "7"}, {"listen": "127.0.0.1:7"}, {"port": "7"}])
+def test_a_place_in_the_ini_is_the_one_served(settings: dict[str, str]) -> None:
+    assert [address for _, _, _, address in read_options(settings).listen] == [("127.0.0.1", 7)]
+
+
+def test_waitress_own_options_are_there_with_our_defaults() -> None:
+    options = read_options({"recv_bytes": "4096", "connection_limit": "7"})
+    assert (options.recv_bytes, options.connection_limit, options.ident) == (4096, 7, "pyrimage")
+    assert (options.asyncore_use_poll, options.max_request_body_size > 2**62) == (True, True)
+
+
+def test_what_is_ours_is_unknown_to_waitress() -> None:
+    """Else its next release has an option of that name, with a meaning of its own."""
+    known: dict[str, Any] = Adjustments._param_map
+    assert Options._param_map.keys() - known.keys() == OURS
+    assert known.keys() - Options._param_map.keys() == set()

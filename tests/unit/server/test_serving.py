@@ -1,0 +1,332 @@
+"""Listening, and the end of a server: what runs is finished, nothing new begins."""
+
+import contextlib
+import errno
+import logging
+import re
+import resource
+import socket
+import stat
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+import pytest
+
+from pyrimage.server import serving as module
+from pyrimage.server.channel import Channel
+from pyrimage.server.options import read_options
+from pyrimage.server.serving import Serving, allow_descriptors, announce, bind, place
+from servers.loop import (
+    MIB,
+    SECONDS,
+    Answer,
+    Reader,
+    Running,
+    answers,
+    chunked,
+    download,
+    echo,
+    receive_all,
+    request,
+    serving,
+    sparse,
+)
+from servers.processes import wait_until
+
+UPLOAD = request("PUT /", "Transfer-Encoding: chunked")
+
+
+class Gate:
+    """An application whose requests to /slow wait until the gate is open."""
+
+    def __init__(self) -> None:
+        self.entered, self.opened = threading.Semaphore(0), threading.Event()
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/slow":
+            self.entered.release()
+            self.opened.wait(SECONDS)
+        return echo(environ, start_response)
+
+
+def stop(server: Running) -> None:
+    """Stop, and wait until nobody can connect any more."""
+    place = server.serving.listeners[0].socket.getsockname()
+    server.serving.stop()
+
+    def is_closed() -> bool:
+        try:
+            socket.create_connection(place, timeout=SECONDS).close()
+        except ConnectionError:
+            return True
+        return False
+
+    wait_until(is_closed, SECONDS)
+
+
+# The end
+
+
+def test_a_request_that_runs_is_answered_and_its_connection_closed() -> None:
+    app = Gate()
+    with serving(app) as server:
+        client = server.send(request("GET /slow"))
+        assert app.entered.acquire(timeout=SECONDS)
+        stop(server)
+        app.opened.set()
+        (answer,) = answers(receive_all(client))
+    assert (answer.status, answer.headers["connection"]) == (200, "close")
+
+
+def test_an_upload_that_runs_is_taken_whole() -> None:
+    reader = Reader()
+    reader.may_read.set()
+    with serving(reader) as server:
+        client = server.send(UPLOAD + b"3\r\nabc\r\n")
+        reader.wait_for_entry()
+        stop(server)
+        client.sendall(b"3\r\ndef\r\n0\r\n\r\n")
+        (answer,) = answers(receive_all(client))
+    assert (answer.status, answer.headers["connection"]) == (204, "close")
+    assert reader.outcome() == (b"abcdef", None)
+
+
+def test_a_download_that_runs_is_sent_whole(tmp_path: Path) -> None:
+    with serving(download(sparse(tmp_path / "image", 64 * MIB), 64 * MIB)) as server:
+        client = server.send(request("GET /"))
+        start = client.recv(1)
+        stop(server)
+        assert len(Answer.parse(start + receive_all(client)).body) == 64 * MIB
+
+
+def test_a_request_that_is_half_sent_is_answered() -> None:
+    with serving(echo) as server:
+        client = server.send(b"GET / HTTP/1.1\r\n")
+        wait_until(lambda: any(place.request for place in server.connections()), SECONDS)
+        stop(server)
+        client.sendall(b"Host: x\r\n\r\n")
+        (answer,) = answers(receive_all(client))
+    assert (answer.status, answer.headers["connection"]) == (200, "close")
+
+
+def test_a_request_on_an_idle_connection_is_answered_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "IDLE_SECONDS", 5.0)
+    app = Gate()
+    with serving(app) as server:
+        idle = server.send(request("GET /"))
+        server.wait_for_line()
+        stop(server)
+        idle.sendall(request("GET /"))
+        first, second = answers(receive_all(idle))
+    assert (first.status, "connection" in first.headers) == (200, False)
+    assert (second.status, second.headers["connection"]) == (200, "close")
+
+
+def test_idle_connections_are_closed_soon() -> None:
+    app = Gate()
+    with serving(app, shutdown_timeout=1000) as server:
+        fresh, idle, slow = server.connect(), server.send(request("GET /")), server.send(request("GET /slow"))
+        assert app.entered.acquire(timeout=SECONDS)
+        server.wait_for_line()
+        stop(server)
+        (answer,) = answers(receive_all(idle))
+        assert (receive_all(fresh), answer.status, "connection" in answer.headers) == (b"", 200, False)
+        assert server.thread.is_alive()  # for the one that runs
+        app.opened.set()
+        assert answers(receive_all(slow))[0].status == 200
+
+
+def test_an_upload_that_takes_too_long_is_cut_and_hears_of_it(caplog: pytest.LogCaptureFixture) -> None:
+    reader = Reader()
+    reader.may_read.set()
+    with serving(reader, shutdown_timeout=0) as server:
+        server.send(UPLOAD + b"3\r\nabc\r\n")
+        reader.wait_for_entry()
+        server.serving.stop()
+        got, error = reader.outcome()
+        server.thread.join(SECONDS)
+        assert not server.thread.is_alive()
+    assert (got, isinstance(error, ConnectionError)) == (b"abc", True)
+    assert "1 connections are cut: they took longer than shutdown_timeout" in caplog.messages
+
+
+def test_a_download_that_takes_too_long_is_cut_and_logged(tmp_path: Path) -> None:
+    with serving(download(sparse(tmp_path / "image", 64 * MIB), 64 * MIB), shutdown_timeout=0) as server:
+        client = server.send(request("GET /"))
+        client.recv(1)
+        server.serving.stop()
+        server.thread.join(SECONDS)
+    assert re.search(rf" 200 \d+/{64 * MIB} ", server.lines()[0])
+
+
+def test_transfers_are_cut_before_their_time_where_it_is_asked_for() -> None:
+    reader = Reader()
+    reader.may_read.set()
+    with serving(reader) as server:
+        server.send(UPLOAD + b"3\r\nabc\r\n")
+        reader.wait_for_entry()
+        server.serving.stop()
+        server.serving.hurry()
+        _, error = reader.outcome()
+    assert isinstance(error, ConnectionError)
+
+
+@pytest.mark.parametrize(("backlog", "served"), [(1024, 3), (2, 2)])
+def test_clients_that_connected_before_the_end_are_served_up_to_the_backlog(backlog: int, served: int) -> None:
+    """Others may go on to listen there, so clients could come for ever."""
+    options = read_options({"listen": "127.0.0.1:0", "upload_threads": 1, "backlog": str(backlog)})
+    (listening,) = bind(options)
+    clients = [socket.create_connection(listening.getsockname(), timeout=SECONDS) for _ in range(3)]
+    for client in clients:
+        client.sendall(request("GET /"))
+    server = Serving(echo, options, [listening])
+    server.stop()
+    server.stop()  # again does no harm
+    server.run()
+    received = []
+    for client in clients:
+        with client, contextlib.suppress(ConnectionError):
+            received += answers(receive_all(client))
+    assert [answer.status for answer in received] == [200] * served
+
+
+@pytest.mark.parametrize("connections", [0, 1])
+def test_a_server_without_work_ends_at_once(connections: int) -> None:
+    with serving(echo) as server:
+        clients = [server.connect() for _ in range(connections)]
+        wait_until(lambda: len(server.connections()) == connections, SECONDS)
+        for client in clients:
+            client.close()
+        server.serving.stop()
+        server.thread.join(SECONDS)
+        assert not server.thread.is_alive()
+
+
+# Places
+
+
+@pytest.mark.parametrize("settings", [{"listen": "127.0.0.1:0 127.0.0.1:0"}, {"unix_socket": "socket"}])
+def test_every_place_is_served_by_our_classes(
+    settings: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = read_options(settings)
+    server = Serving(echo, options, bind(options))
+    classes = [listener.channel_class for listener in server.listeners]
+    server.stop()
+    server.run()
+    assert classes == [Channel] * len(settings.get("listen", "x").split())
+
+
+def test_two_places_serve_one_application() -> None:
+    with serving(echo, listen="127.0.0.1:0 127.0.0.1:0") as server:
+        for listener in server.serving.listeners:
+            with socket.create_connection(listener.socket.getsockname(), timeout=SECONDS) as client:
+                client.sendall(request("PUT /", "Transfer-Encoding: chunked", "Connection: close") + chunked(b"abc", 2))
+                assert Answer.parse(receive_all(client)).json["body"] == "abc"
+
+
+def test_a_socket_in_the_file_system_has_the_permissions_that_were_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    for _ in range(2):  # what an earlier server left is taken away
+        with serving(echo, unix_socket=str(path), unix_socket_perms="640") as server:
+            assert stat.S_IMODE(path.stat().st_mode) == 0o640
+            assert server.get().json["REMOTE_ADDR"] == "localhost"
+
+
+@pytest.mark.parametrize("settings", [{"listen": "127.0.0.1:0 127.0.0.1:0"}, {"unix_socket": "socket"}])
+def test_a_place_that_is_held_already_is_kept(
+    settings: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    held = bind(read_options(settings))
+    names = [listening.getsockname() for listening in held]
+    again = settings if "unix_socket" in settings else {"listen": " ".join(f"{host}:{port}" for host, port in names)}
+    assert bind(read_options(again), held) == held
+    for listening in held:
+        listening.close()
+
+
+def test_a_server_says_where_it_listens(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    (listening,) = bind(read_options({"listen": "127.0.0.1:0"}))
+    announce([listening])
+    assert caplog.messages == [f"Serving on http://127.0.0.1:{listening.getsockname()[1]}"]
+    listening.close()
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
+def test_the_newer_protocol_is_served_beside_the_older_at_one_port() -> None:
+    options = read_options({"listen": "[::]:0"})
+    (six,) = bind(options)
+    port = six.getsockname()[1]
+    (four,) = bind(read_options({"listen": f"0.0.0.0:{port}"}))
+    six.close()
+    four.close()
+
+
+PLACES: dict[str, tuple[int, Any]] = {
+    "http://127.0.0.1:9292": (socket.AF_INET, ("127.0.0.1", 9292)),
+    "http://[::1]:9292": (socket.AF_INET6, ("::1", 9292, 0, 0)),
+    "unix:/run/pyrimage.sock": (socket.AF_UNIX, "/run/pyrimage.sock"),
+}
+
+
+@pytest.mark.parametrize(("text", "address"), PLACES.items(), ids=PLACES)
+def test_a_place_is_named_as_people_do(text: str, address: tuple[int, Any]) -> None:
+    assert place(*address) == text
+
+
+def test_a_place_that_is_taken_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(
+            OSError, match=f"cannot listen on http://127.0.0.1:{port}: Address already in use"
+        ) as caught:
+            bind(read_options({"port": str(port)}))
+    assert caught.value.errno == errno.EADDRINUSE
+
+
+# Descriptors
+
+
+@pytest.fixture
+def limits() -> Iterator[tuple[int, int]]:
+    """The limits of open files; what is done to the lower one is undone."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield soft, hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_process_may_open_as_many_files_as_its_connections_need(limits: tuple[int, int]) -> None:
+    _, hard = limits
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1000, hard))
+    for wanted in ("1000", "10"):  # never less than before
+        options = read_options({"connection_limit": wanted})
+        allow_descriptors(options)
+        assert options.connection_limit == int(wanted)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 2000
+
+
+def test_no_more_connections_are_accepted_than_the_system_has_descriptors_for(
+    limits: tuple[int, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    """S40."""
+    _, hard = limits
+    if hard == resource.RLIM_INFINITY:
+        pytest.skip("the system allows any number of open files")
+    options = read_options({"connection_limit": str(hard)})
+    allow_descriptors(options)
+    assert 0 < options.connection_limit < hard
+    assert f"connection_limit is lowered to {options.connection_limit}" in caplog.text
