@@ -14,11 +14,13 @@ import email.parser
 import http.client
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NamedTuple, Self
@@ -85,12 +87,9 @@ class Server:
         self.datadir, self.database = directory / "var/images", directory / "var/pyrimage.sqlite"
         self.process: subprocess.Popen[bytes] | None = None
         (directory / "tmp").mkdir(exist_ok=True)
-        ini = configparser.RawConfigParser()
-        ini.read(ROOT / f"{sample}.ini", encoding="utf-8")
-        ini["app:main"].update(main or {})
-        ini["server:main"].update({"listen": f"127.0.0.1:{self.port}", **(server or {})})
-        with self.ini.open("w", encoding="utf-8") as file:
-            ini.write(file)
+        shutil.copyfile(ROOT / f"{sample}.ini", self.ini)
+        self.configure("app:main", main or {})
+        self.configure("server:main", {"listen": f"127.0.0.1:{self.port}", **(server or {})})
 
     def __enter__(self) -> Self:
         self.start()
@@ -111,6 +110,32 @@ class Server:
         if self.process is None:
             raise RuntimeError("the server does not run")
         return self.process.pid
+
+    def configure(self, section: str, settings: Mapping[str, str]) -> None:
+        """Write settings into the ini, for the next start or ``hang_up``."""
+        ini = configparser.RawConfigParser()
+        ini.read(self.ini, encoding="utf-8")
+        if settings.get("use") == "egg:waitress#main":
+            ini[section].clear()  # it knows nothing of our server's settings
+        ini[section].update(settings)
+        with self.ini.open("w", encoding="utf-8") as file:
+            ini.write(file)
+
+    def workers(self) -> set[int]:
+        """Return the numbers of the workers that serve, those that are about to end too."""
+        listed = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="ascii").split()
+        return set(map(int, re.findall(r"worker (\d+) serves", self.log()))).intersection(map(int, listed))
+
+    def wait_for_workers(self, count: int, other_than: Collection[int] = ()) -> set[int]:
+        """Wait until so many workers serve, and nobody of the others; return their numbers."""
+        wait_until(
+            lambda: len(self.workers()) == count and self.workers().isdisjoint(other_than), READY_SECONDS, self.log
+        )
+        return self.workers()
+
+    def hang_up(self) -> None:
+        """Let the supervisor read the ini again."""
+        os.kill(self.pid, signal.SIGHUP)
 
     def start(self, *command: str, **environment: str) -> None:
         """Run ``pserve``, or another command, until it answers."""
@@ -193,7 +218,8 @@ class Server:
         if process is None:
             return
         try:
-            os.killpg(process.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it ended by itself
+                os.killpg(process.pid, number)
             process.wait(20)
         finally:
             with contextlib.suppress(ProcessLookupError):

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.system
 MIB = 1 << 20
 GIB = 1 << 30
 BIG, SPARSE = 1 * GIB, 6 * GIB
-NEEDED = 20 * GIB  # the sparse file's zeros lie in the server's temporary file and in its store
-GROWTH = 64 * MIB
+NEEDED = 10 * GIB  # the sparse file's zeros lie in the server's store
+GROWTH = 8 * MIB
 
 DIALECTS = ["/images", "/v1/images"]
 

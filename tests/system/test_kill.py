@@ -1,186 +1,88 @@
 """``kill -9`` at any moment: what was acknowledged stays, and what was not leaves nothing behind.
 
-The moments come from a seed that is printed; PYRIMAGE_TEST_SEED sets it.
+The moments come from a seed that is printed; PYRIMAGE_TEST_SEED sets it, and PYRIMAGE_TEST_KILLS how many there are.
 """
 
 import http.client
 import os
 import random
 import shutil
+import signal
 import threading
 import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from factories import data_headers, md5, meta, sha256
+from factories import data_headers, meta
 from servers.gated import GatedServer
-from servers.processes import run
-from servers.pyrimage import Answer, Server
+from servers.processes import run, wait_until
+from servers.pyrimage import Server
+from traffic import MIB, TRANSFERS, Journal, children, contradictions, is_alive, leftovers, traffic
 
 pytestmark = pytest.mark.system
 
-KILLS = 30
-CLIENTS = 4
-MIB = 1 << 20
+KILLS = int(os.environ.get("PYRIMAGE_TEST_KILLS", "30"))
+CLIENTS = 6
 LONG_AGO = "2001-01-01 00:00:00.000000"
 
 
-class Bytes(NamedTuple):
-    """What an image's data is."""
-
-    size: int
-    md5: str
-    sha256: str
-
-    @classmethod
-    def of(cls, data: bytes) -> "Bytes":
-        return cls(len(data), md5(data), sha256(data))
-
-
-class Journal:
-    """What clients tried, and what they were told."""
-
-    def __init__(self, chance: random.Random) -> None:
-        self._chance = chance
-        self._pool = chance.randbytes(8 * MIB)
-        self._lock = threading.Lock()
-        self.sent: dict[str, Bytes] = {}
-        self.reserved: set[str] = set()
-        self.uploaded: set[str] = set()
-        self.delete_tried: set[str] = set()
-        self.deleted: set[str] = set()
-        self.refused: list[Answer] = []
-        self.broken = 0
-
-    def make_data(self, image_id: str) -> bytes:
-        """Make 1 to 8 MiB for an image."""
-        with self._lock:
-            data = self._pool[self._chance.randrange(7 * MIB) :]
-        self.sent[image_id] = Bytes.of(data)
-        return data
-
-    def choose(self) -> str:
-        """Choose what to do next: ``POST``, ``PUT``, or delete the image of an id."""
-        with self._lock:
-            left = sorted(self.uploaded - self.delete_tried)
-            what = self._chance.choice(("POST", "PUT", "DELETE"))
-            if what != "DELETE" or len(left) < 5:
-                return "POST" if what == "DELETE" else what
-            image_id = self._chance.choice(left)
-            self.delete_tried.add(image_id)
-            return image_id
+def kill_somebody(server: Server, chance: random.Random, stop: threading.Event) -> str:
+    """Kill a worker, which is replaced, or the supervisor or all, and start the server again on its port."""
+    least = chance.choice((1, 2))
+    wait_until(lambda: len(children(server.pid)) >= least, 60, server.log)  # they come back by themselves
+    stop.wait(chance.uniform(0.02, 0.8))  # any moment will do
+    workers, victim = children(server.pid), chance.choice(("worker", "supervisor", "all"))
+    if victim == "worker":
+        killed = chance.choice(workers)
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda: not is_alive(killed), 60)
+        assert server.request("GET", "/v1/images").status == 200
+        return victim
+    if victim == "supervisor":
+        os.kill(server.pid, signal.SIGKILL)
+    else:
+        server.kill()
+    wait_until(lambda: not any(map(is_alive, workers)), 60, lambda: f"{workers} go on\n{server.log()[-5000:]}")
+    server.stop()  # which takes note that the supervisor ended
+    server.start()
+    return victim
 
 
-class Client:
-    """Uploads and deletes, one after the other, through whatever happens to the server."""
-
-    def __init__(self, server: Server, journal: Journal) -> None:
-        self._server, self._journal = server, journal
-
-    def work(self, stop: threading.Event) -> None:
-        while not stop.is_set():
-            try:
-                self._act(self._journal.choose())
-            except ConnectionRefusedError:
-                stop.wait(0.1)  # the server is away
-            except (OSError, http.client.HTTPException):
-                self._journal.broken += 1  # what the server did before it died, nobody was told
-
-    def _act(self, what: str) -> None:
-        if what not in ("POST", "PUT"):
-            return self._ask(self._journal.deleted, what, "DELETE", f"/v1/images/{what}")
-        image_id = str(uuid.uuid4())
-        data = self._journal.make_data(image_id)
-        if what == "POST":
-            return self._ask(self._journal.uploaded, image_id, "POST", "/v1/images", data, data_headers(id=image_id))
-        self._ask(self._journal.reserved, image_id, "POST", "/v1/images", None, meta(id=image_id))
-        return self._ask(self._journal.uploaded, image_id, "PUT", f"/v1/images/{image_id}", data, data_headers())
-
-    def _ask(
-        self,
-        acknowledged: set[str],
-        image_id: str,
-        method: str,
-        path: str,
-        data: bytes | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> None:
-        answer = self._server.request(method, path, data, headers)
-        if answer.status in (200, 201):
-            acknowledged.add(image_id)
-        else:
-            self._journal.refused.append(answer)
+def killed_again_and_again(server: Server, chance: random.Random, journal: Journal) -> Counter[str]:
+    """Let clients work while the server is killed, and count who was."""
+    with traffic([server], journal, clients=CLIENTS, calls=TRANSFERS) as stop:
+        killed = Counter(kill_somebody(server, chance, stop) for _ in range(KILLS))
+        wait_until(lambda: len(children(server.pid)) == 2, 60, server.log)
+    return killed
 
 
-def killed_again_and_again(server: Server, journal: Journal, chance: random.Random) -> int:
-    """Let clients work while the server is killed and started; return how many staged files the kills left."""
-    stop, staged = threading.Event(), set[str]()
-    with ThreadPoolExecutor(CLIENTS) as threads:
-        clients = [threads.submit(Client(server, journal).work, stop) for _ in range(CLIENTS)]
-        try:
-            for _ in range(KILLS):
-                stop.wait(chance.uniform(0.02, 0.6))  # any moment will do
-                server.kill()
-                staged |= {name for name in server.files() if name.startswith("staging/")}
-                server.start()
-        finally:
-            stop.set()
-        for each in clients:
-            each.result()
-    return len(staged)
-
-
-def check_images(server: Server, journal: Journal) -> None:
-    """Compare the images with what the clients were told."""
-    status = dict(server.sql("SELECT id, status FROM images"))
-    assert sorted(journal.reserved - status.keys()) == []
-    assert {status[image_id] for image_id in journal.uploaded - journal.delete_tried} == {"active"}
-    assert {status[image_id] for image_id in journal.deleted} == {"deleted"}
-    for image_id, word in status.items():
-        answer = server.request("GET", f"/v1/images/{image_id}")
-        if word == "active":
-            assert Bytes.of(answer.body) == journal.sent[image_id]
-            assert answer.headers["ETag"] == journal.sent[image_id].md5
-        else:
-            assert answer.status == 404
-
-
-def test_thirty_kills_lose_nothing_and_leave_nothing(own_server: Server) -> None:
+def test_thirty_kills_lose_nothing_and_leave_nothing(tmp_path: Path) -> None:
     seed = os.environ.get("PYRIMAGE_TEST_SEED") or uuid.uuid4().hex
     print("PYRIMAGE_TEST_SEED =", seed)
-    chance = random.Random(seed)
-    server, journal = own_server, Journal(chance)
-    staged = killed_again_and_again(server, journal, chance)
-    assert journal.refused == []
-    check_images(server, journal)
-    left = server.sql("SELECT image_id, key FROM claims")
-    ((garbage,),) = server.sql("SELECT count(*) FROM image_locations WHERE state = 'garbage'")
-    orphans = len({Path(name).name for name in server.files()} & {key for _, key in left})
-    print(
-        f"{len(journal.uploaded)} uploads and {len(journal.deleted)} deletes acknowledged, {journal.broken} broken off"
-    )
-    print(
-        f"left by the kills: {len(left)} claims with {orphans} blobs, {staged} of them staged; {garbage} garbage rows"
-    )
-    assert left, "no kill met an upload"
+    journal = Journal(seed, smallest=MIB // 4, largest=6 * MIB)
+    with Server(tmp_path, server={"workers": "2"}) as server:
+        url = f"sqlite:///{server.database}"
+        print("killed:", dict(killed_again_and_again(server, random.Random(seed), journal)))
+        assert journal.wrong == []
+        assert contradictions(server, url, journal) == []
+        claims = server.sql("SELECT image_id, key FROM claims")
+        ((garbage,),) = server.sql("SELECT count(*) FROM image_locations WHERE state = 'garbage'")
+        orphans = len({Path(name).name for name in server.files()} & {key for _, key in claims})
+        print(f"left by the kills: {len(claims)} claims with {orphans} files; {garbage} garbage rows")
+        assert claims, "no kill met an upload"
 
-    server.sql("UPDATE claims SET lease = ?", LONG_AGO)
-    scrub = run("pyrimage-manage", "-c", server.ini, "scrub", cwd=server.directory)
-    assert scrub.returncode == 0
-    assert f"{len(left) + garbage} cleaned up" in scrub.stdout
-    check_images(server, journal)
-    rows = server.sql("SELECT key, state FROM image_locations")
-    assert {state for _, state in rows} == {"active"}
-    assert sorted(server.files()) == sorted(f"blobs/{key[-2:]}/{key}" for key, _ in rows)
-    assert server.sql("SELECT * FROM claims") == []
-    for (image_id,) in server.sql("SELECT id FROM images WHERE status = 'queued'"):
-        path = f"/v1/images/{image_id}"
-        assert server.request("PUT", path, journal.make_data(image_id), data_headers()).status == 200
-    check_images(server, journal)
+        server.sql("UPDATE claims SET lease = ?", LONG_AGO)
+        scrub = run("pyrimage-manage", "-c", server.ini, "scrub", cwd=server.directory)
+        assert scrub.returncode == 0
+        assert f"{len(claims) + garbage} cleaned up" in scrub.stdout
+        assert leftovers(server, url) == []
+        for (image_id,) in server.sql("SELECT id FROM images WHERE status = 'queued'"):
+            data = bytes(journal.send(image_id, random.Random(seed)))
+            assert server.request("PUT", f"/v1/images/{image_id}", data, data_headers()).status == 200
+        assert contradictions(server, url, journal) == []
     shutil.rmtree(server.datadir)
 
 

@@ -1,11 +1,12 @@
 """``egg:pyrimage#server`` with the application: bodies of every kind, header names, the door, and the access log."""
 
+import os
 import socket
 from pathlib import Path
 
 import pytest
 
-from factories import data_headers, error_of, md5, meta
+from factories import data_headers, error_of, files_below, md5, meta
 from servers.processes import wait_until
 from servers.pyrimage import Answer, Server
 
@@ -48,19 +49,31 @@ def test_no_body_makes_a_queued_image(server: Server, lines: tuple[bytes, ...]) 
     assert server.ask(b"POST /v1/images", OCTETS, NAME, *lines).image["status"] == "queued"
 
 
-@pytest.mark.parametrize("begin", [(b"Content-Length: 100000", b"", b"x" * 50000), (CHUNKED, b"", b"ffff\r\nxxx")])
 @pytest.mark.parametrize("method", ["POST", "PUT"])
-def test_client_that_hangs_up_in_its_body_stores_nothing(
-    own_server: Server, method: str, begin: tuple[bytes, ...]
-) -> None:
+def test_client_that_hangs_up_in_a_small_body_stores_nothing(own_server: Server, method: str) -> None:
+    """Small: the application is not asked before all of it is there."""
     path = "/v1/images"
     if method == "PUT":
         path += f"/{own_server.request('POST', path, headers=meta(name='f17')).image['id']}"
-    line = f"{method} {path} HTTP/1.1".encode()
-    own_server.connect(b"\r\n".join([line, b"Host: localhost", OCTETS, NAME, *begin])).close()
+    start = f"{method} {path} HTTP/1.1".encode(), b"Host: localhost"
+    own_server.connect(b"\r\n".join([*start, OCTETS, NAME, b"Content-Length: 100000", b"", b"x" * 50000])).close()
     check_empty(own_server, images=1 if method == "PUT" else 0)
     if method == "PUT":
         assert own_server.request("PUT", path, b"bytes", data_headers()).status == 200
+
+
+@pytest.mark.parametrize(
+    ("line", "piece"), [(b"Content-Length: 4000000", b"x" * 3000000), (CHUNKED, b"3d0900\r\n" + b"x" * 3000000)]
+)
+def test_large_body_lies_where_it_is_staged_and_nowhere_else(own_server: Server, line: bytes, piece: bytes) -> None:
+    server = own_server
+    start = [b"POST /v1/images HTTP/1.1", b"Host: localhost", OCTETS, NAME, line]
+    with server.connect(b"\r\n".join([*start, b"", piece])):
+        wait_until(lambda: sum(each.stat().st_size for each in server.datadir.rglob("staging/*")) > 2000000, 20)
+        opened = [os.path.realpath(descriptor) for descriptor in Path(f"/proc/{server.pid}/fd").iterdir()]
+        assert [name for name in opened if name.endswith("(deleted)")] == []
+        assert files_below(server.directory / "tmp") == []
+    check_empty(server)
 
 
 @pytest.mark.parametrize("body", [b"3\r\nabcd\r\n0\r\n\r\n", b"x\r\nabc\r\n0\r\n\r\n", b"-1\r\n\r\n0\r\n\r\n"])

@@ -1,0 +1,382 @@
+"""Clients that use every call of the API at once, and a journal of what they were told.
+
+::
+
+    journal = Journal(seed)
+    with traffic([server], journal, clients=16):
+        ...  # whatever is done to the server meanwhile
+    assert journal.wrong == []
+    assert contradictions(server, database_url, journal) == []
+"""
+
+import contextlib
+import http.client
+import json
+import math
+import random
+import select
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sqlalchemy import NullPool, create_engine, text
+
+from factories import data_headers, md5, meta
+from servers.pyrimage import ANSWER_SECONDS, Answer, Server
+
+MIB = 1 << 20
+POOL = 8 * MIB  # bytes, of which every image is a part
+PIECE = 100_000  # bytes of a chunk
+
+TRANSFERS = {"post": 2, "post_chunked": 2, "put": 1, "put_chunked": 1, "download": 3, "delete": 4}
+EVERY_CALL = {
+    **TRANSFERS,
+    "reserve": 1,
+    "change": 4,
+    "head": 4,
+    "part": 3,
+    "unchanged": 3,
+    "brief_list": 2,
+    "detailed_list": 2,
+    "members": 2,
+    "share": 2,
+    "replace_members": 1,
+    "unshare": 1,
+    "shared_images": 2,
+}
+
+
+class Data(NamedTuple):
+    """What an image's bytes are: a part of the journal's pool."""
+
+    offset: int
+    size: int
+    md5: str
+
+
+class Journal:
+    """What clients tried, and what they were told.
+
+    sent: before the first byte was sent. reserved, uploaded, deleted: what was acknowledged. cut: by kind of call, the
+    requests whose answer did not come whole. wrong: answers that should not have been given, in words.
+    """
+
+    def __init__(self, seed: str, *, smallest: int = 1, largest: int = 4 * MIB) -> None:
+        self.seed = seed
+        self.pool = memoryview(random.Random(seed).randbytes(POOL))
+        self.smallest, self.largest = smallest, largest
+        self.sent: dict[str, Data] = {}
+        self.reserved: set[str] = set()
+        self.uploaded: set[str] = set()
+        self.delete_tried: set[str] = set()
+        self.deleted: set[str] = set()
+        self.calls: Counter[str] = Counter()
+        self.cut: Counter[str] = Counter()
+        self.wrong: list[str] = []
+        self._living: list[str] = []  # uploaded, and nobody tried to delete them
+        self._lock = threading.Lock()
+
+    def send(self, image_id: str, chance: random.Random) -> memoryview:
+        """Choose an image's bytes; small ones are as likely as large ones."""
+        size = int(math.exp(chance.uniform(math.log(self.smallest), math.log(self.largest))))
+        offset = chance.randrange(POOL - size)
+        self.sent[image_id] = Data(offset, size, md5(bytes(self.pool[offset : offset + size])))
+        return self.bytes_of(image_id)
+
+    def bytes_of(self, image_id: str) -> memoryview:
+        """Return what was sent."""
+        offset, size, _ = self.sent[image_id]
+        return self.pool[offset : offset + size]
+
+    def acknowledge(self, image_id: str) -> None:
+        """Note that an upload was answered with success."""
+        with self._lock:
+            self.uploaded.add(image_id)
+            self._living.append(image_id)
+
+    def choose(self, chance: random.Random, *, least: int = 1, to_delete: bool = False) -> str | None:
+        """Choose an image that should be there; None if there are fewer than ``least``."""
+        with self._lock:
+            if len(self._living) < least:
+                return None
+            index = chance.randrange(len(self._living))
+            self._living[index], self._living[-1] = self._living[-1], self._living[index]
+            if not to_delete:
+                return self._living[-1]
+            self.delete_tried.add(self._living[-1])
+            return self._living.pop()
+
+    def count(self, kind: str) -> None:
+        """Count an answer that came whole."""
+        with self._lock:
+            self.calls[kind] += 1
+
+    def count_cut(self, kind: str) -> None:
+        """Count a request without a whole answer."""
+        with self._lock:
+            self.cut[kind] += 1
+
+    def __str__(self) -> str:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in self.calls.most_common())
+        return (
+            f"{len(self.uploaded)} uploads and {len(self.deleted)} deletes acknowledged, cut: {dict(self.cut)}; "
+            f"{self.calls.total()} calls: {kinds}"
+        )
+
+
+class Client:
+    """One that calls again and again, over a connection that it keeps or, by turns, over fresh ones."""
+
+    def __init__(self, server: Server, journal: Journal, calls: Mapping[str, int], number: int) -> None:
+        self._server, self._journal, self._calls = server, journal, calls
+        self._keeps = number % 4 != 0
+        self._kept: http.client.HTTPConnection | None = None
+        self._chance = random.Random(f"{journal.seed} {number}")
+        self._kind = ""
+
+    def work(self, stop: threading.Event) -> None:
+        """Call until told to stop."""
+        kinds, weights = list(self._calls), list(self._calls.values())
+        while not stop.is_set():
+            (self._kind,) = self._chance.choices(kinds, weights)
+            try:
+                getattr(self, f"_{self._kind}")()
+            except ConnectionRefusedError:
+                self._journal.count_cut("refused")
+                stop.wait(0.05)  # the server is away
+            except (OSError, http.client.HTTPException):
+                self._journal.count_cut(self._kind)  # what the server did with it, nobody was told
+        self._drop()
+
+    def _post(self, *, chunked: bool = False) -> None:
+        image_id = str(uuid.uuid4())
+        headers = data_headers(id=image_id, is_public=self._chance.choice(("true", "false")))
+        self._upload("POST", "/v1/images", image_id, headers, 201, chunked=chunked)
+
+    def _post_chunked(self) -> None:
+        self._post(chunked=True)
+
+    def _put(self, *, chunked: bool = False) -> None:
+        image_id = self._reserve()
+        if image_id is not None:
+            self._upload("PUT", f"/v1/images/{image_id}", image_id, data_headers(), 200, chunked=chunked)
+
+    def _put_chunked(self) -> None:
+        self._put(chunked=True)
+
+    def _upload(
+        self, method: str, path: str, image_id: str, headers: dict[str, str], status: int, *, chunked: bool
+    ) -> None:
+        data = self._journal.send(image_id, self._chance)
+        answer = self._ask(method, path, pieces(data) if chunked else bytes(data), headers)
+        sent = self._journal.sent[image_id]
+        if self._is_right(answer, status) and self._holds(
+            (answer.image["checksum"], answer.image["size"], answer.image["status"]) == (sent.md5, sent.size, "active"),
+            answer,
+        ):
+            self._journal.acknowledge(image_id)
+
+    def _reserve(self) -> str | None:
+        image_id = str(uuid.uuid4())
+        if not self._is_right(self._ask("POST", "/v1/images", None, meta(id=image_id)), 201):
+            return None
+        self._journal.reserved.add(image_id)
+        return image_id
+
+    def _download(self) -> None:
+        if image_id := self._journal.choose(self._chance):
+            answer = self._ask("GET", f"/v1/images/{image_id}")
+            if self._is_right(answer, 200, image_id):
+                self._holds(answer.body == self._journal.bytes_of(image_id), answer)
+                self._holds(answer.headers["ETag"] == self._journal.sent[image_id].md5, answer)
+
+    def _part(self) -> None:
+        if image_id := self._journal.choose(self._chance):
+            data = self._journal.bytes_of(image_id)
+            first = self._chance.randrange(len(data))
+            last = self._chance.randrange(first, len(data))
+            answer = self._ask("GET", f"/v1/images/{image_id}", None, {"Range": f"bytes={first}-{last}"})
+            if self._is_right(answer, 206, image_id):
+                self._holds(answer.body == data[first : last + 1], answer)
+
+    def _unchanged(self) -> None:
+        if image_id := self._journal.choose(self._chance):
+            headers = {"If-None-Match": self._journal.sent[image_id].md5}
+            self._is_right(self._ask("GET", f"/v1/images/{image_id}", None, headers), 304, image_id)
+
+    def _head(self) -> None:
+        if image_id := self._journal.choose(self._chance):
+            answer = self._ask("HEAD", f"/v1/images/{image_id}")
+            if self._is_right(answer, 200, image_id):
+                self._holds(answer.headers["x-image-meta-checksum"] == self._journal.sent[image_id].md5, answer)
+
+    def _change(self) -> None:
+        if image_id := self._journal.choose(self._chance):
+            headers = meta(name=self._kind, min_ram=self._chance.randrange(1000))
+            self._is_right(self._ask("PUT", f"/v1/images/{image_id}", None, headers), 200, image_id)
+
+    def _brief_list(self) -> None:
+        self._is_right(self._ask("GET", "/v1/images?limit=20"), 200)
+
+    def _detailed_list(self) -> None:
+        self._is_right(self._ask("GET", "/v1/images/detail?limit=20&is_public=None&status=active"), 200)
+
+    def _members(self) -> None:
+        if image_id := self._journal.choose(self._chance):
+            self._is_right(self._ask("GET", f"/v1/images/{image_id}/members"), 200, image_id)
+
+    def _share(self) -> None:
+        if image_id := self._journal.choose(self._chance):
+            answer = self._ask("PUT", f"/v1/images/{image_id}/members/{self._tenant()}")
+            self._is_right(answer, 204, image_id)
+
+    def _replace_members(self) -> None:
+        if image_id := self._journal.choose(self._chance):
+            members = [{"member_id": self._tenant(), "can_share": True}]
+            body = json.dumps({"memberships": members}).encode()
+            answer = self._ask("PUT", f"/v1/images/{image_id}/members", body, {"Content-Type": "application/json"})
+            self._is_right(answer, 204, image_id)
+
+    def _unshare(self) -> None:
+        if image_id := self._journal.choose(self._chance):
+            answer = self._ask("DELETE", f"/v1/images/{image_id}/members/{self._tenant()}")
+            if answer.status != 404:  # which is right if it was none
+                self._is_right(answer, 204, image_id)
+
+    def _shared_images(self) -> None:
+        self._is_right(self._ask("GET", f"/v1/shared-images/{self._tenant()}"), 200)
+
+    def _delete(self) -> None:
+        image_id = self._journal.choose(self._chance, least=20, to_delete=True)
+        if image_id is not None and self._is_right(self._ask("DELETE", f"/v1/images/{image_id}"), 200):
+            self._journal.deleted.add(image_id)
+
+    def _tenant(self) -> str:
+        return f"tenant-{self._chance.randrange(5)}"
+
+    def _is_right(self, answer: Answer, status: int, image_id: str | None = None) -> bool:
+        """Say whether the answer has the status; if not, it must be about an image that is being deleted."""
+        is_gone = answer.status in (403, 404, 409) and image_id in self._journal.delete_tried
+        self._holds(answer.status == status or is_gone, answer)
+        return answer.status == status
+
+    def _holds(self, is_true: bool, answer: Answer) -> bool:
+        """Note the answer as wrong unless what should be true is."""
+        if not is_true:
+            self._journal.wrong.append(f"{self._kind}: {answer.status} {answer.headers.items()} {answer.body[:300]!r}")
+        return is_true
+
+    def _ask(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Answer:
+        connection = self._connection()
+        try:
+            connection.request(method, path, body, headers or {})
+            response = connection.getresponse()
+            answer = Answer(response.status, response.headers, response.read())
+        except BaseException:
+            connection.close()
+            raise
+        if self._keeps:
+            self._kept = connection
+        else:
+            connection.close()
+        self._journal.count(self._kind)
+        return answer
+
+    def _connection(self) -> http.client.HTTPConnection:
+        """Return the connection that was kept, unless it has ended, or a new one."""
+        kept = self._kept
+        if kept is not None and kept.sock is not None and not select.select([kept.sock], [], [], 0)[0]:
+            return kept
+        self._drop()
+        return http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=ANSWER_SECONDS)
+
+    def _drop(self) -> None:
+        if self._kept is not None:
+            self._kept.close()
+        self._kept = None
+
+
+def pieces(data: memoryview) -> Iterator[bytes]:
+    """Cut data into chunks; nothing announces their length."""
+    for start in range(0, len(data), PIECE):
+        yield bytes(data[start : start + PIECE])
+
+
+@contextlib.contextmanager
+def traffic(
+    servers: Sequence[Server], journal: Journal, *, clients: int, calls: Mapping[str, int] = EVERY_CALL
+) -> Iterator[threading.Event]:
+    """Let clients call while the block runs, each one of the servers; ``calls`` says how often each is made.
+
+    Gives an event to wait on, which nobody sets before the block ends. Prints what was done.
+    """
+    stop = threading.Event()
+    began = time.monotonic()
+    with ThreadPoolExecutor(clients) as threads:
+        made = [Client(servers[number % len(servers)], journal, calls, number) for number in range(clients)]
+        working = [threads.submit(each.work, stop) for each in made]
+        try:
+            yield stop
+        finally:
+            stop.set()
+        for each in working:
+            each.result()
+    seconds = time.monotonic() - began
+    print(f"{journal}, {journal.calls.total() / seconds:.0f}/s for {seconds:.0f} s")
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that one has started and that run: a supervisor's workers."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    return [child for child in map(int, listed) if is_alive(child)]
+
+
+def is_alive(pid: int) -> bool:
+    """Say whether a process runs; one that ended may wait for somebody to take note of that."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def rows(url: str, statement: str, **values: object) -> list[tuple[Any, ...]]:
+    """Run one statement on a server's database, from the outside."""
+    engine = create_engine(url, poolclass=NullPool)
+    with engine.begin() as connection:
+        result = connection.execute(text(statement), values)
+        return [tuple(row) for row in result] if result.returns_rows else []
+
+
+def contradictions(server: Server, url: str, journal: Journal) -> list[str]:
+    """Compare the images, read through the server, with what the clients were told."""
+    status: dict[Any, Any] = dict(rows(url, "SELECT id, status FROM images"))
+    wanted = dict.fromkeys(journal.uploaded - journal.delete_tried, "active")
+    wanted |= dict.fromkeys(journal.deleted, "deleted")
+    found = [f"{each} was reserved, and is lost" for each in journal.reserved - status.keys()]
+    found += [
+        f"{each} is {status.get(each)} instead of {word}" for each, word in wanted.items() if status.get(each) != word
+    ]
+    for each, word in status.items():
+        answer = server.request("GET", f"/v1/images/{each}")
+        if word != "active":
+            is_right = answer.status == 404
+        else:
+            is_right = answer.status == 200 and answer.body == journal.bytes_of(each)
+        if not is_right:
+            found.append(f"{each} is {word}, and answered with {answer.status} and {len(answer.body)} bytes")
+    return found
+
+
+def leftovers(server: Server, url: str) -> list[str]:
+    """Compare the files with the rows: every file is an image's, no upload or deletion is unfinished."""
+    found = [f"claim of {each}" for (each,) in rows(url, "SELECT image_id FROM claims")]
+    located = rows(url, "SELECT key, state FROM image_locations")
+    found += [f"{state} location {key}" for key, state in located if state != "active"]
+    wanted = {f"blobs/{key[-2:]}/{key}" for key, _ in located}
+    found += [f"file or row alone: {each}" for each in wanted.symmetric_difference(server.files())]
+    return found
