@@ -1,4 +1,4 @@
-"""``kill -9`` at any moment: what was acknowledged stays, and what was not leaves nothing behind.
+"""S37: ``kill -9`` at any moment; what was acknowledged stays, and what was not leaves nothing behind.
 
 The moments come from a seed that is printed; PYRIMAGE_TEST_SEED sets it, and PYRIMAGE_TEST_KILLS how many there are.
 """

@@ -92,7 +92,7 @@ def busy_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def server(busy_server: Server) -> Iterator[Server]:
-    """The busy server; disk and memory have not grown in the end."""
+    """The busy server; disk, database and memory have not grown in the end (S34, S40; S41 for the door's refusals)."""
     temporary = busy_server.directory / "tmp"
     before, size = busy_server.files(), busy_server.memory("VmRSS")
     yield busy_server
