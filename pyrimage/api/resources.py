@@ -2,9 +2,8 @@
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
-from pyramid.authorization import ALL_PERMISSIONS, Allow, Authenticated, Deny, Everyone
+from pyramid.authorization import Allow, Authenticated, Everyone
 
 from ..errors import Forbidden, NotFound
 from ..records import Image
@@ -12,11 +11,18 @@ from ..schemas.conditions import read_accept
 from ..schemas.dialect import GUIDE, WIRE, Dialect
 from ..schemas.fields import is_image_id
 from ..schemas.member import is_member_id
-from ..security import ADMIN, Permission
+from ..security import (
+    ACL_OF_ALL,
+    Ace,
+    Acl,
+    Permission,
+    acl_of_image,
+    acl_of_images,
+    acl_of_member,
+    acl_of_members,
+    acl_of_shared_images,
+)
 from ..web import Request, admit
-
-Ace = tuple[Any, ...]
-Acl = list[Ace]
 
 VERSIONS = ("v1", "v1.0", "v1.1")
 
@@ -46,7 +52,7 @@ class Root:
         self.request = request
 
     def __acl__(self) -> Acl:
-        return [(Allow, f"role:{ADMIN}", ALL_PERMISSIONS)]
+        return ACL_OF_ALL
 
     def __getitem__(self, segment: str) -> "ImageContainer | SharedImages | V1":
         if segment == "images":
@@ -113,10 +119,7 @@ class ImageContainer:
         self.url = f"{request.service_url}{version}/images"
 
     def __acl__(self) -> Acl:
-        acl: Acl = [(Allow, Authenticated, Permission.ADD_IMAGE), (Allow, Everyone, Permission.LIST_IMAGES)]
-        if self.request.settings.publicize_image == "owner":
-            acl.append((Allow, Authenticated, Permission.PUBLICIZE_IMAGE))
-        return acl
+        return acl_of_images(self.request.settings)
 
     def __getitem__(self, segment: str) -> "ImageResource":
         """Find one image: one SELECT, and none unless ``segment`` has the form of an id."""
@@ -152,11 +155,7 @@ class ImageResource:
         return Forbidden(reason)
 
     def __acl__(self) -> Acl:
-        acl: Acl = [(Deny, Everyone, Permission.DELETE_IMAGE)] if self.image.protected else []
-        if self.image.owner is not None:
-            owner = f"project:{self.image.owner}"
-            acl += [(Allow, owner, Permission.CHANGE_IMAGE), (Allow, owner, Permission.DELETE_IMAGE)]
-        return [*acl, (Allow, Everyone, Permission.VIEW_IMAGE)]
+        return acl_of_image(self.image)
 
     def __getitem__(self, segment: str) -> "MemberContainer":
         if segment != "members" or self.image.deleted:
@@ -180,17 +179,7 @@ class MemberContainer:
         return NotFound(message) if Authenticated in self._caller.principals else Forbidden(message)
 
     def __acl__(self) -> Iterator[Ace]:
-        """Give entry by entry: whoever finds an earlier one costs no SELECT."""
-        sharing = (Permission.SHARE_IMAGE, Permission.REMOVE_MEMBER)
-        yield Allow, Everyone, Permission.VIEW_IMAGE
-        if self.image.owner is not None:
-            yield Allow, f"project:{self.image.owner}", sharing
-        project = self._caller.project
-        if project:
-            self.request.members.hold(self.image.id)  # else one whose right is taken away could still give it back
-            member = self.request.members.find(self.image.id, project)
-            if member is not None and member.can_share:
-                yield Allow, f"project:{project}", sharing
+        return acl_of_members(self.request, self.image)
 
     def __getitem__(self, segment: str) -> "MemberResource":
         """Find the place of a member, which a PUT may fill; whether it is one, the view asks."""
@@ -213,7 +202,7 @@ class MemberResource:
         return self.__parent__.refusal
 
     def __acl__(self) -> Acl:
-        return [(Allow, f"project:{self.__name__}", Permission.REMOVE_MEMBER)]
+        return acl_of_member(self.__name__)
 
 
 class SharedImages:
@@ -244,4 +233,4 @@ class SharedWith:
         return Forbidden("Only a project itself, and administrators, may list what is shared with it.")
 
     def __acl__(self) -> Acl:
-        return [(Allow, f"project:{self.__name__}", Permission.LIST_SHARED_IMAGES)]
+        return acl_of_shared_images(self.__name__)

@@ -4,6 +4,7 @@ Source: v1, "Fields as request headers", "Formats" and "PUT /images/{id}".
 """
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,8 +12,9 @@ from typing import Any
 import colander
 from pyramid.request import Request
 
-from ..errors import Forbidden, Invalid, LimitExceeded
+from ..errors import Conflict, Forbidden, Invalid, LimitExceeded
 from ..records import EMPTY, Blob, Image, Status, new_image_id, utcnow
+from ..security import Identity
 from ..settings import Settings
 from .dialect import Dialect
 from .fields import MAX_BYTES, Digits, Flag, Hex, Ignored, ImageId, NoSource, Owner, Text, Timestamp, Word
@@ -25,9 +27,12 @@ OCTETS = "application/octet-stream"
 
 MAX_INT = 2**31 - 1
 
+Fields = dict[str, Any]
+Spelling = Callable[[str], str]  # how the client spells a field: as a header, or in JSON
+
 # What an empty header means for a field that has no null.
 _UNSET = {"size": 0, "min_disk": 0, "min_ram": 0, "is_public": False, "protected": False}
-_DIGESTS = ("checksum", "sha256")
+DIGESTS = ("checksum", "sha256")
 _ADMIN_ONLY = ("owner", "created_at", "updated_at")
 _PLAIN = ("name", "disk_format", "container_format", "is_public", "protected", "min_disk", "min_ram")
 
@@ -119,22 +124,15 @@ def read_new_image(request: Request, dialect: Dialect) -> Submission:
     size = _expected_size(request, fields.get("size"), problems) if body else None
     if dialect.name_required and not headers.fields.get("name"):
         problems.append("x-image-meta-name is required.")
-    if is_empty and any(fields.get(name) not in (None, getattr(EMPTY, name)) for name in _DIGESTS):
+    if is_empty and any(fields.get(name) not in (None, getattr(EMPTY, name)) for name in DIGESTS):
         problems.append("x-image-meta-checksum or -sha256 is not the digest of an empty image.")
-    _check_formats(fields, problems, request, complete=body or is_empty)
+    check_formats(fields, problems, request.settings, header_name, complete=body or is_empty)
     _check_content_type(request, dialect, problems)
     if problems:
         raise Invalid(*problems)
-    now = utcnow()
-    if not request.identity.is_admin:
-        fields = {name: value for name, value in fields.items() if name not in _ADMIN_ONLY}
-    fields.setdefault("owner", request.identity.project)
-    known: dict[str, Any] = {name: fields[name] for name in (*_PLAIN, *_DIGESTS, "owner") if name in fields}
-    known |= {name: fields.get(name) or now for name in ("created_at", "updated_at")}
-    image = Image(
-        id=fields.get("id") or new_image_id(), size=fields.get("size") or 0, properties=headers.properties, **known
-    )
-    _check_limits(request.settings, image, None, size)
+    fields = permitted(fields, request.identity)
+    image = new_record(fields, headers.properties, request.identity)
+    check_limits(request.settings, image, None, size)
     store = fields.get("store") or request.settings.default_store
     return Submission(image, store, True, body, is_empty, size, fields.get("updated_at"))
 
@@ -152,28 +150,15 @@ def read_change(request: Request, dialect: Dialect, image: Image) -> Submission:
     problems = headers.problems
     body = has_body(request)
     size = _expected_size(request, fields.get("size") or image.size or None, problems) if body else None
-    if image.status != Status.QUEUED:
-        problems += [
-            f"{header_name(name)} is {fields[name]}, but the image's is {getattr(image, name)}, and data is immutable."
-            for name in ("size", *_DIGESTS)
-            if name in fields and fields[name] != getattr(image, name)
-        ]
-    _check_formats(fields, problems, request, complete=body, image=image)
+    check_immutable(fields, problems, image, header_name)
+    check_formats(fields, problems, request.settings, header_name, complete=body, image=image)
     _check_content_type(request, dialect, problems)
-    purge = _purge(request, problems) and not body
+    purge = read_purge(request, problems, default=True) and not body
     if problems:
         raise Invalid(*problems)
-    for name in ("id", "status"):
-        if name in fields and fields[name] != getattr(image, name):
-            raise Forbidden(f"{header_name(name)} cannot be changed; the image's is {getattr(image, name)}.")
-    changeable = (*_PLAIN, "size", *_DIGESTS, *(("owner",) if request.identity.is_admin else ()))
-    changed = dataclasses.replace(
-        image,
-        properties=headers.properties if purge else {**image.properties, **headers.properties},
-        updated_at=utcnow(),
-        **{name: fields[name] for name in changeable if name in fields},
-    )
-    _check_limits(request.settings, changed, image, size)
+    fields = permitted(fields, request.identity)
+    changed = changed_record(image, fields, headers.properties, header_name, purge=purge)
+    check_limits(request.settings, changed, image, size)
     store = fields.get("store") or request.settings.default_store
     return Submission(changed, store, is_new=False, has_body=body, size=size, purge=purge)
 
@@ -194,7 +179,17 @@ def _validated(headers: Headers, request: Request) -> dict[str, Any]:
     store = fields.get("store")
     if store is not None and store not in request.stores:
         headers.problems.append(f"x-image-meta-store: {store!a} is not a store here; try {', '.join(request.stores)}.")
+    return cleared(fields)
+
+
+def cleared(fields: Fields) -> Fields:
+    """Give fields that were cleared and have no null what they are without."""
     return {name: _UNSET.get(name) if value is None else value for name, value in fields.items()}
+
+
+def permitted(fields: Fields, caller: Identity) -> Fields:
+    """Return the fields without those that only an administrator's word counts for."""
+    return fields if caller.is_admin else {name: value for name, value in fields.items() if name not in _ADMIN_ONLY}
 
 
 def _expected_size(request: Request, declared: int | None, problems: list[str]) -> int | None:
@@ -206,7 +201,50 @@ def _expected_size(request: Request, declared: int | None, problems: list[str]) 
     return length if declared is None else declared
 
 
-def _check_limits(settings: Settings, new: Image, old: Image | None, coming: int | None) -> None:
+def new_record(fields: Fields, properties: Mapping[str, str], caller: Identity) -> Image:
+    """Make the record of a new image, of fields that are valid and permitted; it is the caller's unless they say so."""
+    now = utcnow()
+    known: Fields = {"owner": caller.project}
+    known |= {name: fields[name] for name in (*_PLAIN, *DIGESTS, "owner") if name in fields}
+    known |= {name: fields.get(name) or now for name in ("created_at", "updated_at")}
+    return Image(id=fields.get("id") or new_image_id(), size=fields.get("size") or 0, properties=properties, **known)
+
+
+def changed_record(
+    image: Image, fields: Fields, properties: Mapping[str, str], spell: Spelling, *, purge: bool
+) -> Image:
+    """Return what valid and permitted fields make of an image. Raises Forbidden for another id or status."""
+    for name in ("id", "status"):
+        if name in fields and fields[name] != getattr(image, name):
+            raise Forbidden(f"{spell(name)} cannot be changed; the image's is {getattr(image, name)}.")
+    return dataclasses.replace(
+        image,
+        properties=properties if purge else {**image.properties, **properties},
+        updated_at=utcnow(),
+        **{name: fields[name] for name in (*_PLAIN, "size", *DIGESTS, "owner") if name in fields},
+    )
+
+
+def check_changeable(image: Image, *, has_data: bool) -> None:
+    """Refuse to change a deleted image, and data for one that has some. Raises Forbidden, Conflict."""
+    if image.deleted:
+        raise Forbidden(f"Image {image.id} is deleted.")
+    if has_data and image.status != Status.QUEUED:
+        raise Conflict(f"Image {image.id} is {image.status}; only a queued image takes data.")
+
+
+def check_immutable(fields: Fields, problems: list[str], image: Image, spell: Spelling) -> None:
+    """Refuse other facts about data than those of the data that is there."""
+    if image.status == Status.QUEUED:
+        return
+    problems += [
+        f"{spell(name)} is {fields[name]}, but the image's is {getattr(image, name)}, and data is immutable."
+        for name in ("size", *DIGESTS)
+        if name in fields and fields[name] != getattr(image, name)
+    ]
+
+
+def check_limits(settings: Settings, new: Image, old: Image | None, coming: int | None) -> None:
     """Refuse what goes beyond a limit by its headers alone. What ``old`` has, if a limit was lowered, it may keep.
 
     coming: bytes of the body, None if unknown or none.
@@ -228,8 +266,14 @@ def check_property_count(settings: Settings, count: int) -> None:
         )
 
 
-def _check_formats(
-    fields: dict[str, Any], problems: list[str], request: Request, *, complete: bool, image: Image | None = None
+def check_formats(
+    fields: Fields,
+    problems: list[str],
+    settings: Settings,
+    spell: Spelling,
+    *,
+    complete: bool,
+    image: Image | None = None,
 ) -> None:
     """Apply the amazon rule: either of its formats makes both equal; a missing one is filled in."""
     names = ("disk_format", "container_format")
@@ -237,16 +281,14 @@ def _check_formats(
     if {disk, container} & AMAZON_FORMATS and disk != container:
         if disk and container:
             problems.append(
-                "x-image-meta-disk-format, x-image-meta-container-format: "
+                f"{spell(names[0])}, {spell(names[1])}: "
                 f"aki, ari and ami go with themselves only, not {disk} with {container}."
             )
         else:
             fields.update(dict.fromkeys(names, disk or container))
-    elif complete and request.settings.require_formats and not (disk and container):
-        problems.append(
-            "x-image-meta-disk-format and x-image-meta-container-format are required with data "
-            "(pyrimage.require_formats)."
-        )
+    elif complete and settings.require_formats and not (disk and container):
+        required = f"{spell(names[0])} and {spell(names[1])} are required with data"
+        problems.append(f"{required} (pyrimage.require_formats).")
 
 
 def _check_content_type(request: Request, dialect: Dialect, problems: list[str]) -> None:
@@ -257,8 +299,9 @@ def _check_content_type(request: Request, dialect: Dialect, problems: list[str])
         problems.append(f"Content-Type: {sent!a} is not accepted with data; send {OCTETS}.")
 
 
-def _purge(request: Request, problems: list[str]) -> bool:
-    text = request.headers.get(PURGE_PROPERTIES, "true")
+def read_purge(request: Request, problems: list[str], *, default: bool) -> bool:
+    """Say whether properties that are not sent go; ``default`` is what no header means."""
+    text = request.headers.get(PURGE_PROPERTIES, str(default))
     if text.lower() not in Flag.WORDS:
         problems.append(f"{PURGE_PROPERTIES}: must be true or false.")
-    return Flag.WORDS.get(text.lower(), True)
+    return Flag.WORDS.get(text.lower(), default)

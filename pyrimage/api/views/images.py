@@ -4,13 +4,13 @@ from pyramid.response import Response
 from pyramid.view import view_config
 
 from ... import blobs
-from ...errors import Conflict, Forbidden, NotFound
-from ...records import Image, Status
+from ...errors import NotFound
+from ...records import Status
 from ...schemas.conditions import is_known, read_part
-from ...schemas.headers import has_body
-from ...schemas.image import read_change, read_new_image
+from ...schemas.headers import has_body, header_name
+from ...schemas.image import check_changeable, read_change, read_new_image
 from ...schemas.listing import read_list_query
-from ...security import Permission
+from ...security import Permission, check_publicity
 from ...web import Request, method_not_allowed
 from .. import responses
 from ..resources import V1, ImageContainer, ImageResource
@@ -42,7 +42,7 @@ def list_images_in_detail(context: ImageContainer, request: Request) -> Response
 def add_image(context: ImageContainer, request: Request) -> Response:
     """Create an image from its headers and, if present, store the body. 201, 400, 403, 409, 413, 503, 507."""
     submission = read_new_image(request, context.dialect)
-    _check_publicity(context, request, submission.image)
+    check_publicity(request, context, submission.image, header_name("is_public"))
     blob = blobs.receive(request, submission)
     image = submission.completed(blob)
     request.images.add(image, blob)  # SQL last: no lock is held while bytes arrive
@@ -86,13 +86,10 @@ def show_image(context: ImageResource, request: Request) -> Response:
 def change_image(context: ImageResource, request: Request) -> Response:
     """Change what is known about an image, or give a queued one its data. 200, 400, 403, 404, 409, 413, 503, 507."""
     image = context.image
-    if image.deleted:
-        raise Forbidden(f"Image {image.id} is deleted.")
-    if has_body(request) and image.status != Status.QUEUED:
-        raise Conflict(f"Image {image.id} is {image.status}; only a queued image takes data.")
+    check_changeable(image, has_data=has_body(request))
     submission = read_change(request, context.dialect, image)
     if not image.is_public:
-        _check_publicity(context, request, submission.image)
+        check_publicity(request, context, submission.image, header_name("is_public"))
     blob = blobs.receive(request, submission)
     changed = submission.completed(blob)
     request.images.change(image, changed, blob, purge=submission.purge)
@@ -110,8 +107,3 @@ def delete_image(context: ImageResource, request: Request) -> Response:
 def refuse_image_method(context: ImageResource, request: Request) -> Response:
     """Answer any other method: 405."""
     raise method_not_allowed(request, "GET", "HEAD", "PUT", "DELETE")
-
-
-def _check_publicity(context: ImageContainer | ImageResource, request: Request, image: Image) -> None:
-    if image.is_public and not request.has_permission(Permission.PUBLICIZE_IMAGE, context):
-        raise Forbidden("x-image-meta-is-public: only administrators may publish here (pyrimage.publicize_image).")
