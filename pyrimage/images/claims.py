@@ -57,7 +57,8 @@ class LocalClaims:
 
     def reserve(self, claim: Claim, came: int) -> int | None:
         """Enlarge the claim, by more than is needed now where there is room for that."""
-        alive = and_(ClaimRow.key == claim.key, ClaimRow.state == LIVE)
+        mine = and_(ClaimRow.image_id == claim.image_id, ClaimRow.owner == (claim.owner or ""))
+        alive = and_(ClaimRow.key == claim.key, mine, ClaimRow.state == LIVE)
         with self._engine.begin() as connection:
             held = self._admit(connection, claim, came, is_more=False)
             if not connection.execute(update(ClaimRow).where(alive).values(size=held)).rowcount:
@@ -82,7 +83,8 @@ class LocalClaims:
         """Delete the claim and write down the reason."""
         with self._engine.begin() as connection:
             queued = and_(ImageRow.id == image_id, ImageRow.status == Status.QUEUED)
-            if connection.execute(delete(ClaimRow).where(ClaimRow.key == key)).rowcount:
+            mine = and_(ClaimRow.key == key, ClaimRow.image_id == image_id)
+            if connection.execute(delete(ClaimRow).where(mine)).rowcount:
                 connection.execute(update(ImageRow).where(queued).values(last_error=reason))
 
     def expired(self, grace: timedelta, image_id: str | None = None) -> Sequence[Claim]:

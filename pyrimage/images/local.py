@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from sqlalchemy import and_, bindparam, delete, false, insert, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, delete, false, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -127,10 +127,16 @@ class LocalImages:
         if blob.location is not None:
             row = {"image_id": image.id, "store": blob.location.store, "key": blob.location.key}
             self._session.execute(insert(LocationRow), [{**row, "owned": True, "state": ACTIVE}])
-        if blob.claim is not None and not write(
-            self._session, delete(ClaimRow).where(ClaimRow.key == blob.claim, ClaimRow.state == LIVE)
-        ):
+        if blob.claim is not None and not write(self._session, delete(ClaimRow).where(_is_claim_of(image, blob))):
             raise UploadEnded(f"The upload into image {image.id} took longer than its lease, and was ended.")
+
+
+def _is_claim_of(image: Image, blob: Blob) -> ColumnElement[bool]:
+    """Select the live claim of this upload; who sends it from elsewhere may name another one's, or one of less."""
+    store = () if blob.location is None else (ClaimRow.store == blob.location.store,)
+    enough = or_(ClaimRow.size.is_(None), ClaimRow.size >= blob.size)
+    mine = (ClaimRow.image_id == image.id, ClaimRow.owner == (image.owner or ""))
+    return and_(ClaimRow.key == blob.claim, *mine, *store, enough, ClaimRow.state == LIVE)
 
 
 @lru_cache

@@ -2,12 +2,13 @@
 
 import dataclasses
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from ...errors import Conflict, ImageExists, UploadInProgress
+from ...errors import Conflict, ImageExists, UploadEnded, UploadInProgress
 from ...records import Claim, Image, Location
-from .catalogue import NOW, TEXTS, Catalogue, at_once, claim_on, kinds_of, make
+from .catalogue import NOW, TEXTS, Catalogue, at_once, claim_on, completed, kinds_of, make
 
 
 class ClaimsConformance:
@@ -152,6 +153,38 @@ class ClaimsConformance:
         catalogue.claims.end("key", image.id, "too late")
         assert catalogue.find(image.id) == image
         assert len(catalogue.claims.expired(NOW)) == 1
+
+    def test_ending_in_the_name_of_another_image_does_nothing(self, catalogue: Catalogue) -> None:
+        _, claim = self.begun(catalogue, "key", expired=True)
+        other = catalogue.add()
+        catalogue.claims.end("key", other.id, "not its own")
+        assert catalogue.find(other.id) == other
+        assert catalogue.claims.expired(NOW) == [claim]
+
+    @pytest.mark.parametrize("other", [{"id": "other"}, {"owner": "tenant-b"}])
+    def test_only_the_image_of_a_claim_and_its_owner_commit_it(
+        self, catalogue: Catalogue, other: dict[str, Any]
+    ) -> None:
+        image = make(owner="tenant-a")
+        catalogue.claims.begin(claim_on(image), is_new=True)
+        strange, blob = completed(dataclasses.replace(image, **other), "key")
+        with pytest.raises(UploadEnded), catalogue.transaction() as images:
+            images.add(strange, blob)
+        with catalogue.transaction() as images:
+            images.add(*completed(image, "key"))
+
+    @pytest.mark.parametrize("more", [{"size": 6}, {"location": Location("s3", "key")}])
+    def test_a_claim_is_for_no_more_bytes_and_no_other_store(self, catalogue: Catalogue, more: dict[str, Any]) -> None:
+        image, _ = self.begun(catalogue)
+        new, blob = completed(image, "key")
+        with pytest.raises(UploadEnded), catalogue.transaction() as images:
+            images.change(image, new, dataclasses.replace(blob, **more), purge=False)
+
+    @pytest.mark.parametrize("other", [{"image_id": "other"}, {"owner": "tenant-b"}])
+    def test_another_claim_of_the_same_key_is_not_enlarged(self, catalogue: Catalogue, other: dict[str, Any]) -> None:
+        _, claim = self.begun(catalogue)
+        with pytest.raises(UploadEnded):
+            catalogue.claims.reserve(dataclasses.replace(claim, **other), 6)
 
     def test_bytes_are_located_once_their_row_is_committed(self, catalogue: Catalogue) -> None:
         image, claim = self.begun(catalogue)
