@@ -60,7 +60,8 @@ def _rows(
     if place is not None:
         values |= {f"marker_{name}": value for name, value in zip(order.names, place, strict=True)}
     dialect = session.get_bind().dialect.name
-    found = read(session, _page(scopes, filters, len(query.properties), order, place is not None, dialect), **values)
+    statement = _page(scopes, filters, _shown(query), len(query.properties), order, place is not None, dialect)
+    found = read(session, statement, **values)
     return found if len(scopes) == 1 else _merged(found, order)[: query.limit]
 
 
@@ -76,7 +77,7 @@ _POSITIONS = {column.key: number for number, column in enumerate(COLUMNS)}
 
 def _marker(session: Session, query: ListQuery, order: Order, viewer: Identity) -> Sequence[Any]:
     """Return the marker's place: its values of what the order is of."""
-    statement = _place(order, viewer.is_admin, bool(viewer.project), query.changes_since is not None)
+    statement = _place(order, viewer.is_admin, bool(viewer.project), _shown(query) is not False)
     for row in read(session, statement, id=query.marker, project=viewer.project):
         return row
     raise Invalid(f"marker {query.marker!a} is not an image.")
@@ -146,9 +147,22 @@ _FILTERS: Mapping[str, ColumnElement[bool]] = {
 }
 
 
+def _shown(query: ListQuery) -> bool | None:
+    """Say whether the list is of deleted images, True, of others, False, or of both, None."""
+    if query.deleted is None and query.changes_since is None:
+        return False
+    return query.deleted
+
+
 @lru_cache
 def _page(
-    scopes: Sequence[str], filters: Sequence[str], properties: int, order: Order, after_marker: bool, dialect: str
+    scopes: Sequence[str],
+    filters: Sequence[str],
+    deleted: bool | None,
+    properties: int,
+    order: Order,
+    after_marker: bool,
+    dialect: str,
 ) -> PageSelect:
     """Make the SELECT of a page: of one scope, or of the first images of each, which are one page together."""
     conditions = [_FILTERS[name] for name in filters]
@@ -158,7 +172,7 @@ def _page(
         conditions.append(_after_marker(order, dialect))
     parts = []
     for scope in scopes:
-        part = _scope(scope, filters, order).where(*conditions).limit(bindparam("limit"))
+        part = _scope(scope, filters, deleted, order).where(*conditions).limit(bindparam("limit"))
         columns = [getattr(ImageRow, name) for name in order.names]
         parts.append(part.order_by(*(column.desc() if order.descending else column for column in columns)))
     if len(parts) == 1:
@@ -166,13 +180,15 @@ def _page(
     return union_all(*(select(part.subquery()) for part in parts))
 
 
-def _scope(scope: str, filters: Sequence[str], order: Order) -> Statement:
+def _scope(scope: str, filters: Sequence[str], deleted: bool | None, order: Order) -> Statement:
     statement = select(*COLUMNS).select_from(ImageRow).outerjoin(LocationRow, WITH_LOCATION).where(*_REASONS[scope])
     if scope == "shared":
         shared = and_(MemberRow.image_id == ImageRow.id, MemberRow.member == bindparam("project"))
         statement = statement.join(MemberRow, shared)
-    if "changes_since" in filters:
+    if deleted is None:
         return statement
+    if deleted:
+        return statement.where(ImageRow.deleted == true())
     statement = statement.where(ImageRow.status != constant(Status.KILLED), ImageRow.deleted == false())
     if scope in _INDEXES and ("name" in filters or order.sort_key in ("name", "created_at")):
         column = "_name" if "name" in filters or order.sort_key == "name" else ""

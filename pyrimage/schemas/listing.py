@@ -93,8 +93,14 @@ class ListSchema(colander.MappingSchema):
     changes_since = _parameter(Since(), "changes-since")
 
 
-_SCHEMA = ListSchema()
-_KNOWN = frozenset(node.name for node in _SCHEMA.children)
+class RegistryListSchema(ListSchema):
+    """Those, and a filter of the registry alone."""
+
+    deleted = _parameter(Choice(_BOTH, "true or false"))
+
+
+_SCHEMA, _REGISTRY_SCHEMA = ListSchema(), RegistryListSchema()
+_ADMIN_ONLY = ("is_public", "deleted")  # only an administrator's value counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +112,7 @@ class ListQuery:
     min_ram (MB), min_disk (GB): exactly this much. size_min, size_max: bytes, both included.
     is_public: None for both kinds; the default is what the caller's own list shows: see ``default_scope``.
     changes_since: updated later than this, UTC without zone; deleted and killed images too, which no other list shows.
+    deleted: True for those that are deleted, False for those that are not; None leaves it to ``changes_since``.
     properties: pairs of a key and its value, all of which an image must have.
     """
 
@@ -126,23 +133,34 @@ class ListQuery:
     default_scope: bool = True
     changes_since: datetime | None = None
     properties: tuple[tuple[str, str], ...] = ()
+    deleted: bool | None = None
 
 
 def read_list_query(request: Request) -> ListQuery:
     """Read the query string; parameters nobody knows are ignored. Raises Invalid naming each bad parameter."""
+    return _read(request, _SCHEMA)
+
+
+def read_registry_list_query(request: Request) -> ListQuery:
+    """Read the query string of the registry's lists, which know ``deleted`` too."""
+    return _read(request, _REGISTRY_SCHEMA)
+
+
+def _read(request: Request, schema: ListSchema) -> ListQuery:
+    known = {node.name for node in schema.children}
     try:
-        sent = {name: text for name, text in request.GET.items() if name in _KNOWN or name.startswith(PROPERTY)}
+        sent = {name: text for name, text in request.GET.items() if name in known or name.startswith(PROPERTY)}
     except UnicodeDecodeError as error:
         raise Invalid("The query string is not UTF-8.") from error
     problems = [f"{name!a} holds a control character." for name, text in sent.items() if CONTROL.search(name + text)]
-    properties = {name.removeprefix(PROPERTY): text for name, text in sent.items() if name not in _KNOWN}
+    properties = {name.removeprefix(PROPERTY): text for name, text in sent.items() if name not in known}
     if len(properties) > MAX_PROPERTIES:
         problems.append(f"{PROPERTY}<key>: at most {MAX_PROPERTIES} different keys are accepted.")
-    fields = _validated(sent, problems) if sent else {}
+    fields = _validated(schema, sent, problems) if sent else {}
     if problems:
         raise Invalid(*problems)
     if not request.identity.is_admin:
-        fields.pop("is_public", None)  # only an administrator's value counts
+        fields = {name: value for name, value in fields.items() if name not in _ADMIN_ONLY}
     settings = request.settings
     limit = min(fields.pop("limit", settings.limit_param_default), settings.api_limit_max)
     marker = fields.pop("marker", None) or None
@@ -151,9 +169,9 @@ def read_list_query(request: Request) -> ListQuery:
     return ListQuery(limit, marker, **given, default_scope=default_scope, properties=tuple(properties.items()))
 
 
-def _validated(sent: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
+def _validated(schema: ListSchema, sent: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
     try:
-        fields: dict[str, Any] = _SCHEMA.deserialize(sent)
+        fields: dict[str, Any] = schema.deserialize(sent)
     except colander.Invalid as invalid:
         problems += [f"{name} {why}." for name, why in invalid.asdict().items()]
         return {}

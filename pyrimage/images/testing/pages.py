@@ -1,7 +1,7 @@
 """The behaviour of the lists of ``Images``."""
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import chain, cycle
 from typing import Any
 
@@ -359,3 +359,14 @@ class FiltersConformance:
         query: dict[str, Any] = {"sort_key": sort_key, "descending": descending, "changes_since": EARLIER - DAY}
         pages = pages_of(catalogue, viewer, limit=2, **query)
         assert list(chain.from_iterable(pages)) == in_order(now, sort_key, descending)
+
+    @pytest.mark.parametrize(("deleted", "shown"), [(True, "deleted"), (False, "live")])
+    @pytest.mark.parametrize("since", [None, NOON])
+    def test_deleted_images_are_listed_alone_or_not_at_all(
+        self, catalogue: Catalogue, deleted: bool, shown: str, since: datetime | None
+    ) -> None:
+        later = NOON + timedelta(seconds=1)
+        images = {name: catalogue.add(id=name, is_public=True, updated_at=later) for name in ("live", "deleted")}
+        catalogue.add(is_public=True, status=Status.KILLED, updated_at=later)
+        catalogue.remove(images["deleted"])
+        assert catalogue.ids(deleted=deleted, changes_since=since) == [shown]
