@@ -8,6 +8,7 @@
     │   └── DataMismatch            the bytes are not those that were announced
     ├── ClientLeft                  before all of its request had come
     ├── ClientTooSlow               the request was given up
+    ├── Unauthenticated             nobody knows who asks
     ├── Forbidden                   understood, and not for this caller
     ├── LimitExceeded               more than a cap or a quota of the settings allows
     ├── RangeNotSatisfiable         of the bytes that were asked for, none is there
@@ -61,6 +62,14 @@ class ClientLeft(PyrimageError):
 
 class ClientTooSlow(PyrimageError):
     """The client took longer over its request than the server waits."""
+
+
+class Unauthenticated(PyrimageError):
+    """The caller did not prove who it is. challenge: what would be a proof, for ``WWW-Authenticate``."""
+
+    def __init__(self, message: str, challenge: str) -> None:
+        super().__init__(message)
+        self.challenge = challenge
 
 
 class Forbidden(PyrimageError):

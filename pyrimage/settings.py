@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -78,14 +78,24 @@ def page_length(text: str) -> int:
     return int(text)
 
 
+def secret(text: str) -> str:
+    """Read a secret; too short a one could be guessed."""
+    if len(text) < 16:
+        raise ValueError("use 16 characters or more")
+    return text
+
+
 def _setting(read: Callable[[str], Any], doc: str, **default: Any) -> Any:
-    return dataclasses.field(metadata={"read": read, "doc": doc}, **default)
+    return dataclasses.field(metadata={"read": read, "doc": doc}, repr=read is not secret, **default)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Every ``pyrimage.*`` key of the ini, without its prefix."""
 
+    application: str = _setting(
+        word("api", "registry"), "What is served: the Image API, or the registry's API.", default="api"
+    )
     auth: str = _setting(word("none"), "Who may come in. none: everybody on this machine is an administrator.")
     filesystem_store_datadir: Path = _setting(directory, "Where the file store keeps its bytes, staging included.")
     allow_anonymous: bool = _setting(
@@ -110,17 +120,25 @@ class Settings:
     user_storage_quota: int | None = _setting(
         size, "Bytes of one owner's images at most (500MB, 2TB), uploads under way included; 0: no limit.", default=None
     )
+    registry_secret: str | None = _setting(
+        secret,
+        "What requests to the registry are signed with; without it the registry serves its own machine only. "
+        "May stand in the environment instead, as PYRIMAGE_REGISTRY_SECRET.",
+        default=None,
+    )
     auto_migrate: bool = _setting(flag, "Bring the database's schema up to date at start.", default=False)
 
 
 def read_settings(ini: Mapping[str, str]) -> Settings:
     """Read and check every ``pyrimage.*`` key; other keys belong to Pyramid and SQLAlchemy.
 
+    A secret that the ini does not set is read from the environment, where its name is ``PYRIMAGE_REGISTRY_SECRET``.
+
     Raises ConfigurationError naming the key, its value's fault, and for an unknown key the nearest known one.
     """
     fields = {field.name: field for field in dataclasses.fields(Settings)}
     values: dict[str, Any] = {}
-    for key, text in ini.items():
+    for key, text in {**_secrets(fields.values()), **ini}.items():
         if not key.startswith(PREFIX):
             continue
         name = key.removeprefix(PREFIX)
@@ -130,11 +148,17 @@ def read_settings(ini: Mapping[str, str]) -> Settings:
         try:
             values[name] = fields[name].metadata["read"](text.strip())
         except ValueError as error:
-            raise ConfigurationError(f"{key} = {text}: {error}.") from error
+            told = key if fields[name].metadata["read"] is secret else f"{key} = {text}"
+            raise ConfigurationError(f"{told}: {error}.") from error
     for name, field in fields.items():
         if field.default is dataclasses.MISSING and name not in values:
             raise ConfigurationError(f"{PREFIX}{name} is not set. {field.metadata['doc']}")
     return Settings(**values)
+
+
+def _secrets(fields: Iterable["dataclasses.Field[Any]"]) -> dict[str, str]:
+    names = [field.name for field in fields if field.metadata["read"] is secret]
+    return {PREFIX + name: text for name in names if (text := os.environ.get(f"PYRIMAGE_{name.upper()}"))}
 
 
 def find_config() -> Path:

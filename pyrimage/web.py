@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 Handler = Callable[[PyramidRequest], Response]
 
 REQUEST_ID = "pyrimage.request_id"
+ERROR_KIND = "X-Pyrimage-Error"  # the registry's: four errors are 409, and its client must tell them apart
 RETRY_AFTER = "5"  # seconds
 MAX_ACCEPT = 4096  # characters; a longer one is as good as none, for WebOb would take a second and 100 MB to read it
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"})
@@ -50,6 +51,7 @@ STATUS: dict[type[Exception], tuple[int, str]] = {
     errors.Invalid: (400, "Bad Request"),
     errors.ClientLeft: (400, "Bad Request"),
     errors.ClientTooSlow: (408, "Request Timeout"),
+    errors.Unauthenticated: (401, "Unauthorized"),
     errors.Forbidden: (403, "Forbidden"),
     errors.NotFound: (404, "Not Found"),
     errors.Conflict: (409, "Conflict"),
@@ -201,6 +203,10 @@ def error_view(error: Exception, request: Request) -> Response:
         response.headers["Retry-After"] = RETRY_AFTER
     if isinstance(error, errors.RangeNotSatisfiable):
         response.headers["Content-Range"] = f"bytes */{error.size}"
+    if isinstance(error, errors.PyrimageError) and request.settings.application == "registry":
+        response.headers[ERROR_KIND] = type(error).__name__
+    if isinstance(error, errors.Unauthenticated):
+        response.headers["WWW-Authenticate"] = error.challenge
     if isinstance(error, HTTPException) and "Allow" in error.headers:
         response.headers["Allow"] = error.headers["Allow"]
     return response

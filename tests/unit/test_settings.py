@@ -11,6 +11,7 @@ INI = {"pyrimage.auth": "none", "pyrimage.filesystem_store_datadir": "/srv/image
 
 def test_what_must_be_set_is_enough() -> None:
     assert read_settings(INI) == Settings(
+        application="api",
         auth="none",
         filesystem_store_datadir=Path("/srv/images"),
         allow_anonymous=False,
@@ -25,6 +26,7 @@ def test_what_must_be_set_is_enough() -> None:
         image_member_quota=None,
         user_image_quota=None,
         user_storage_quota=None,
+        registry_secret=None,
         auto_migrate=False,
     )
 
@@ -41,6 +43,8 @@ def test_what_must_be_set_is_named_with_its_meaning(key: str) -> None:
         *(("allow_anonymous", text, True) for text in ("true", "True", " yes ", "on", "1")),
         *(("auto_migrate", text, False) for text in ("false", "FALSE", "no", "off", "0")),
         ("require_formats", "true", True),
+        ("application", "registry", "registry"),
+        ("registry_secret", " 0123456789 abcdef ", "0123456789 abcdef"),
         ("publicize_image", "admin", "admin"),
         ("default_store", "file", "file"),
         ("public_endpoint", "https://images.example.org/", "https://images.example.org"),
@@ -63,6 +67,7 @@ def test_a_value_that_can_work(name: str, text: str, value: object) -> None:
         *(("auth", text, "use none") for text in ("", "None", "noauth", "basic", "keystone")),
         *(("allow_anonymous", text, "use true or false") for text in ("", "maybe", "2")),
         *(("publicize_image", text, "use owner or admin") for text in ("", "everybody", "Owner")),
+        *(("application", text, "use api or registry") for text in ("", "glance", "API")),
         *(("default_store", text, "use file") for text in ("", "swift", "s3")),
         *(("public_endpoint", text, "absolute URL") for text in ("", "images.example.org", "ftp://host", "http://")),
         *(("public_endpoint", text, "absolute URL") for text in ("//host", "http://host/?a=b", "http://host/#a")),
@@ -103,6 +108,37 @@ def test_keys_of_others_are_left_to_them() -> None:
 @pytest.mark.parametrize("field", dataclasses.fields(Settings))
 def test_every_setting_is_described(field: "dataclasses.Field[object]") -> None:
     assert field.metadata["doc"].endswith(".")
+
+
+@pytest.mark.parametrize("text", ["", "hunter2", "fifteen letters"])
+def test_a_secret_that_is_too_short_is_refused_and_not_shown(text: str) -> None:
+    """S44."""
+    with pytest.raises(ConfigurationError) as caught:
+        read_settings({**INI, "pyrimage.registry_secret": text})
+    assert str(caught.value) == "pyrimage.registry_secret: use 16 characters or more."
+
+
+SECRETS = ("the secret of the ini", "the secret of the environment")
+
+
+@pytest.mark.parametrize(
+    ("ini", "environment", "secret"),
+    [(0, None, SECRETS[0]), (None, 1, SECRETS[1]), (0, 1, SECRETS[0]), (None, None, None)],
+)
+def test_a_secret_may_stand_in_the_environment(
+    ini: int | None, environment: int | None, secret: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if environment is not None:
+        monkeypatch.setenv("PYRIMAGE_REGISTRY_SECRET", SECRETS[environment])
+    keys = {} if ini is None else {"pyrimage.registry_secret": SECRETS[ini]}
+    settings = read_settings({**INI, **keys})
+    assert settings.registry_secret == secret
+    assert "secret" not in repr(settings)  # S44
+
+
+def test_an_empty_secret_of_the_environment_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYRIMAGE_REGISTRY_SECRET", "")
+    assert read_settings(INI).registry_secret is None
 
 
 def test_settings_do_not_change() -> None:

@@ -39,6 +39,7 @@ URL_DECODE = URLDecodeError("utf-8", b"\xff", 0, 1, "invalid")
 STATUSES = {
     **dict.fromkeys(("Invalid", "DataMismatch", "ClientLeft"), 400),
     "ClientTooSlow": 408,
+    "Unauthenticated": 401,
     "Forbidden": 403,
     "LimitExceeded": 413,
     "NotFound": 404,
@@ -61,10 +62,11 @@ def told(answer: Response) -> tuple[int, str]:
     "name", [name for name, each in vars(errors).items() if inspect.isclass(each) and issubclass(each, PyrimageError)]
 )
 def test_every_error_of_ours_has_its_status(name: str, make_request: MakeRequest) -> None:
-    more = (5,) if name == "RangeNotSatisfiable" else ()
+    more = {"RangeNotSatisfiable": (5,), "Unauthenticated": ("Basic",)}.get(name, ())
     answer = error_view(getattr(errors, name)("Something is wrong.", *more), make_request())
     assert told(answer) == (STATUSES[name], "Something is wrong.")
     assert ("Retry-After" in answer.headers) == (STATUSES[name] == 503)
+    assert answer.headers.get("WWW-Authenticate") == ("Basic" if STATUSES[name] == 401 else None)
 
 
 @pytest.mark.parametrize(
