@@ -7,13 +7,14 @@ from pyramid.config import Configurator
 from pyramid.paster import get_app, setup_logging
 from sqlalchemy import Engine
 
-from . import web
+from . import api, registry, web
 from .api.resources import find_root
 from .blobs import Blobs
 from .errors import ConfigurationError, DatabaseAway
 from .images.claims import LocalClaims
 from .models import make_engine, make_session_factory, migrations
-from .security import LocalOnly, WSGIApp
+from .registry.resources import Root as RegistryRoot
+from .security import LocalOnly, LocalRegistry, SignedOnly, WSGIApp
 from .settings import Settings, config_from_environment, read_settings
 from .stores import make_stores
 
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def main(global_conf: dict[str, str], **ini: Any) -> WSGIApp:
-    """Make the API application of an ini's ``[app:main]`` (``use = egg:pyrimage``).
+    """Make the application of an ini's section with ``use = egg:pyrimage``: the API, or the registry.
 
     Opens one connection at most, and keeps none: workers may be forked afterwards. Raises ConfigurationError for a
     bad setting or a schema that is behind; pshell is warned only.
@@ -38,14 +39,15 @@ def main(global_conf: dict[str, str], **ini: Any) -> WSGIApp:
         log.warning("%s", error)
     finally:
         engine.dispose()
-    config = Configurator(settings=ini, root_factory=find_root)
+    is_registry = settings.application == "registry"
+    config = Configurator(settings=ini, root_factory=RegistryRoot if is_registry else find_root)
     config.registry["pyrimage.settings"] = settings
     config.registry["pyrimage.engine"] = engine
     config.registry["pyrimage.sessions"] = make_session_factory(engine)
     config.registry["pyrimage.blobs"] = Blobs(make_stores(settings), LocalClaims(engine, settings))
     config.include(web)
-    config.scan(f"{__package__}.api")
-    return LocalOnly(config.make_wsgi_app(), settings)
+    config.scan(registry if is_registry else api)
+    return _behind_its_door(config.make_wsgi_app(), settings)
 
 
 def from_config() -> WSGIApp:
@@ -54,6 +56,14 @@ def from_config() -> WSGIApp:
     setup_logging(path)
     app: WSGIApp = get_app(path)
     return app
+
+
+def _behind_its_door(app: WSGIApp, settings: Settings) -> WSGIApp:
+    if settings.application == "api":
+        return LocalOnly(app, settings)
+    if settings.registry_secret is None:
+        return LocalRegistry(app, settings)
+    return SignedOnly(app, settings.registry_secret)
 
 
 def _check_schema(engine: Engine, settings: Settings) -> None:

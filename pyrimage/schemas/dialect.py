@@ -24,6 +24,7 @@ class Dialect:
 
     hyphens: in names of headers, for the fields the guide prints so. time_separator: between date and time.
     no_time: a ``deleted_at`` that is not there, in JSON. name_required: of new images. content_type_required: of data.
+    precision: how exactly times are told, as ``isoformat`` calls it.
     """
 
     hyphens: bool
@@ -31,6 +32,7 @@ class Dialect:
     no_time: str | None
     name_required: bool
     content_type_required: bool
+    precision: str = "seconds"
 
     def brief(self, image: Image, uri: str) -> dict[str, Any]:
         """Return the JSON of the brief list: ``{"id": "...", "uri": "http://...", "name": "f17", "size": 5, ...}``."""
@@ -67,8 +69,8 @@ class Dialect:
         return detail
 
     def time(self, moment: datetime | None) -> str | None:
-        """Return a moment as text, to the second."""
-        return self.no_time if moment is None else moment.isoformat(self.time_separator, "seconds")
+        """Return a moment as text."""
+        return self.no_time if moment is None else moment.isoformat(self.time_separator, self.precision)
 
     def headers(self, image: Image, uri: str, location: str | None) -> Iterator[tuple[str, str]]:
         """Give the image as response headers, values as WSGI wants them: UTF-8 bytes read as latin-1.
@@ -94,3 +96,13 @@ def _header(name: str, value: Any) -> Iterator[tuple[str, str]]:
 
 GUIDE = Dialect(hyphens=True, time_separator=" ", no_time="", name_required=True, content_type_required=False)
 WIRE = Dialect(hyphens=False, time_separator="T", no_time=None, name_required=False, content_type_required=True)
+
+# The registry's, of which a client makes the record again.
+RECORD = Dialect(
+    hyphens=False,
+    time_separator="T",
+    no_time=None,
+    name_required=False,
+    content_type_required=False,
+    precision="microseconds",
+)

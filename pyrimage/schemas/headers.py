@@ -16,7 +16,7 @@ PURGE_PROPERTIES = "x-glance-registry-purge-props"
 KEY_LENGTH = 255
 
 _META_KEY = "HTTP_X_IMAGE_META_"
-_NOT_KEY = re.compile("[^a-z0-9_]")
+NOT_KEY = re.compile("[^a-z0-9_]")
 
 
 @dataclass(slots=True)
@@ -74,7 +74,7 @@ def _collect(headers: Headers, name: str, value: str) -> None:
             headers.problems.append(f"{header_name(name)!a} was sent twice.")
         headers.fields[name] = value
     else:
-        key = _NOT_KEY.sub("_", name.removeprefix(PROPERTY))
+        key = NOT_KEY.sub("_", name.removeprefix(PROPERTY))
         if not 1 <= len(key) <= KEY_LENGTH:
             headers.problems.append(f"{META}property- must be followed by a key of 1 to {KEY_LENGTH} characters.")
         elif key in headers.properties:

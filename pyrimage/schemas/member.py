@@ -26,7 +26,7 @@ def is_member_id(text: str) -> bool:
 class JsonType(colander.SchemaType):
     """A JSON value of one kind, ``name``, as Python's decoder gives it. Colander's own types would convert others."""
 
-    kind: type
+    kind: type | tuple[type, ...]
     name: str
 
     def deserialize(self, node: colander.SchemaNode, cstruct: Any) -> Any:
@@ -145,7 +145,7 @@ def read_memberships(request: Request) -> Mapping[str, bool | None]:
 
     Raises Invalid, LimitExceeded.
     """
-    memberships: dict[str, bool | None] = _read(request, _REPLACEMENT, absent={})["memberships"]
+    memberships: dict[str, bool | None] = read_json(request, _REPLACEMENT, absent={})["memberships"]
     return memberships
 
 
@@ -154,11 +154,12 @@ def read_can_share(request: Request) -> bool | None:
 
     Raises Invalid, LimitExceeded.
     """
-    can_share: bool | None = _read(request, _CHANGE, absent={"member": {}})["member"]["can_share"]
+    can_share: bool | None = read_json(request, _CHANGE, absent={"member": {}})["member"]["can_share"]
     return can_share
 
 
-def _read(request: Request, schema: colander.SchemaNode, absent: dict[str, Any]) -> Any:
+def read_json(request: Request, schema: colander.SchemaNode, absent: dict[str, Any]) -> Any:
+    """Read the body as JSON that ``schema`` judges; ``absent`` is what no body means. Raises Invalid, LimitExceeded."""
     data = _read_body(request)
     try:
         return schema.deserialize(json.loads(data) if data else absent)

@@ -1,0 +1,14 @@
+"""The registry: the catalogue as JSON, for API servers that do not talk to the database themselves.
+
+It asks the same ``request.images``, ``request.members`` and ``Claims``, under the same rules: who is named by the
+signed headers (``pyrimage.security.sign``) can do what that caller can do at the API. Beside that, the server that
+signs is believed what it alone can know: that bytes arrived (a blob, which must be that of a live claim), and when.
+
+An image's JSON holds all of its record, so that a client can make the record of it again::
+
+    {"image": {"id": "...", "name": "f17", "created_at": "2026-01-31T09:00:00.123456", ...,
+               "location": "file:///var/lib/pyrimage/images/blobs/9c/....5be31a7c0e2d449c",
+               "location_data": [{"url": "file:///...", "store": "file", "key": "...", "owned": true}]}}
+
+The brief list does not. An error's class stands in ``X-Pyrimage-Error``. Source: v1, "Registry API"; ours for claims.
+"""
