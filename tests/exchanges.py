@@ -24,7 +24,8 @@ _ID = "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 _TIME = "[0-9]{4}-[0-9]{2}-[0-9]{2}%s[0-9]{2}:[0-9]{2}:[0-9]{2}"
 _DIRECTORY = r"file:///[^\s\"]*/blobs/[0-9a-f]{2}/"
 _ATTEMPT = r"\.[0-9a-f]{16}"
-_VARYING = re.compile("|".join(f"({form})" for form in (_ID, _TIME % "T", _TIME % " ", _DIRECTORY, _ATTEMPT)))
+_FORMS = (_TIME % "T" + r"\.[0-9]{6}", _TIME % "T", _TIME % " ", _DIRECTORY, _ATTEMPT)
+_VARYING = re.compile("|".join(f"({form})" for form in (_ID, *_FORMS)))
 
 # Answers carry these where the page may not say so; see "How to read the examples".
 _UNPRINTED = {"content-length", "x-content-type-options", "x-openstack-request-id", "connection", "date", "server"}
@@ -122,7 +123,7 @@ class Ids:
             elif form == 0:
                 pattern += self._bound[found[0]]
             else:
-                pattern += (_TIME % "T", _TIME % " ", _DIRECTORY, _ATTEMPT)[form - 1]
+                pattern += _FORMS[form - 1]
         match = re.fullmatch(pattern + re.escape(printed[end:]), text)
         if match is not None:
             self._bound.update(zip(unbound, match.groups(), strict=True))

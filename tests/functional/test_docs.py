@@ -15,9 +15,10 @@ from exchanges import Ids, Message, ask, differences, read_page
 from factories import reserve
 from pyrimage.api.resources import V1, ImageResource, Root, VersionChoice
 from pyrimage.records import Status
+from pyrimage.registry.views.claims import NAMES as CLAIM_PATHS
 from pyrimage.schemas.headers import COPY_FROM, PURGE_PROPERTIES, header_name
 from pyrimage.schemas.image import CONTAINER_FORMATS, DISK_FORMATS, ImageSchema
-from pyrimage.schemas.listing import ListSchema
+from pyrimage.schemas.listing import ListSchema, RegistryListSchema
 from pyrimage.scripts import manage
 from pyrimage.server.options import Options
 from pyrimage.settings import Settings
@@ -171,6 +172,16 @@ def test_the_reference_shows_every_parameter_at_work(stories: dict[str, Story]) 
 def test_the_reference_lists_every_status_of_an_error() -> None:
     listed = {first for first, *_ in rows(section(REFERENCE, "## Errors"))}
     assert {str(code) for code, _ in STATUS.values()} - listed == set()
+
+
+def test_the_registrys_page_lists_every_claim_path() -> None:
+    listed = [word for word in first_words(section("registry-api", "## Claims")) if word.startswith("/claims/")]
+    assert sorted(listed) == sorted(f"/claims/{name}" for name in CLAIM_PATHS)
+
+
+def test_the_registrys_page_lists_its_filter() -> None:
+    added = {node.name for node in RegistryListSchema()} - {node.name for node in ListSchema()}
+    assert set(first_words(section("registry-api", "## Lists"))) == added
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ PRINTED = Message(
         "x-image-meta-id": "0d3b9d4e-6f3c-4a59-8a52-0a7a5c1f2f11",
         "x-image-meta-updated_at": "2026-01-31 09:00:00",
     },
-    '{"id": "0d3b9d4e-6f3c-4a59-8a52-0a7a5c1f2f11", "size": 1, "at": ["2026-01-31T09:00:00"], "uri": "/v1"}',
+    '{"id": "0d3b9d4e-6f3c-4a59-8a52-0a7a5c1f2f11", "size": 1, "uri": "/v1",'
+    ' "at": ["2026-01-31T09:00:00", "2026-01-31T09:00:00.123456"]}',
 )
 STATUS_LINE = "200 OK"
 AN_ID = "5c8e1f4a-93b7-4d06-b1f8-2e6a90c47d35"
@@ -25,7 +26,12 @@ ANSWER = {
     "x-image-meta-updated_at": "2027-12-24 18:30:00",
     "x-openstack-request-id": "req-1",
 }
-BODY: dict[str, Any] = {"at": ["2027-12-24T18:30:00"], "id": AN_ID, "size": 1, "uri": "/v1"}
+BODY: dict[str, Any] = {
+    "at": ["2027-12-24T18:30:00", "2027-12-24T18:30:00.000001"],
+    "id": AN_ID,
+    "size": 1,
+    "uri": "/v1",
+}
 
 
 def compare(status: str = STATUS_LINE, headers: dict[str, str] = ANSWER, body: dict[str, Any] = BODY) -> list[str]:
@@ -51,7 +57,9 @@ def test_what_differs_from_run_to_run_is_no_difference() -> None:
         ({"body": BODY | {"size": "1"}}, "body"),
         ({"body": BODY | {"size": True}}, "body"),
         ({"body": BODY | {"id": "9a41c7d2-0e85-4f3b-a6c9-71d8f25b3e60"}}, "body"),
-        ({"body": BODY | {"at": ["2027-12-24 18:30:00"]}}, "body"),
+        ({"body": BODY | {"at": ["2027-12-24 18:30:00", BODY["at"][1]]}}, "body"),
+        ({"body": BODY | {"at": [BODY["at"][0]] * 2}}, "body"),
+        ({"body": BODY | {"at": [BODY["at"][1]] * 2}}, "body"),
         ({"body": BODY | {"at": [*BODY["at"], *BODY["at"]]}}, "body"),
         ({"body": BODY | {"uri": "/v1/"}}, "body"),
         ({"body": BODY | {"more": None}}, "body"),
