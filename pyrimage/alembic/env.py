@@ -7,6 +7,7 @@ from alembic import context
 from pyramid.paster import get_appsettings
 from sqlalchemy import Connection
 
+from pyrimage.errors import DatabaseBusy
 from pyrimage.models import Base, make_engine
 
 LOCK = {
@@ -29,9 +30,13 @@ def _alone(connection: Connection) -> Iterator[None]:
     """Let processes that start at once bring the schema up to date one after the other."""
     kind = connection.dialect.name.replace("mariadb", "mysql")
     if kind in LOCK:
-        connection.exec_driver_sql(LOCK[kind])
+        got = connection.exec_driver_sql(LOCK[kind])
+        if kind == "mysql" and got.scalar() != 1:
+            raise DatabaseBusy("Another process has been bringing the schema up to date for an hour.")
     try:
         yield
+        if kind == "mysql":  # before the lock is let go, or the next would read the revision of before
+            connection.exec_driver_sql("COMMIT")
     finally:
         if kind == "mysql":  # the others' locks end with the transaction
             connection.exec_driver_sql(UNLOCK)

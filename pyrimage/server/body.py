@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 FRAMING = 16384  # bytes between two pieces of chunked data: sizes, extensions, blank lines, the trailer
+MOST_MILLISECONDS = 2**31 - 1  # that poll() takes
 WINDOW_SECONDS = 30.0  # of waiting, over which the client must keep the minimum rate
 
 
@@ -66,7 +67,7 @@ class Body(io.RawIOBase):
         if self._receiver is not None:  # never "if self._receiver": an empty one is false
             self._receiver.buf = self._decoded
         self._socket: socket.socket | None = None
-        self._failure: Exception | None = None
+        self.failure: Exception | None = None
         self._total = self._framing = 0
         self._waited, self._came = 0.0, 0  # in this window
         self.rest = b""
@@ -77,7 +78,7 @@ class Body(io.RawIOBase):
 
         Waitress' receiver may call what is broken completed, and what follows is then no request.
         """
-        if self._failure is not None:
+        if self.failure is not None:
             return False
         return not self._left if self._receiver is None else self._receiver.completed and not self._decoded.pieces
 
@@ -91,8 +92,8 @@ class Body(io.RawIOBase):
         Raises as the package's docstring says, and after that again.
         """
         view = memoryview(buffer).cast("B")
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
         if self._request.expects:
             self._request.expects = False
             self._ask_for_it()
@@ -166,15 +167,15 @@ class Body(io.RawIOBase):
 
     def _receive(self, *views: memoryview) -> int:
         """Receive into the views, wait if nothing is there; return how much came."""
+        connection = self._connection()
         try:
-            connection = self._connection()
             while True:
                 with contextlib.suppress(BlockingIOError):
                     count = connection.recvmsg_into(views)[0]
                     break
                 self._wait(connection)
         except OSError as error:
-            if self._failure is not None:  # we gave up
+            if self.failure is not None:  # we gave up
                 raise
             raise self._failed(ClientLeft(str(error))) from error
         if not count:
@@ -188,7 +189,7 @@ class Body(io.RawIOBase):
         if self._socket is None:
             with self._channel.outbuf_lock:  # under which the loop says that it will close
                 if not self._channel.connected:
-                    raise ConnectionResetError("the client left")
+                    raise self._failed(ClientLeft("the client left"))
                 self._socket = self._channel.socket.dup()
             self._socket.setblocking(False)  # as the loop's, with which it shares that
         return self._socket
@@ -200,7 +201,7 @@ class Body(io.RawIOBase):
         """
         poll, began = select.poll(), time.monotonic()
         poll.register(connection, select.POLLIN)
-        if not poll.poll(self._adj.upload_timeout * 1000):
+        if not poll.poll(min(self._adj.upload_timeout * 1000, MOST_MILLISECONDS)):
             self._give_up(f"No byte of the body came for {self._adj.upload_timeout} s (upload_timeout)")
         self._waited += time.monotonic() - began
 
@@ -217,6 +218,6 @@ class Body(io.RawIOBase):
 
     def _failed(self, failure: Exception, answer: Error | None = None) -> Exception:
         """Remember the end, and how the server answers it if the application does not."""
-        self._failure = failure
+        self.failure = failure
         self._request.error = answer
         return failure

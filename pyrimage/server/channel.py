@@ -11,7 +11,7 @@ from waitress.task import ThreadedTaskDispatcher
 from .parser import Parser
 from .tasks import Download, ErrorTask, Task
 
-LINGER_SECONDS = 5.0
+LINGER_SECONDS = HALF_SECONDS = 5.0
 LINGER_BYTES = 64 * 2**20
 
 
@@ -60,9 +60,11 @@ class Channel(HTTPChannel):
             self.socket.shutdown(socket.SHUT_RDWR)
 
     def is_idle(self, seconds: float) -> bool:
-        """Tell whether nothing was asked or answered for so long."""
-        busy = self.requests or self.request is not None or self.total_outbufs_len
-        return not busy and time.time() - self.last_activity > seconds
+        """Tell whether nothing was asked or answered for so long; half a request is waited for a little longer."""
+        if self.requests or self.total_outbufs_len:
+            return False
+        begun = self.request is not None and (self.request.headers_finished or self.request.header_plus.strip())
+        return time.time() - self.last_activity > (max(seconds, HALF_SECONDS) if begun else seconds)
 
 
 class Lingering(Channel):

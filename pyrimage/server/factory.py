@@ -28,10 +28,10 @@ def server_factory(_global_conf: dict[str, str], /, **settings: Any) -> Callable
     allow_descriptors(options)
     if not options.workers:
         sockets = bind(options)
-        return lambda app: _serve(app, options, sockets)
+        return lambda app: _serve(app, options, sockets, None)
     supervisor = Supervisor(options, state)
     line = supervisor.run()
-    return lambda app: _work(app, options, supervisor.listening, line)
+    return lambda app: _serve(app, options, supervisor.listening, line)
 
 
 def _try_out(options: Options, held: list[socket.socket]) -> Callable[[WSGIApplication], None]:
@@ -41,31 +41,23 @@ def _try_out(options: Options, held: list[socket.socket]) -> Callable[[WSGIAppli
     return lambda _app: None
 
 
-def _serve(app: WSGIApplication, options: Options, sockets: list[socket.socket]) -> None:
-    """Serve in the only process. A second Ctrl-C cuts the transfers."""
+def _serve(app: WSGIApplication, options: Options, sockets: list[socket.socket], line: socket.socket | None) -> None:
+    """Serve until a signal comes, in the only process or, with a line to its supervisor, in a worker.
+
+    A second Ctrl-C, or SIGQUIT, which is the supervisor's word for it, cuts the transfers.
+    """
     serving = Serving(app, options, sockets)
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        if serving.is_stopping and number == signal.SIGINT:
+        if number == signal.SIGQUIT or (number == signal.SIGINT and serving.is_stopping):
             serving.hurry()
         serving.stop()
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, stop)
-    announce(sockets)
-    serving.run()
-
-
-def _work(app: WSGIApplication, options: Options, sockets: list[socket.socket], line: socket.socket) -> None:
-    """Serve in a worker. SIGQUIT, the supervisor's word for its second Ctrl-C, cuts the transfers."""
-    serving = Serving(app, options, sockets)
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        if number == signal.SIGQUIT:
-            serving.hurry()
-        serving.stop()
-
-    for number in (signal.SIGTERM, signal.SIGQUIT):
-        signal.signal(number, stop)
-    Lifeline(line, serving).announce()
+    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # by nohup, or for a worker, which leaves some to others
+            signal.signal(number, stop)
+    if line is None:
+        announce(sockets)
+    else:
+        Lifeline(line, serving).announce()
     serving.run()

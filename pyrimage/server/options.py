@@ -2,20 +2,23 @@
 
 import difflib
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 from waitress.adjustments import Adjustments, _int_marker, _str_marker
 
+MOST = 10**9  # of whatever
+
 
 def whole(least: int) -> Callable[[Any], int]:
-    """Make a reader of whole numbers that are not below ``least``."""
+    """Make a reader of whole numbers from ``least`` on."""
 
     def read(value: Any) -> int:
         text = str(value).strip()
-        if not (text.isascii() and text.isdigit()) or int(text) < least:
-            raise ValueError(f"use a whole number, {least} or more")
+        if not re.fullmatch("[0-9]{1,10}", text) or not least <= int(text) <= MOST:
+            raise ValueError(f"use a whole number from {least} to {MOST}")
         return int(text)
 
     return read
@@ -33,11 +36,12 @@ class Options(Adjustments):
     are streamed; the other requests have ``threads``. upload_timeout: seconds without a byte of a body that is waited
     for. upload_min_rate: bytes/s over half a minute of waiting, 0 for none. shutdown_timeout: seconds that transfers
     have to end in when the server is stopped. ``inbuf_overflow`` is the length from which on a body is streamed, and
-    ``channel_timeout`` also what a header and a shorter body may take.
+    ``channel_timeout`` also what a header, and a shorter body, may take.
     """
 
     _params = (
-        *Adjustments._params,
+        # Waitress gives this one up; with it, "100 Continue" would wait for more to send.
+        *(each for each in Adjustments._params if each[0] != "send_bytes"),
         ("threads", whole(1)),
         ("workers", processes),
         ("upload_threads", whole(1)),

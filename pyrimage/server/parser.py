@@ -12,6 +12,7 @@ from waitress.utilities import Error
 PREFIX = b"x-image-meta-"
 OUR_NAMES = re.compile(rb"(?<=\r\n)x-image-meta-[^:\r\n]*(?=:)", re.IGNORECASE)  # a folded line begins with a blank
 FOLDED = re.compile(rb"\r\n(x-image-meta-[^:\r\n]*):[^\r\n]*\r\n[ \t]", re.IGNORECASE)
+CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n(?![ \t])", re.IGNORECASE)  # once, and alone
 NOTED = re.compile(
     rb"\r\n(?:(x-image-meta-[^:\r\n]*|transfer-encoding|content-type)|forwarded|via|x-real-ip|x-forwarded-[^:\r\n]*):",
     re.IGNORECASE,
@@ -88,7 +89,7 @@ class Parser(HTTPRequestParser):
             raise ParsingError(f"{doubled}: send it once; a name with _ is the same as with -")
         if folded:
             raise ParsingError(f"{folded[0].decode('latin-1').lower()}: send the value on one line")
-        if "transfer-encoding" in single and not self.chunked:  # empty, or in HTTP/1.0
+        if "transfer-encoding" in single and not (self.chunked and CHUNKED.search(header_plus)):
             raise ParsingError("Transfer-Encoding: only HTTP/1.1 has it, and only with the value chunked")
         if self.chunked and "CONTENT_LENGTH" in self.headers:
             raise ParsingError("Content-Length and Transfer-Encoding: send one of them")

@@ -20,6 +20,7 @@ log = logging.getLogger("waitress")
 
 IDLE_SECONDS = 1.0  # a stopping server leaves an idle connection so long, for the next request may be on its way
 DESCRIPTORS = 2  # of a connection: its socket, and the file that it brings or takes
+FEWEST = 16  # connections; listening sockets and their triggers count among them
 OTHER_DESCRIPTORS = 256  # the database's, logs, modules
 ABORT_SECONDS = 5.0  # for threads to clean up after a transfer that was cut in the end
 
@@ -84,7 +85,8 @@ def announce(sockets: Sequence[socket.socket]) -> None:
 def allow_descriptors(options: Options) -> None:
     """Raise the limit of open files to what ``connection_limit`` needs; lower the latter where the system refuses.
 
-    Else the server would try for ever to accept a connection that it has no descriptor for.
+    Else the server would try for ever to accept a connection that it has no descriptor for. Raises ValueError where
+    hardly a connection would be left.
     """
     others = OTHER_DESCRIPTORS + options.upload_threads  # each reads from a second descriptor of its connection
     wanted = DESCRIPTORS * options.connection_limit + others
@@ -94,7 +96,9 @@ def allow_descriptors(options: Options) -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         return
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    options.connection_limit = max((hard - others) // DESCRIPTORS, 1)
+    options.connection_limit = (hard - others) // DESCRIPTORS
+    if options.connection_limit < FEWEST:
+        raise ValueError(f"the system allows {hard} open files (ulimit -Hn); upload_threads and others need {others}")
     log.warning(
         "connection_limit is lowered to %d: it needs %d open files, and the system allows %d (ulimit -Hn)",
         options.connection_limit,

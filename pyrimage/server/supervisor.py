@@ -146,8 +146,7 @@ class Supervisor:
         self._delay, self._not_before = 0.0, 0.0  # of the next worker
         self._received: list[int] = []  # signals
         self._hung_up = self._stopping = False
-        self._trial: subprocess.Popen[bytes] | None = None
-        self._trial_output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - for good
+        self._trial: tuple[subprocess.Popen[bytes], IO[bytes]] | None = None  # and what it prints
         self._exit_code = 0
 
     def run(self) -> socket.socket:
@@ -275,18 +274,25 @@ class Supervisor:
         self._stopping = True
         for listening in self.listening:  # whoever comes when no worker listens any more is refused, and need not wait
             listening.close()
-        if self._trial is not None:
-            self._trial.kill()
-            self._trial.wait()
-            self._trial = None
+        self._give_up_trial()
         self._end([pid for pid, worker in self._workers.items() if worker.deadline is None])
 
-    def _go_on_with_hangup(self) -> None:
+    def _give_up_trial(self) -> None:
         if self._trial is not None:
-            code = self._trial.poll()
-            if code is not None:
+            process, output = self._trial
+            self._trial = None
+            process.kill()
+            process.wait()
+            output.close()
+
+    def _go_on_with_hangup(self) -> None:
+        if self._hung_up:
+            self._give_up_trial()  # of what was changed once more; it may also hang
+        if self._trial is not None:
+            process, output = self._trial
+            if process.poll() is not None:
                 self._trial = None
-                self._judge(code)
+                self._judge(process.returncode, output)
         elif self._hung_up and not self._stopping and all(worker.is_ready for worker in self._current):
             self._hung_up = False
             self._try()
@@ -294,24 +300,26 @@ class Supervisor:
     def _try(self) -> None:
         """Load the new configuration in a process of its own, beside the old one."""
         log.info("SIGHUP: the configuration is read again, first for trial")
-        self._trial_output.seek(0)
-        self._trial_output.truncate()
         descriptors = [listening.fileno() for listening in self.listening]
         try:
-            self._trial = subprocess.Popen(  # noqa: S603 - our own command
+            output = tempfile.TemporaryFile()  # noqa: SIM115 - read when the trial is over
+            process = subprocess.Popen(  # noqa: S603 - our own command
                 _command(),
                 env={**os.environ, TRIAL: json.dumps(descriptors)},
                 pass_fds=descriptors,
                 stdin=subprocess.DEVNULL,
-                stdout=self._trial_output,
-                stderr=self._trial_output,
+                stdout=output,
+                stderr=output,
             )
         except OSError as error:
             _tell_failure(error)
+        else:
+            self._trial = process, output
 
-    def _judge(self, code: int) -> None:
-        self._trial_output.seek(0)
-        said = self._trial_output.read().decode(errors="replace").strip()
+    def _judge(self, code: int, output: IO[bytes]) -> None:
+        with output:
+            output.seek(0)
+            said = output.read().decode(errors="replace").strip()
         if code == 0:
             self._execute()
         else:
@@ -322,10 +330,10 @@ class Supervisor:
         """Become a new supervisor, which finds what this one leaves to it. Signals wait until it can take them."""
         log.info("supervisor %d starts anew", os.getpid())
         workers = {pid: worker.deadline for pid, worker in self._workers.items()}
-        state = State(self.listening, self._line, workers, self._options.shutdown_timeout + MARGIN_SECONDS)
+        state = State(self.listening, self._line, workers, self._patience)
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        for number in (*self._received, *[signal.SIGHUP] * self._hung_up):  # what came meanwhile
-            os.kill(os.getpid(), number)
+        while self._received:  # what came meanwhile
+            os.kill(os.getpid(), self._received.pop())
         for each in (*self.listening, *self._line):
             each.set_inheritable(True)
         command = _command()
@@ -360,8 +368,19 @@ class Supervisor:
             signal.signal(number, signal.SIG_DFL)
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
-        for each in (self._waking, self._waker, self._line[0], self._trial_output):
+        for each in (self._waking, self._waker, self._line[0]):
             each.close()
+        self._replace_lost_output()
+
+    def _replace_lost_output(self) -> None:
+        """Let standard output and error lead nowhere where who read them is gone: pserve prints, and would end."""
+        poll = select.poll()
+        for descriptor in (1, 2):
+            poll.register(descriptor, 0)  # for what is always told: an error, the end, no such descriptor
+        for descriptor, _ in poll.poll(0):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, descriptor)
+            os.close(nowhere)
 
 
 def _command() -> list[str]:

@@ -47,6 +47,13 @@ class LoggedTask(task.Task):
             raise
         self.end(cut=not self.wrote_header)
 
+    def build_response_header(self) -> bytes:
+        """Let a connection that ends not be announced as kept, which waitress would do for HTTP/1.0."""
+        if self.close_on_finish:
+            self.request.headers["CONNECTION"] = "close"
+        header: bytes = super().build_response_header()
+        return header
+
     def end(self, cut: bool) -> None:
         """Log the answer, unless a file does that."""
         if self.file_prepared and self.wrote_header:
@@ -90,6 +97,8 @@ class Task(LoggedTask, task.WSGITask):
             ErrorTask(self.channel, self.request).service()
             self.close_on_finish = True
         finally:
+            if self.environ is not None:
+                self.environ.pop("wsgi.file_wrapper", None)  # whose reference to this task makes a cycle
             if self.body is not None:
                 self.body.release()
 
@@ -98,7 +107,8 @@ class Task(LoggedTask, task.WSGITask):
         try:
             super().execute()
         except (OSError, ValueError) as error:
-            if self.request.error is None or self.wrote_header:
+            refused = self.body is not None and error is self.body.failure and self.request.error is not None
+            if not refused or self.wrote_header:
                 raise
             raise _BodyFailed from error
 
@@ -198,7 +208,7 @@ class Download(ReadOnlyFileBasedBuffer):
         if hasattr(self, "seek"):
             if size and ready < size:
                 raise EOFError(f"the file has {ready} bytes of {size}")
-            with contextlib.suppress(OSError):  # a file in memory
+            with contextlib.suppress(OSError, AttributeError):  # a file in memory, or like one
                 self.descriptor, self.offset = self.file.fileno(), self.file.tell()
         self.promised, self.answer.file_prepared = ready, ready > 0
         return ready

@@ -107,11 +107,7 @@ class _Ring:
         if self._made < BUFFERS and self._free.empty():
             self._made += 1
             return memoryview(bytearray(CHUNK))
-        data = self._free.get()
-        if data is None:
-            raise RuntimeError("a thread that hashes has failed")  # its error went to threading.excepthook
-        self._away -= 1
-        return memoryview(data.obj)
+        return memoryview(self._take_back().obj)
 
     def hash(self, data: memoryview) -> None:
         """Take over a buffer with data; it may still be read until the next is asked for."""
@@ -128,11 +124,17 @@ class _Ring:
 
     def digests(self) -> tuple[str, str]:
         """Wait until every buffer is back; return md5 and sha256 in hexadecimal."""
-        self._made = BUFFERS  # no more are needed
         while self._away:
-            self.buffer()
+            self._take_back()
         md5, sha256 = self._digests
         return md5.hexdigest(), sha256.hexdigest()
+
+    def _take_back(self) -> memoryview:
+        data = self._free.get()
+        if data is None:
+            raise RuntimeError("a thread that hashes has failed")  # its error went to threading.excepthook
+        self._away -= 1
+        return data
 
     def close(self) -> None:
         """End the threads, whatever happened."""
