@@ -22,6 +22,8 @@ class Channel(HTTPChannel):
     task_class = Task
     error_task_class = ErrorTask
     lingers = False  # an answer went out before everything was read that the client may be sending
+    is_answered = False  # its request is, as far as threads are concerned
+    is_waiting = False  # with its next request, until the answer to the last one is sent
     linger_until = 0.0
     ignored = 0  # bytes, while it lingers
 
@@ -53,6 +55,27 @@ class Channel(HTTPChannel):
                 self.linger_until = time.monotonic() + LINGER_SECONDS
         else:
             super().handle_close()
+
+    def _flush_outbufs_below_high_watermark(self) -> None:
+        """Let an answer wait for a client that does not read, but no thread that has answered."""
+        if not self.is_answered:
+            super()._flush_outbufs_below_high_watermark()
+
+    def wait_until_sent(self) -> None:
+        """Hold the next request back: a client that does not read answers can have one of them, and no thread."""
+        self.is_waiting = True
+        self.server.trigger.pull_trigger(self.go_on)  # in the loop, where it cannot miss that the last byte went
+
+    def go_on(self) -> None:
+        """Let the next request be answered, if it is its turn; called in the main loop."""
+        if self.is_waiting and not self.total_outbufs_len and self.connected:
+            self.is_waiting = False
+            self.server.add_task(self)
+
+    def handle_write(self) -> None:
+        """Send, close if it is time, go on if everything was sent."""
+        super().handle_write()
+        self.go_on()
 
     def abort(self) -> None:
         """End the connection; the thread that reads from it, if any, hears of it at once."""
@@ -106,7 +129,9 @@ class Dispatcher(ThreadedTaskDispatcher):
 
     def add_task(self, task: Channel) -> None:
         """Queue a connection whose first request is ready to be answered."""
-        if task.requests[0].streaming:
+        if task.total_outbufs_len:
+            task.wait_until_sent()
+        elif task.requests[0].streaming:
             self.uploads.add_task(task)
         else:
             super().add_task(task)

@@ -44,16 +44,19 @@ def _try_out(options: Options, held: list[socket.socket]) -> Callable[[WSGIAppli
 def _serve(app: WSGIApplication, options: Options, sockets: list[socket.socket], line: socket.socket | None) -> None:
     """Serve until a signal comes, in the only process or, with a line to its supervisor, in a worker.
 
-    A second Ctrl-C, or SIGQUIT, which is the supervisor's word for it, cuts the transfers.
+    A second Ctrl-C, or SIGQUIT, which is the supervisor's word for it, cuts the transfers. SIGUSR2 is its word for
+    others having taken over.
     """
     serving = Serving(app, options, sockets)
 
     def stop(number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGQUIT or (number == signal.SIGINT and serving.is_stopping):
             serving.hurry()
+        if number == signal.SIGUSR2:
+            serving.stop_at_leisure()
         serving.stop()
 
-    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
         if signal.getsignal(number) is not signal.SIG_IGN:  # by nohup, or for a worker, which leaves some to others
             signal.signal(number, stop)
     if line is None:

@@ -62,6 +62,8 @@ class Options(Adjustments):
     listen: Any = (f"{host}:{port}",)  # in an instance: family, type, protocol and address of each place
     ident = "pyrimage"
     asyncore_use_poll = True  # select() breaks at the first file descriptor above 1023
+    inbuf_overflow = 65536  # what every connection may make us hold; from there on a body stays with its client
+    cleanup_interval = 10  # seconds by which channel_timeout may be late
     recv_bytes = 65536  # the larger, the longer can one client's blank lines or tiny requests keep the loop busy
     # Images have no largest size. Waitress refuses bodies of this length *or more*, hence no round number.
     max_request_body_size = sys.maxsize

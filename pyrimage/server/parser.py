@@ -31,6 +31,9 @@ class Parser(HTTPRequestParser):
 
     A request whose body is long or chunked is complete with its header: ``streaming`` is True then, ``ahead`` what
     came of the body, and ``expects`` whether the client waits for "100 Continue" before it sends the rest.
+
+    behind: what came after a complete request. It is read when that is answered, for a client could send any number of
+    requests in advance.
     """
 
     completed: bool
@@ -38,7 +41,7 @@ class Parser(HTTPRequestParser):
     error: Error | None
     command = path = request_uri = "-"  # for the log, where the request is too broken to tell
     streaming = expects = forwarded = False
-    ahead = b""
+    ahead = behind = b""
 
     def __init__(self, adj: Adjustments) -> None:
         super().__init__(adj)
@@ -46,10 +49,12 @@ class Parser(HTTPRequestParser):
         self.environ: dict[str, Any] = {}
 
     def received(self, data: bytes) -> int:
-        """Take in ``data``; return how much of it belongs to this request.
+        """Take in ``data``, or if it holds a request's end all of it; return how much was taken.
 
         What is refused or has no body gets no "100 Continue": waitress would wait for the body.
         """
+        if self.completed:
+            return 0
         consumed: int = super().received(data)
         if not self.completed:
             if self.headers_finished and (self.chunked or self.content_length > self.adj.inbuf_overflow):
@@ -64,6 +69,9 @@ class Parser(HTTPRequestParser):
                 self.completed = True
         if self.completed:
             self.expect_continue = False
+            if not self.empty:  # not just blank lines
+                self.behind = data[consumed:]
+                consumed = len(data)
         return consumed
 
     def parse_header(self, header_plus: bytes) -> None:

@@ -18,23 +18,37 @@ from .options import Options
 
 log = logging.getLogger("waitress")
 
-IDLE_SECONDS = 1.0  # a stopping server leaves an idle connection so long, for the next request may be on its way
+# A stopping server leaves an idle connection so long, for the next request may be on its way; the second where others
+# serve on, and there is no hurry.
+IDLE_SECONDS, LEISURE_SECONDS = 1.0, 15.0
 DESCRIPTORS = 2  # of a connection: its socket, and the file that it brings or takes
 FEWEST = 16  # connections; listening sockets and their triggers count among them
 OTHER_DESCRIPTORS = 256  # the database's, logs, modules
 ABORT_SECONDS = 5.0  # for threads to clean up after a transfer that was cut in the end
 
 
-class Listener(TcpWSGIServer):
-    """A listening socket that makes our channels."""
+class Maintained:
+    """What our listeners do beside waitress'."""
 
     channel_class = Channel
 
+    def maintenance(self: Any, now: float) -> None:
+        """Close connections that were idle for too long, and those whose client takes nothing of its answer.
 
-class UnixListener(UnixWSGIServer):
-    """The same in the file system."""
+        For the second waitress would wait until it can write to them.
+        """
+        super().maintenance(now)  # type: ignore[misc]
+        for channel in list(self.active_channels.values()):
+            if channel.total_outbufs_len and channel.last_activity < now - self.adj.channel_timeout:
+                channel.handle_close()
 
-    channel_class = Channel
+
+class Listener(Maintained, TcpWSGIServer):
+    """A listening socket."""
+
+
+class UnixListener(Maintained, UnixWSGIServer):
+    """One in the file system."""
 
 
 def bind(options: Options, held: Sequence[socket.socket] = ()) -> list[socket.socket]:
@@ -116,6 +130,7 @@ class Serving:
         self.dispatcher = Dispatcher(options.threads, options.upload_threads)
         self.listeners = [self._listener(app, listening) for listening in sockets]
         self.is_stopping = self.is_hurried = False
+        self.idle_seconds = IDLE_SECONDS
 
     def _listener(self, app: WSGIApplication, listening: socket.socket) -> Any:
         return (UnixListener if listening.family == socket.AF_UNIX else Listener)(
@@ -135,6 +150,11 @@ class Serving:
             self.is_stopping = True
             self.listeners[0].trigger._physical_pull()
 
+    def stop_at_leisure(self) -> None:
+        """Let ``run`` end, but leave clients that keep their connections more time to use them once more."""
+        self.idle_seconds = LEISURE_SECONDS
+        self.stop()
+
     def hurry(self) -> None:
         """Let transfers that still run after ``stop`` be cut at once; may be called by a signal handler."""
         self.is_hurried = True
@@ -149,7 +169,7 @@ class Serving:
         deadline = time.monotonic() + self.options.shutdown_timeout
         while (connections := self._connections()) and time.monotonic() < deadline and not self.is_hurried:
             for connection in connections:
-                if connection.is_idle(IDLE_SECONDS):
+                if connection.is_idle(self.idle_seconds):
                     connection.will_close = True
             self._turn(IDLE_SECONDS / 4)
         if connections:

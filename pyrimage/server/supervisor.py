@@ -210,7 +210,7 @@ class Supervisor:
         if old and not self._missing and all(worker.is_ready for worker in self._current):
             announce(self.listening)
             log.info("the new workers serve; the old ones end: %s", old)
-            self._end(old)
+            self._end(old, signal.SIGUSR2)
 
     # The ends of workers.
 
@@ -244,9 +244,9 @@ class Supervisor:
             self._delay = min(max(DELAY_SECONDS, 2 * self._delay), MOST_DELAY_SECONDS)
             self._not_before = now + self._delay
 
-    def _end(self, pids: list[int]) -> None:
+    def _end(self, pids: list[int], number: signal.Signals = signal.SIGTERM) -> None:
         for pid in pids:
-            os.kill(pid, signal.SIGTERM)
+            os.kill(pid, number)
             self._workers[pid].deadline = time.monotonic() + self._patience
 
     def _kill_overdue(self) -> None:

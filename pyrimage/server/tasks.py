@@ -39,12 +39,15 @@ class LoggedTask(task.Task):
 
     def service(self) -> None:
         """Answer, then log the answer."""
+        self.channel.is_answered = False
         try:
             super().service()
         except Exception as error:
             if self.wrote_header or isinstance(error, ClientDisconnected):  # else an ErrorTask answers, and logs
                 self.end(cut=True)
             raise
+        finally:
+            self.channel.is_answered = True
         self.end(cut=not self.wrote_header)
 
     def build_response_header(self) -> bytes:
@@ -97,8 +100,9 @@ class Task(LoggedTask, task.WSGITask):
             ErrorTask(self.channel, self.request).service()
             self.close_on_finish = True
         finally:
-            if self.environ is not None:
-                self.environ.pop("wsgi.file_wrapper", None)  # whose reference to this task makes a cycle
+            if self.environ is not None:  # these refer to this task and to its request, which refers to the environ
+                self.environ.pop("wsgi.file_wrapper", None)
+                self.environ.pop("wsgi.input", None)
             if self.body is not None:
                 self.body.release()
 
@@ -143,10 +147,10 @@ class Task(LoggedTask, task.WSGITask):
         return header
 
     def finish(self) -> None:
-        """Give what came behind a chunked body back to the channel, before the loop may read on."""
+        """Give what came behind the request back to the channel, before the loop may read on."""
         super().finish()
-        if self.body is not None and not self.close_on_finish:
-            self.channel.received(self.body.rest)
+        if not self.close_on_finish:
+            self.channel.received((self.body.rest if self.body is not None else b"") + self.request.behind)
 
 
 class _BodyFailed(Exception):
@@ -163,6 +167,7 @@ class ErrorTask(LoggedTask, task.ErrorTask):
         self.request.error = self  # super() asks it for the response
         self.channel.lingers = True  # what is refused may be followed by more
         super().execute()
+        self.request.error = self.error
 
     def to_response(self, _ident: str) -> tuple[str, list[tuple[str, str]], bytes]:
         """Return status, headers and body, as ``waitress.utilities.Error`` does."""

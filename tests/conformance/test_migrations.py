@@ -222,6 +222,22 @@ def test_processes_that_start_at_once_bring_an_empty_database_up_to_date_one_aft
     migrations.check(engine)
 
 
+def test_the_lock_of_the_schema_is_held_until_the_new_revision_can_be_read(engine: Engine) -> None:
+    """Else the next of them would run the same migration again."""
+    if engine.dialect.name != "mysql":
+        pytest.skip("only MariaDB has a lock that does not end with the transaction")
+    read: list[str | None] = []
+
+    def look(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        if "RELEASE_LOCK" in statement:
+            read.append(migrations.current_revision(engine))  # over another connection
+
+    event.listen(engine, "before_cursor_execute", look)
+    migrations.upgrade(engine)
+    event.remove(engine, "before_cursor_execute", look)
+    assert read == [migrations.wanted_revision()]
+
+
 def test_a_server_may_migrate_at_its_start(engine: Engine, tmp_path: Path) -> None:
     started = install(tmp_path, auto_migrate="true", **{"sqlalchemy.url": url_of(engine)})
     migrations.check(engine)

@@ -6,6 +6,7 @@ import json
 import logging
 import logging.handlers
 import queue
+import re
 import socket
 import struct
 import termios
@@ -140,6 +141,11 @@ def receive_all(client: socket.socket) -> bytes:
     while piece := client.recv(MIB):
         raw += piece
     return bytes(raw)
+
+
+def said_of_the_connection(raw: bytes) -> list[bytes]:
+    """Return what the headers of an answer say of the connection; ``Answer`` has each name once."""
+    return re.findall(rb"\r\nconnection: ([^\r]*)", raw.partition(b"\r\n\r\n")[0], re.IGNORECASE)
 
 
 def leave_by_reset(client: socket.socket) -> None:

@@ -117,7 +117,7 @@ ALL_WHOLE = [(201, MD5)] * EACH, [MD5] * EACH
 def is_refused(server: Server) -> bool:
     try:
         server.connect().close()
-    except ConnectionRefusedError:
+    except (ConnectionRefusedError, ConnectionResetError):  # the second: it came between the last accept and the end
         return True
     return False
 

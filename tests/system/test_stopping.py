@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import shutil
 import signal
 import socket
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from factories import data_headers
-from servers.processes import wait_until
+from servers.processes import PROGRAMS, wait_until
 from servers.pyrimage import ANSWER_SECONDS, READY_SECONDS, Server
 
 pytestmark = pytest.mark.system
@@ -187,6 +188,23 @@ def test_connections_that_were_not_accepted_yet_are_answered(server: Server, wor
             os.kill(pid, signal.SIGCONT)
         assert [client.recv(12) for client in clients] == [b"HTTP/1.1 200"] * 20
     assert has_ended_well(server)
+
+
+def test_sighup_ends_a_server_without_workers(tmp_path: Path) -> None:
+    with serving(tmp_path, 0) as server:
+        os.kill(server.pid, signal.SIGHUP)
+        assert has_ended_well(server)
+
+
+def test_a_sighup_that_nohup_ignores_ends_no_server(tmp_path: Path) -> None:
+    nohup = shutil.which("nohup")
+    assert nohup is not None
+    server = Server(tmp_path, server={"workers": "0"})
+    server.start(nohup, str(PROGRAMS / "pserve"), str(server.ini))
+    for _ in range(20):
+        os.kill(server.pid, signal.SIGHUP)
+        assert server.request("GET", "/v1/images").status == 200
+    server.stop()
 
 
 def test_a_worker_that_does_not_end_is_killed(tmp_path: Path) -> None:

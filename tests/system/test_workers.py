@@ -35,6 +35,15 @@ def main(global_conf, **ini):
     starts.write_text(str(left - 1))
     return start(global_conf, **ini)
 """
+HANGING = """
+from pathlib import Path
+from pyrimage.app import main as start
+
+def main(global_conf, **ini):
+    Path(global_conf["here"], "hanging").touch()
+    Path(global_conf["here"], "silence").open()  # a pipe that nobody writes to
+    return start(global_conf, **ini)
+"""
 ERRORS = "ValueError: ", "pyrimage.errors.ConfigurationError: "
 
 
@@ -294,13 +303,30 @@ def test_a_changed_level_of_the_log_is_in_force_after_sighup(tmp_path: Path) -> 
 def test_a_sighup_during_another_one_comes_into_force_after_it(server: Server) -> None:
     old = server.workers()
     server.hang_up()
-    wait_until(logged(server, "first for trial"), READY_SECONDS, server.log)
-    server.hang_up()
-    wait_until(lambda: server.log().count("starts anew") == 1, READY_SECONDS, server.log)
+    wait_until(logged(server, "starts anew"), READY_SECONDS, server.log)
     server.configure("server:main", {"workers": "3"})
+    server.hang_up()
     wait_until(lambda: server.log().count("starts anew") == 2, READY_SECONDS, server.log)
     server.wait_for_workers(3, other_than=old)
     assert server.request("GET", "/v1/images").status == 200
+
+
+def test_a_trial_that_hangs_is_given_up_when_a_mended_configuration_is_to_come_into_force(tmp_path: Path) -> None:
+    (tmp_path / "hanging_module.py").write_text(HANGING)
+    os.mkfifo(tmp_path / "silence")
+    server = Server(tmp_path, server={"workers": "1"})
+    whole = server.ini.read_text()
+    server.start(PYTHONPATH=str(tmp_path))
+    old = server.wait_for_workers(1)
+    server.ini.write_text(whole.replace("use = egg:pyrimage\n", "paste.app_factory = hanging_module:main\n"))
+    server.hang_up()
+    wait_until((tmp_path / "hanging").exists, READY_SECONDS, server.log)
+    server.ini.write_text(whole)
+    server.configure("server:main", {"workers": "2"})
+    server.hang_up()
+    server.wait_for_workers(2, other_than=old)
+    assert server.request("GET", "/v1/images").status == 200
+    server.stop()
 
 
 def test_the_old_workers_serve_until_the_new_ones_come_up(tmp_path: Path) -> None:
@@ -335,6 +361,27 @@ def test_a_python_that_is_gone_changes_nothing_at_sighup(tmp_path: Path) -> None
     wait_until(logged(server, "ERROR", "stays in force", str(python)), READY_SECONDS, server.log)
     assert server.request("GET", "/v1/images").status == 200
     assert server.workers() == workers
+    server.stop()
+
+
+def test_workers_come_up_although_whoever_read_the_output_is_gone(tmp_path: Path) -> None:
+    """A terminal that was closed, or a program behind a pipe that ended: pserve prints when it starts to serve."""
+    output = tmp_path / "output"
+    os.mkfifo(output)
+    server = Server(tmp_path, server={"workers": "2"})
+    server.configure("handler_console", {"class": "FileHandler", "args": f"({str(server.log_file)!r},)"})
+    server.log_file.touch()
+    reader = os.open(output, os.O_RDONLY | os.O_NONBLOCK)
+    server.process = spawn(str(PROGRAMS / "pserve"), str(server.ini), log=output)
+    killed, left = server.wait_for_workers(2)
+    os.close(reader)
+    os.kill(killed, signal.SIGKILL)
+    replaced = server.wait_for_workers(2, other_than=[killed])
+    assert left in replaced
+    server.configure("server:main", {"workers": "1"})
+    server.hang_up()
+    server.wait_for_workers(1, other_than=replaced)
+    assert server.request("GET", "/v1/images").status == 200
     server.stop()
 
 

@@ -3,7 +3,9 @@
 import contextlib
 import errno
 import itertools
+import os
 import random
+import resource
 import select
 import socket
 import threading
@@ -470,3 +472,42 @@ def test_a_fault_of_the_application_over_a_streamed_body_is_its_own() -> None:
 
     with serving(app) as server:
         assert server.exchange(request("PUT /", CHUNKED)).status == 500
+
+
+@pytest.mark.parametrize("fault", [OSError(errno.ENOSPC, "no space is left"), ValueError("it failed")])
+def test_a_fault_of_the_application_behind_an_error_of_the_body_is_its_own(fault: Exception) -> None:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        with contextlib.suppress(ValueError):
+            environ["wsgi.input"].read()
+        raise fault
+
+    with serving(app) as server:
+        assert server.exchange(request("PUT /", CHUNKED) + b"x\r\n").status == 500
+
+
+@contextlib.contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    """Let this process open no file more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    with contextlib.ExitStack() as undo:
+        undo.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        with contextlib.suppress(OSError):
+            while True:
+                undo.callback(os.close, os.dup(0))
+        yield
+
+
+def test_a_server_that_may_open_no_file_does_not_say_that_the_client_left() -> None:
+    errors: list[OSError] = []
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        with no_descriptor_left(), pytest.raises(OSError, match="Too many open files") as caught:
+            environ["wsgi.input"].read()
+        errors.append(caught.value)
+        raise caught.value
+
+    with serving(app) as server:
+        answer = server.exchange(request("PUT /", "Content-Length: 2147483648"))
+    assert (answer.status, answer.json["error"]["code"]) == (500, 500)
+    assert [(error.errno, isinstance(error, ConnectionError)) for error in errors] == [(errno.EMFILE, False)]

@@ -26,6 +26,7 @@ EXPECTED = {
     "buffers:ReadOnlyFileBasedBuffer.remain": "0",
     "channel:ClientDisconnected": "ClientDisconnected(Exception)",
     "channel:HTTPChannel": "HTTPChannel(dispatcher)",
+    "channel:HTTPChannel._flush_outbufs_below_high_watermark": "(self)",
     "channel:HTTPChannel._flush_some": "(self, do_close=True)",
     "channel:HTTPChannel.error_task_class": "ErrorTask(Task)",
     "channel:HTTPChannel.handle_close": "(self)",
@@ -47,6 +48,7 @@ EXPECTED = {
     "parser:HTTPRequestParser.content_length": "0",
     "parser:HTTPRequestParser.error": "None",
     "parser:HTTPRequestParser.expect_continue": "False",
+    "parser:HTTPRequestParser.header_plus": "b''",
     "parser:HTTPRequestParser.headers_finished": "False",
     "parser:HTTPRequestParser.parse_header": "(self, header_plus)",
     "parser:HTTPRequestParser.received": "(self, data)",
@@ -58,6 +60,9 @@ EXPECTED = {
     "receiver:ChunkedReceiver.validate_chunk_end": "False",
     "server:BaseWSGIServer.channel_class": "HTTPChannel(dispatcher)",
     "server:BaseWSGIServer.handle_accept": "(self)",
+    "server:BaseWSGIServer.maintenance": "(self, now)",
+    "trigger:trigger.pull_trigger": "(self, thunk=None)",
+    "parser:HTTPRequestParser.empty": "False",
     "server:TcpWSGIServer": "TcpWSGIServer(BaseWSGIServer)",
     "server:TcpWSGIServer.__init__": (
         "(self, application, map=None, _start=True, _sock=None, dispatcher=None, adj=None, sockinfo=None, "
@@ -88,7 +93,13 @@ EXPECTED = {
     "utilities:RequestEntityTooLarge": "RequestEntityTooLarge(BadRequest)",
     "utilities:cleanup_unix_socket": "(path)",
     "wasyncore:close_all": "(map=None, ignore_all=False)",
+    "wasyncore:dispatcher": "dispatcher(object)",
+    "wasyncore:dispatcher.__init__": "(self, sock=None, map=None)",
+    "wasyncore:dispatcher.accepting": "False",
     "wasyncore:dispatcher.close": "(self)",
+    "wasyncore:dispatcher.connected": "False",
+    "wasyncore:dispatcher.recv": "(self, buffer_size)",
+    "wasyncore:dispatcher.send": "(self, data, do_close=True)",
     "wasyncore:loop": "(timeout=30.0, use_poll=False, map=None, count=None)",
 }
 # Names that are set where no attribute of a class shows them, and the code that has to use them.
@@ -129,7 +140,12 @@ USED = {
         'headers.pop("TRANSFER_ENCODING"',
         "ChunkedReceiver(buf)",
     ],
-    "parser:HTTPRequestParser.received": ["self.parse_header(header_plus)", "except ParsingError as e"],
+    "parser:HTTPRequestParser.received": [
+        "self.parse_header(header_plus)",
+        "except ParsingError as e",
+        "self.headers_finished = True",
+        "self.header_plus = s",
+    ],
     "receiver:ChunkedReceiver.received": [
         "self.buf.append(to_write)",
         "rm = self.chunk_remainder",
@@ -141,15 +157,25 @@ USED = {
         "self.trigger = trigger.trigger(map)",
         "self.asyncore.dispatcher.__init__(self, _sock",
     ],
+    "server:BaseWSGIServer.accept_connections": ["self.accepting = True"],
     "server:BaseWSGIServer.handle_accept": ["self.channel_class(self, conn, addr, self.adj, map=self._map)"],
     "server:BaseWSGIServer.maintenance": ["not channel.requests", "channel.will_close = True"],
     "task:ErrorTask.execute": ["self.request.error", "e.to_response(ident)", "self.set_close_on_finish()"],
+    "task:Task.build_response_header": [
+        'connection = self.request.headers.get("CONNECTION", "").lower()',
+        'if connection == "keep-alive"',
+        'if connection == "close"',
+        "self.set_close_on_finish()",
+    ],
     "task:Task.service": ["self.execute()", "self.finish()", "except OSError", "log_socket_errors"],
     "task:ThreadedTaskDispatcher.handler_thread": ["task.service()"],
     "task:ThreadedTaskDispatcher.shutdown": ["task.cancel()"],
     "task:WSGITask.execute": ["self.get_environment()", "app_iter.prepare(cl)", "self.channel.write_soon(app_iter)"],
     "task:WSGITask.get_environment": ['"wsgi.file_wrapper"', "dict(request.headers)", "self.environ = environ"],
+    "wasyncore:dispatcher.__init__": ["self.set_socket(sock, map)"],
     "wasyncore:dispatcher.close": ["self.connected = False", "self.accepting = False", "self.del_channel()"],
+    "wasyncore:dispatcher.recv": ["self.handle_close()"],
+    "wasyncore:dispatcher.send": ["self.socket.send(data)", "self.handle_close()"],
 }
 
 

@@ -171,6 +171,26 @@ def test_a_file_in_memory_is_sent(size: int, names_length: bool) -> None:
     assert (server.lines()[0].split(" ")[3:5], file.closed) == (["200", str(size)], True)
 
 
+class LikeFile:
+    """No more than is asked of a file that can seek."""
+
+    def __init__(self, content: bytes) -> None:
+        self._held = io.BytesIO(content)
+        self.seekable, self.seek, self.tell = self._held.seekable, self._held.seek, self._held.tell
+        self.read, self.close = self._held.read, self._held.close
+
+    @property
+    def closed(self) -> bool:
+        return self._held.closed
+
+
+def test_what_is_like_a_file_and_has_no_descriptor_is_sent() -> None:
+    file: Any = LikeFile(CONTENT)
+    with serving(send_file(file, len(CONTENT))) as server:
+        assert server.get().body == CONTENT
+    assert (server.lines()[0].split(" ")[3:5], file.closed) == (["200", str(len(CONTENT))], True)
+
+
 def test_a_file_goes_from_the_kernel_to_the_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "image"
     path.write_bytes(CONTENT)

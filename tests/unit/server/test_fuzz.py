@@ -87,7 +87,7 @@ def fed(parser: Any, raw: bytes, splits: list[int]) -> tuple[Any, bytes]:
             taken = parser.received(raw[start:cut])
             assert 0 < taken <= cut - start
             start += taken
-    return parser, raw[start:]
+    return parser, getattr(parser, "behind", b"") + raw[start:]
 
 
 class Read:
@@ -179,7 +179,7 @@ def hyphenated(name: str) -> str:
     return name.lower().replace("_", "-")
 
 
-NOTES = {"adj", "error", "body_rcv", "began", "environ", "expect_continue", "expects", "streaming", "ahead"}
+NOTES = {"adj", "error", "body_rcv", "began", "environ", "expect_continue", "expects", "streaming", "ahead", "behind"}
 NOT_COMPARED = NOTES | {"forwarded", "header_plus"}  # the last is the text
 WHILE_READING = {"completed", "body_bytes_received", "headers"}  # waitress goes on to change these
 REFUSED_BY_US = ("send it once", "only HTTP/1.1 has it", "send one of them", "send the value on one line")

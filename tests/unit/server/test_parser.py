@@ -130,11 +130,17 @@ def test_a_long_or_chunked_body_is_left_to_who_reads_it(field: str, is_streaming
     assert parsed(f"PUT / HTTP/1.1\r\n{field}\r\n\r\n".encode()).streaming is is_streaming
 
 
-def test_no_more_is_taken_than_belongs_to_a_body_of_known_length() -> None:
-    head = f"PUT / HTTP/1.1\r\nContent-Length: {THRESHOLD + 1}\r\n\r\n".encode()
+def test_what_follows_a_body_of_known_length_is_kept_for_later() -> None:
+    raw = f"PUT / HTTP/1.1\r\nContent-Length: {THRESHOLD + 1}\r\n\r\n".encode() + b"x" * THRESHOLD + b"yGET"
     parser = Parser(OPTIONS)
-    assert parser.received(head + b"x" * THRESHOLD + b"yGET") == len(head) + THRESHOLD + 1
-    assert (len(parser.ahead), parser.ahead[-1:]) == (THRESHOLD + 1, b"y")
+    assert parser.received(raw) == len(raw)
+    assert (len(parser.ahead), parser.ahead[-1:], parser.behind) == (THRESHOLD + 1, b"y", b"GET")
+
+
+def test_what_follows_a_request_is_kept_for_later_but_blank_lines_are_not_a_request() -> None:
+    parser = parsed(b"GET / HTTP/1.1\r\n\r\nGET /next")
+    assert (parser.completed, parser.behind) == (True, b"GET /next")
+    assert Parser(OPTIONS).received(b"\r\n\r\nGET / HTTP/1.1\r\n\r\n") == 4
 
 
 @pytest.mark.parametrize("field", ["Content-Length: 9999999", "Transfer-Encoding: chunked", "Content-Length: 9"])

@@ -15,6 +15,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
 
+from pyrimage.server import channel
 from pyrimage.server import serving as module
 from pyrimage.server.channel import Channel
 from pyrimage.server.options import read_options
@@ -31,12 +32,14 @@ from servers.loop import (
     echo,
     receive_all,
     request,
+    said_of_the_connection,
     serving,
     sparse,
 )
 from servers.processes import wait_until
 
 UPLOAD = request("PUT /", "Transfer-Encoding: chunked")
+HALVES = {"line": b"GET", "header": b"GET / HTTP/1.1\r\n", "body": request("PUT /", "Content-Length: 9") + b"x"}
 
 
 class Gate:
@@ -79,6 +82,16 @@ def test_a_request_that_runs_is_answered_and_its_connection_closed() -> None:
         app.opened.set()
         (answer,) = answers(receive_all(client))
     assert (answer.status, answer.headers["connection"]) == (200, "close")
+
+
+def test_an_older_client_that_wants_to_keep_its_connection_is_told_only_that_it_ends() -> None:
+    app = Gate()
+    with serving(app) as server:
+        client = server.send(request("GET /slow", "Connection: keep-alive").replace(b"HTTP/1.1", b"HTTP/1.0"))
+        assert app.entered.acquire(timeout=SECONDS)
+        stop(server)
+        app.opened.set()
+        assert said_of_the_connection(receive_all(client)) == [b"close"]
 
 
 def test_an_upload_that_runs_is_taken_whole() -> None:
@@ -137,6 +150,31 @@ def test_idle_connections_are_closed_soon() -> None:
         assert server.thread.is_alive()  # for the one that runs
         app.opened.set()
         assert answers(receive_all(slow))[0].status == 200
+
+
+@pytest.mark.parametrize("half", HALVES.values(), ids=HALVES)
+def test_half_a_request_is_not_waited_for_until_the_end(half: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S40: or whoever sends a byte could hold up every stop."""
+    monkeypatch.setattr(module, "IDLE_SECONDS", 0.1)
+    monkeypatch.setattr(channel, "HALF_SECONDS", 0.1)
+    with serving(echo, shutdown_timeout=1000) as server:
+        client = server.send(half)
+        wait_until(lambda: any(place.request for place in server.connections()), SECONDS)
+        server.serving.stop()
+        assert receive_all(client) == b""
+
+
+def test_a_blank_line_behind_a_request_is_not_the_half_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some clients send it."""
+    monkeypatch.setattr(module, "IDLE_SECONDS", 0.1)
+    monkeypatch.setattr(channel, "HALF_SECONDS", 1000.0)
+    with serving(echo, shutdown_timeout=1000) as server:
+        client = server.send(request("GET /") + b"\r\n")
+        server.wait_for_line()
+        wait_until(lambda: any(place.request for place in server.connections()), SECONDS)
+        server.serving.stop()
+        (answer,) = answers(receive_all(client))
+    assert (answer.status, "connection" in answer.headers) == (200, False)
 
 
 def test_an_upload_that_takes_too_long_is_cut_and_hears_of_it(caplog: pytest.LogCaptureFixture) -> None:
@@ -330,3 +368,23 @@ def test_no_more_connections_are_accepted_than_the_system_has_descriptors_for(
     allow_descriptors(options)
     assert 0 < options.connection_limit < hard
     assert f"connection_limit is lowered to {options.connection_limit}" in caplog.text
+
+
+@pytest.mark.parametrize("connections", [-100, 0, 15])
+def test_a_server_that_could_hardly_accept_a_connection_does_not_start(
+    connections: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S40: its listening sockets count among them."""
+    allowed = 300 + 2 * connections
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (allowed, allowed))
+    monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
+    with pytest.raises(ValueError, match=rf"allows {allowed} open files.* need 300$"):
+        allow_descriptors(read_options({"upload_threads": "44"}))
+
+
+def test_a_server_may_have_few_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (332, 332))
+    monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
+    options = read_options({"upload_threads": "44"})
+    allow_descriptors(options)
+    assert options.connection_limit == 16

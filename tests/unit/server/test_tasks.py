@@ -1,7 +1,9 @@
 """What the application is told, what the server answers itself, files, and the access line of each answer."""
 
+import gc
 import logging
 import re
+import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,19 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 import pytest
 
 from pyrimage.server.tasks import SHOWN
-from servers.loop import MIB, Running, download, echo, request, serving, sparse
+from servers.loop import (
+    MIB,
+    SECONDS,
+    Running,
+    download,
+    echo,
+    receive_all,
+    request,
+    said_of_the_connection,
+    serving,
+    sparse,
+)
+from servers.processes import wait_until
 
 
 def fail(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -92,6 +106,23 @@ def test_a_failed_application_is_a_500_with_its_request_id_and_no_traceback() ->
     assert server.lines() == []
 
 
+LAST = {
+    "unread body": (b" 200 ", f"Content-Length: {MIB}"),
+    "refused header": (b" 400 ", "Content-Length: x"),
+    "refused by a setting": (b" 413 ", f"Content-Length: {2 * MIB}"),
+}
+
+
+@pytest.mark.parametrize(("status", "field"), LAST.values(), ids=LAST)
+def test_an_older_client_is_told_only_that_its_connection_ends(status: bytes, field: str) -> None:
+    """It waits for the end of a connection that it believes to be kept."""
+    with serving(stream(b"abc", length=3), max_request_body_size=2 * MIB) as server:
+        raw = request("PUT /", "Connection: keep-alive", field).replace(b"HTTP/1.1", b"HTTP/1.0")
+        answer = receive_all(server.send(raw))
+    assert status in answer.partition(b"\r\n")[0]
+    assert said_of_the_connection(answer) == [b"close"]
+
+
 def test_the_access_line_says_who_asked_for_what_and_got_how_much() -> None:
     with serving(echo) as server:
         answer = server.get("/images?limit=2", "X-User: alice", "Authorization: Basic c2VjcmV0")
@@ -167,3 +198,27 @@ def test_the_application_is_told_whether_others_serve_beside_it(workers: int, se
     with serving(app, workers=workers) as server:
         server.get()
     assert told == [several]
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """No search for what only refers to itself."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collector")
+@pytest.mark.parametrize("as_file", [True, False])
+def test_what_a_request_took_is_free_when_it_is_answered(tmp_path: Path, as_file: bool) -> None:
+    """And not some requests later, when Python looks for what nobody can reach."""
+    tasks: list[weakref.ref[Any]] = []
+    answer = download(sparse(tmp_path / "image", MIB), MIB) if as_file else echo
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        tasks.append(weakref.ref(environ["wsgi.file_wrapper"].args[0]))
+        return answer(environ, start_response)
+
+    with serving(app) as server:
+        assert server.get().status == 200
+        wait_until(lambda: tasks[0]() is None, SECONDS)
