@@ -203,7 +203,7 @@ def hasty_server(tmp_path: Path) -> Iterator[Server]:
     [
         (b"", b"x"),
         (b"GET /v1/images HTTP/1.1\r\n", b"x-a: b\r\n"),
-        (b"POST /v1/images HTTP/1.1\r\n" + OCTETS + b"Content-Length: 100000\r\n\r\n", b"x"),
+        (b"POST /v1/images HTTP/1.1\r\n" + OCTETS + b"Content-Length: 20000\r\n\r\n", b"x"),
     ],
     ids=["start line", "headers", "small body"],
 )
