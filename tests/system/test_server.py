@@ -56,7 +56,7 @@ def test_client_that_hangs_up_in_a_small_body_stores_nothing(own_server: Server,
     if method == "PUT":
         path += f"/{own_server.request('POST', path, headers=meta(name='f17')).image['id']}"
     start = f"{method} {path} HTTP/1.1".encode(), b"Host: localhost"
-    own_server.connect(b"\r\n".join([*start, OCTETS, NAME, b"Content-Length: 100000", b"", b"x" * 50000])).close()
+    own_server.connect(b"\r\n".join([*start, OCTETS, NAME, b"Content-Length: 60000", b"", b"x" * 30000])).close()
     check_empty(own_server, images=1 if method == "PUT" else 0)
     if method == "PUT":
         assert own_server.request("PUT", path, b"bytes", data_headers()).status == 200
