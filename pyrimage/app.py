@@ -1,4 +1,4 @@
-"""The paste application factory: settings, includes, one scan."""
+"""The paste application factory: settings, includes, and the views of one application."""
 
 import logging
 from typing import Any
@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 
 from . import api, registry, web
 from .api.resources import find_root
+from .api.views import members
 from .blobs import Blobs
 from .errors import ConfigurationError, DatabaseAway
 from .images.claims import LocalClaims
@@ -46,7 +47,8 @@ def main(global_conf: dict[str, str], **ini: Any) -> WSGIApp:
     config.registry["pyrimage.sessions"] = make_session_factory(engine)
     config.registry["pyrimage.blobs"] = Blobs(make_stores(settings), LocalClaims(engine, settings))
     config.include(web)
-    config.scan(registry if is_registry else api)
+    for views in (registry, members) if is_registry else (api,):  # the API's views of members serve both
+        config.scan(views)
     return _behind_its_door(config.make_wsgi_app(), settings)
 
 

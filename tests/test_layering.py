@@ -67,7 +67,6 @@ ORDER = [
     "pyrimage.registry.resources",
     "pyrimage.registry.responses",
     "pyrimage.registry.views.images",
-    "pyrimage.registry.views.members",
     "pyrimage.registry.views.claims",
     "pyrimage.registry.views",
     "pyrimage.registry",

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from typing import Protocol
 
 from pyramid.authorization import Allow, Authenticated, Everyone
 
@@ -27,6 +28,12 @@ from ..web import Request, admit
 VERSIONS = ("v1", "v1.0", "v1.1")
 
 _NOT_FOR_ACCEPT = re.compile("/(v[0-9][^/]*|versions|healthcheck)(/|$)")
+
+
+class Parent(Protocol):
+    """A place that others stand below: a root or a version here, the registry's root there."""
+
+    __name__: str
 
 
 def find_root(request: Request) -> "Root | V1 | VersionChoice":
@@ -113,7 +120,7 @@ class ImageContainer:
 
     is_collection = True
 
-    def __init__(self, parent: Root | V1, name: str, request: Request, dialect: Dialect) -> None:
+    def __init__(self, parent: Parent, name: str, request: Request, dialect: Dialect) -> None:
         self.__parent__, self.__name__, self.request, self.dialect = parent, name, request, dialect
         version = f"/{parent.__name__}" if parent.__name__ else ""
         self.url = f"{request.service_url}{version}/images"
@@ -210,7 +217,7 @@ class SharedImages:
 
     is_collection = True
 
-    def __init__(self, parent: Root | V1, name: str) -> None:
+    def __init__(self, parent: Parent, name: str) -> None:
         self.__parent__, self.__name__ = parent, name
 
     def __getitem__(self, segment: str) -> "SharedWith":

@@ -201,6 +201,19 @@ def download(path: Path, length: int, offset: int = 0) -> WSGIApplication:
     return app
 
 
+class Gate:
+    """An application whose requests to /slow wait until the gate is open."""
+
+    def __init__(self) -> None:
+        self.entered, self.opened = threading.Semaphore(0), threading.Event()
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/slow":
+            self.entered.release()
+            self.opened.wait(SECONDS)
+        return echo(environ, start_response)
+
+
 class Reader:
     """An application that reads the body once it may, notes what ended that, and answers 204 or lets errors through."""
 

@@ -2,7 +2,6 @@
 
 import itertools
 import socket
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from wsgiref.types import StartResponse, WSGIEnvironment
@@ -19,6 +18,7 @@ from servers.loop import (
     MIB,
     SECONDS,
     Answer,
+    Gate,
     Reader,
     Running,
     answers,
@@ -234,19 +234,6 @@ def test_the_time_of_a_request_begins_with_its_first_byte(monkeypatch: pytest.Mo
 # The pools
 
 
-class Busy:
-    """An application that keeps requests whose path is /busy until it is told."""
-
-    def __init__(self) -> None:
-        self.entered, self.go_on = threading.Semaphore(0), threading.Event()
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if environ["PATH_INFO"] == "/busy":
-            self.entered.release()
-            self.go_on.wait(SECONDS)
-        return echo(environ, start_response)
-
-
 def test_uploads_do_not_keep_other_requests_waiting() -> None:
     reader = Reader()
     reader.may_read.set()
@@ -260,13 +247,13 @@ def test_uploads_do_not_keep_other_requests_waiting() -> None:
 
 
 def test_other_requests_do_not_keep_uploads_waiting() -> None:
-    app = Busy()
+    app = Gate()
     with serving(app, threads=1, upload_threads=1) as server:
-        server.send(request("GET /busy"))
+        server.send(request("GET /slow"))
         assert app.entered.acquire(timeout=SECONDS)
         raw = request("PUT /", "Transfer-Encoding: chunked", "Connection: close") + chunked(b"abc", 3)
         assert server.exchange(raw).json["body"] == "abc"
-        app.go_on.set()
+        app.opened.set()
 
 
 def test_an_upload_that_waited_for_a_thread_is_served() -> None:

@@ -7,11 +7,9 @@ import re
 import resource
 import socket
 import stat
-import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
 
@@ -24,6 +22,7 @@ from servers.loop import (
     MIB,
     SECONDS,
     Answer,
+    Gate,
     Reader,
     Running,
     answers,
@@ -40,19 +39,6 @@ from servers.processes import wait_until
 
 UPLOAD = request("PUT /", "Transfer-Encoding: chunked")
 HALVES = {"line": b"GET", "header": b"GET / HTTP/1.1\r\n", "body": request("PUT /", "Content-Length: 9") + b"x"}
-
-
-class Gate:
-    """An application whose requests to /slow wait until the gate is open."""
-
-    def __init__(self) -> None:
-        self.entered, self.opened = threading.Semaphore(0), threading.Event()
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if environ["PATH_INFO"] == "/slow":
-            self.entered.release()
-            self.opened.wait(SECONDS)
-        return echo(environ, start_response)
 
 
 def stop(server: Running) -> None:
