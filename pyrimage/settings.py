@@ -1,10 +1,11 @@
 """The ini's strings as one frozen dataclass, read once at start."""
 
+import contextlib
 import dataclasses
 import difflib
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -126,6 +127,16 @@ class Settings:
         "May stand in the environment instead, as PYRIMAGE_REGISTRY_SECRET.",
         default=None,
     )
+    log_format: str | None = _setting(
+        str, "Format of log lines, as Python's logging has it, or json: an object a line.", default=None
+    )
+    log_file: str | None = _setting(
+        str, "Where the log goes; an absolute path, or one below pyrimage.log_dir.", default=None
+    )
+    log_dir: Path | None = _setting(
+        directory, "Where a relative log_file lies; without log_file, api.log and registry.log.", default=None
+    )
+    log_date_format: str | None = _setting(str, "Format of times in log lines, as strftime has it.", default=None)
     auto_migrate: bool = _setting(flag, "Bring the database's schema up to date at start.", default=False)
 
 
@@ -138,7 +149,7 @@ def read_settings(ini: Mapping[str, str]) -> Settings:
     """
     fields = {field.name: field for field in dataclasses.fields(Settings)}
     values: dict[str, Any] = {}
-    for key, text in {**_secrets(fields.values()), **ini}.items():
+    for key, text in {**_from_environment(), **ini}.items():
         if not key.startswith(PREFIX):
             continue
         name = key.removeprefix(PREFIX)
@@ -156,9 +167,37 @@ def read_settings(ini: Mapping[str, str]) -> Settings:
     return Settings(**values)
 
 
-def _secrets(fields: Iterable["dataclasses.Field[Any]"]) -> dict[str, str]:
-    names = [field.name for field in fields if field.metadata["read"] is secret]
-    return {PREFIX + name: text for name in names if (text := os.environ.get(f"PYRIMAGE_{name.upper()}"))}
+def _secret_names() -> list[str]:
+    return [field.name for field in dataclasses.fields(Settings) if field.metadata["read"] is secret]
+
+
+def _from_environment() -> dict[str, str]:
+    return {PREFIX + name: text for name in _secret_names() if (text := os.environ.get(f"PYRIMAGE_{name.upper()}"))}
+
+
+MASK = "***"
+_SECRET_NAME = re.compile("secret|pass|pwd|credential|token|key(?!stone)", re.IGNORECASE)
+_SECRET_IN_URL = re.compile(
+    "(://[^:/]*:).*@|([?&][^=&]*(?:secret|pass|pwd|credential|token|key)[^=&]*=)[^&]*", re.IGNORECASE | re.DOTALL
+)
+
+
+def masked(values: Mapping[str, object]) -> dict[str, str]:
+    """Return a section's keys and values for people to read: what is secret, ours or by its name, is ``***``."""
+    return {
+        key: MASK if _is_secret(key, value) else _SECRET_IN_URL.sub(_mask, str(value)) for key, value in values.items()
+    }
+
+
+def _is_secret(key: str, value: object) -> bool:
+    if value is None:
+        return False
+    is_broken_url = key.endswith("url") and not re.match(r"[a-z][\w+.-]*://", str(value), re.IGNORECASE)
+    return is_broken_url or key.removeprefix(PREFIX) in _secret_names() or _SECRET_NAME.search(key) is not None
+
+
+def _mask(found: re.Match[str]) -> str:
+    return f"{found[1]}{MASK}@" if found[1] else f"{found[2]}{MASK}"
 
 
 def find_config() -> Path:
@@ -168,8 +207,9 @@ def find_config() -> Path:
     """
     for place in CONFIG_DIRECTORIES:
         path = Path(place).expanduser() / CONFIG_NAME
-        if path.is_file():
-            return path.resolve()
+        with contextlib.suppress(PermissionError):  # a directory that this user may not search, such as root's
+            if path.is_file():
+                return path.resolve()
     raise ConfigurationError(f"No {CONFIG_NAME} in {', '.join(CONFIG_DIRECTORIES)}.")
 
 

@@ -1,6 +1,5 @@
 """What both servers share: the request, its id, the check of its path, and every error's shape."""
 
-import contextvars
 import json
 import logging
 import re
@@ -32,6 +31,7 @@ from .blobs import BlobDataManager, Blobs
 from .images.interfaces import Images, Members
 from .images.local import LocalImages
 from .images.members import LocalMembers
+from .logs import REQUEST_ID, answering
 from .models import make_session
 from .security import REFUSAL, SecurityPolicy
 from .settings import Settings
@@ -41,7 +41,6 @@ log = logging.getLogger(__name__)
 
 Handler = Callable[[PyramidRequest], Response]
 
-REQUEST_ID = "pyrimage.request_id"
 ERROR_KIND = "X-Pyrimage-Error"  # the registry's: four errors are 409, and its client must tell them apart
 RETRY_AFTER = "5"  # seconds
 MAX_ACCEPT = 4096  # characters; a longer one is as good as none, for WebOb would take a second and 100 MB to read it
@@ -132,18 +131,6 @@ class Request(PyramidRequest):
         return f"{self.scheme}://{self.host}{quote(self.script_name)}"
 
 
-_request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="-")
-
-
-class LogFormatter(logging.Formatter):
-    """A formatter that knows ``%(request_id)s``: of the request that this thread is answering, or ``-``."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Format with the request's id."""
-        record.request_id = _request_id.get()
-        return super().format(record)
-
-
 def answers_tween_factory(handler: Handler, registry: Registry) -> Handler:
     """Give every answer the headers that all have, and every request its id; the outermost tween."""
 
@@ -151,13 +138,13 @@ def answers_tween_factory(handler: Handler, registry: Registry) -> Handler:
         request_id = request.environ[REQUEST_ID] = f"req-{uuid.uuid4()}"
         if len(request.environ.get("HTTP_ACCEPT", "")) > MAX_ACCEPT:
             del request.environ["HTTP_ACCEPT"]
-        token = _request_id.set(request_id)
+        token = answering.set(request.environ)
         try:
             response = handler(request)
         except Exception as error:  # noqa: BLE001 - the error views failed, or a tween did: error_view logs it
             response = error_view(error, request)
         finally:
-            _request_id.reset(token)
+            answering.reset(token)
         response.headers["x-openstack-request-id"] = request_id
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response

@@ -7,6 +7,7 @@ from typing import Protocol
 from pyramid.authorization import Allow, Authenticated, Everyone
 
 from ..errors import Forbidden, NotFound
+from ..logs import IMAGE_ID
 from ..records import Image
 from ..schemas.conditions import read_accept
 from ..schemas.dialect import GUIDE, WIRE, Dialect
@@ -132,6 +133,7 @@ class ImageContainer:
         """Find one image: one SELECT, and none unless ``segment`` has the form of an id."""
         if not is_image_id(segment):
             raise KeyError(segment)  # "detail" is the name of a view
+        self.request.environ[IMAGE_ID] = segment
         image = self.request.images.find(segment, viewer=self.request.identity)
         if image is None:  # absent or invisible: the caller must not learn which
             raise KeyError(segment)

@@ -20,6 +20,7 @@ from .parser import Parser
 
 access_log = logging.getLogger("pyrimage.access")
 
+NOBODY = "-"
 SHOWN = 1024  # characters of a request target or a name in the access line
 BUFFER = 65536  # bytes; bigger reads of a streamed body go past it, straight into the reader's buffer
 PASS = 4 * 2**20  # bytes of one file that a pass of the main loop sends before it looks at the other connections
@@ -74,16 +75,23 @@ class LoggedTask(task.Task):
         if not access_log.isEnabledFor(logging.INFO):
             return
         request = self.request
+        caller = str(request.environ.get("pyrimage.identity") or NOBODY)
+        fields = {
+            "request_id": request.environ.get("pyrimage.request_id"),
+            "image_id": request.environ.get("pyrimage.image_id"),
+            "caller": None if caller == NOBODY else caller,
+        }
         access_log.info(
             "%s %s %s %s %s %dms %s %s",
-            self.channel.addr[0],
+            shown(request.environ.get("REMOTE_ADDR", self.channel.addr[0])),  # the client's, behind a trusted proxy
             shown(request.command),
             shown(request.request_uri),
             self.status[:3],
             f"{sent}/{'?' if self.content_length is None else self.content_length}" if cut else sent,
             (time.monotonic() - request.began) * 1000,
-            request.environ.get("pyrimage.request_id", "-"),
-            shown(str(request.environ.get("pyrimage.identity", "-"))),
+            fields["request_id"] or NOBODY,
+            shown(caller),
+            extra={"request_fields": fields},  # for formatters that show them apart
         )
 
 

@@ -4,7 +4,16 @@ from pathlib import Path
 import pytest
 
 from pyrimage.errors import ConfigurationError
-from pyrimage.settings import CONFIG_DIRECTORIES, Settings, config_from_environment, find_config, read_settings
+from pyrimage.settings import (
+    CONFIG_DIRECTORIES,
+    MASK,
+    Settings,
+    config_from_environment,
+    find_config,
+    masked,
+    read_settings,
+    secret,
+)
 
 INI = {"pyrimage.auth": "none", "pyrimage.filesystem_store_datadir": "/srv/images"}
 
@@ -27,6 +36,10 @@ def test_what_must_be_set_is_enough() -> None:
         user_image_quota=None,
         user_storage_quota=None,
         registry_secret=None,
+        log_format=None,
+        log_file=None,
+        log_dir=None,
+        log_date_format=None,
         auto_migrate=False,
     )
 
@@ -55,6 +68,10 @@ def test_what_must_be_set_is_named_with_its_meaning(key: str) -> None:
         *(("image_property_quota", text, value) for text, value in [("0", 0), ("128", 128), ("-1", None)]),
         ("limit_param_default", "1", 1),
         ("api_limit_max", "10000", 10_000),
+        ("log_format", " %(message)s\n", "%(message)s"),
+        ("log_date_format", "%H:%M", "%H:%M"),
+        *(("log_file", text, text) for text in ("api.log", "/var/log/api.log")),
+        ("log_dir", "/no/such/place", Path("/no/such/place")),  # told when the log is opened
     ],
 )
 def test_a_value_that_can_work(name: str, text: str, value: object) -> None:
@@ -72,7 +89,8 @@ def test_a_value_that_can_work(name: str, text: str, value: object) -> None:
         *(("public_endpoint", text, "absolute URL") for text in ("", "images.example.org", "ftp://host", "http://")),
         *(("public_endpoint", text, "absolute URL") for text in ("//host", "http://host/?a=b", "http://host/#a")),
         *(("filesystem_store_datadir", text, "absolute path") for text in ("", "var/images", "./images")),
-        ("filesystem_store_datadir", __file__, "not a directory"),
+        *((name, __file__, "not a directory") for name in ("filesystem_store_datadir", "log_dir")),
+        *(("log_dir", text, "absolute path") for text in ("", "log", "./log")),
         *(("image_size_cap", text, "use a number of bytes") for text in ("", "-1", "1.5GB", "1gb", "GB", "1KiB")),
         *(("user_image_quota", text, "use a whole number") for text in ("", "-2", "ten", "1_0", "1MB", "9" * 10)),
         *(("api_limit_max", text, "from 1 to 10000") for text in ("", "0", "-1", "x", "10001")),
@@ -139,6 +157,102 @@ def test_a_secret_may_stand_in_the_environment(
 def test_an_empty_secret_of_the_environment_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYRIMAGE_REGISTRY_SECRET", "")
     assert read_settings(INI).registry_secret is None
+
+
+# Settings for people to read
+
+WORD = "S3cr3t"
+SECRET_NAMES = [field.name for field in dataclasses.fields(Settings) if field.metadata["read"] is secret]
+
+
+@pytest.mark.parametrize("name", SECRET_NAMES)
+def test_every_secret_of_ours_is_masked(name: str) -> None:
+    """S44."""
+    assert masked({f"pyrimage.{name}": WORD, name: WORD}) == {f"pyrimage.{name}": "***", name: "***"}
+    assert name not in repr(read_settings({**INI, f"pyrimage.{name}": WORD * 3}))
+
+
+def test_a_secret_that_is_not_set_is_shown_so() -> None:
+    assert masked({"pyrimage.registry_secret": None}) == {"pyrimage.registry_secret": "None"}
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("password", "db_password", "sqlalchemy.connect_args.passwd", "PassWord", "passphrase", "mail.pass", "pwd"),
+        *("client-secret", "Secret", "token", "auth_token", "keystone_authtoken", "aws.credentials"),
+        *("key", "swift.key", "access_key", "api-key", "apikey", "private_key", "key_id"),
+    ],
+)
+def test_a_value_is_masked_where_its_name_looks_secret(key: str) -> None:
+    """S44, S46."""
+    assert masked({key: WORD}) == {key: MASK}
+
+
+URLS = {
+    "postgresql+psycopg://glance:{}@db:5432/images": "postgresql+psycopg://glance:***@db:5432/images",
+    "postgresql://glance:a@{}@db/images": "postgresql://glance:***@db/images",
+    "postgresql://glance:{}:@db/images": "postgresql://glance:***@db/images",
+    "postgresql://glance:a:{}@db/images": "postgresql://glance:***@db/images",
+    "postgresql://glance:a/{}@db/images": "postgresql://glance:***@db/images",
+    "postgresql://glance:a?{}#@db/images": "postgresql://glance:***@db/images",
+    "postgresql://glance:%40{}%2F@db/images": "postgresql://glance:***@db/images",
+    "postgresql://gl%40nce:{}@db/images": "postgresql://gl%40nce:***@db/images",
+    "mysql+pymysql://glance@tenant:{}@db/images": "mysql+pymysql://glance@tenant:***@db/images",
+    "postgresql://glance:a\n{}@db/images": "postgresql://glance:***@db/images",
+    "redis://:{}@cache/0": "redis://:***@cache/0",
+    "https://user:{}@example.org": "https://user:***@example.org",
+    "postgresql://db/images?user=x&password={}": "postgresql://db/images?user=x&password=***",
+    "postgresql://db/images?password={}&user=x": "postgresql://db/images?password=***&user=x",
+    "postgresql://db/images?password=a;{}": "postgresql://db/images?password=***",
+    "postgresql://u@db/images?sslpassword={}&sslmode=require": "postgresql://u@db/images?sslpassword=***&sslmode=require",
+    "mysql://db/images?passwd={}": "mysql://db/images?passwd=***",
+    "https://example.org/a?X-Amz-Security-Token={}&b=1": "https://example.org/a?X-Amz-Security-Token=***&b=1",
+}
+
+
+@pytest.mark.parametrize(("url", "shown"), URLS.items(), ids=URLS)
+def test_of_a_url_all_is_shown_but_its_password(url: str, shown: str) -> None:
+    """S44, S46."""
+    assert masked({"sqlalchemy.url": url.format(WORD)}) == {"sqlalchemy.url": shown}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://glance:{0}@db/images?password={0}",
+        "postgresql://db/images?Password={0}&sslpassword={0}@x",
+        "postgresql://glance:a@b:{0}/c@db:5432/images",
+        "//glance:{0}@db/images",
+        "postgresql//glance:{0}@db/images",
+        "postgresql:glance:{0}@db/images",
+        "glance:{0}@db/images",
+        "{0}",
+    ],
+)
+def test_no_password_of_a_url_is_shown_however_it_is_spelled(url: str) -> None:
+    """S44: the operator may have it wrong."""
+    assert WORD not in masked({"sqlalchemy.url": url.format(WORD)})["sqlalchemy.url"]
+
+
+PLAIN = {
+    "sqlalchemy.url": "sqlite:////var/lib/pyrimage/a:b@c.sqlite",
+    "sqlalchemy.pool_size": "5",
+    "pyrimage.public_endpoint": "https://images.example.org:9292/a",
+    "pyrimage.filesystem_store_datadir": "/srv/images",
+    "pyrimage.log_format": "%(asctime)s [%(name)s] %(message)s",
+    "listen": "127.0.0.1:9292 [::1]:9292",
+}
+
+
+@pytest.mark.parametrize("key", PLAIN)
+def test_what_is_no_secret_is_shown_as_it_is(key: str) -> None:
+    assert masked({key: PLAIN[key]}) == {key: PLAIN[key]}
+
+
+def test_whatever_is_no_text_is_shown_as_text() -> None:
+    values = {"pyrimage.log_dir": Path("/var/log"), "pyrimage.image_size_cap": 5, "pyrimage.auto_migrate": False}
+    assert list(masked(values).values()) == ["/var/log", "5", "False"]
 
 
 def test_settings_do_not_change() -> None:

@@ -22,16 +22,9 @@ from pyrimage.errors import (
     RangeNotSatisfiable,
     StoreUnavailable,
 )
+from pyrimage.logs import answering
 from pyrimage.security import REFUSAL
-from pyrimage.web import (
-    LogFormatter,
-    Request,
-    admit,
-    answers_tween_factory,
-    commit_veto,
-    error_view,
-    method_not_allowed,
-)
+from pyrimage.web import Request, admit, answers_tween_factory, commit_veto, error_view, method_not_allowed
 
 MakeRequest = Callable[..., Request]
 URL_DECODE = URLDecodeError("utf-8", b"\xff", 0, 1, "invalid")
@@ -186,18 +179,20 @@ def test_every_answer_has_a_request_id_also_that_of_a_failing_tween(
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_log_lines_know_the_request_that_is_answered(make_request: MakeRequest) -> None:
-    formatter, lines = LogFormatter("%(request_id)s %(message)s"), []
-    record = logging.LogRecord("pyrimage", logging.INFO, "", 0, "hello", None, None)
+@pytest.mark.parametrize("fails", [False, True])
+def test_log_lines_can_know_the_request_that_is_answered_and_only_while_it_is(
+    fails: bool, make_request: MakeRequest
+) -> None:
+    seen: list[str] = []
 
     def handler(request: Any) -> Response:
-        lines.append(formatter.format(record))
-        return Response()
+        seen.append((answering.get() or {})["pyrimage.request_id"])
+        return fail(request) if fails else Response()
 
     request = make_request()
     answered(handler, request)
-    assert lines == [f"{request.environ['pyrimage.request_id']} hello"]
-    assert formatter.format(record) == "- hello"
+    assert seen == [request.environ["pyrimage.request_id"]]
+    assert answering.get() is None
 
 
 @pytest.mark.parametrize(

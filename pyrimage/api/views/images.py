@@ -5,6 +5,7 @@ from pyramid.view import view_config
 
 from ... import blobs
 from ...errors import NotFound
+from ...logs import IMAGE_ID
 from ...records import Status
 from ...schemas.conditions import is_known, read_part
 from ...schemas.headers import has_body, header_name
@@ -42,6 +43,7 @@ def list_images_in_detail(context: ImageContainer, request: Request) -> Response
 def add_image(context: ImageContainer, request: Request) -> Response:
     """Create an image from its headers and, if present, store the body. 201, 400, 403, 409, 413, 503, 507."""
     submission = read_new_image(request, context.dialect)
+    request.environ[IMAGE_ID] = submission.image.id
     check_publicity(request, context, submission.image, header_name("is_public"))
     blob = blobs.receive(request, submission)
     image = submission.completed(blob)

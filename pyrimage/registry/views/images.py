@@ -4,6 +4,7 @@ from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 from pyramid.view import view_config
 
+from ...logs import IMAGE_ID
 from ...schemas.listing import read_registry_list_query
 from ...schemas.record import read_changed_record, read_new_record, spell
 from ...security import ADMINISTRATOR, Permission, check_publicity
@@ -31,6 +32,7 @@ def list_images_in_detail(context: ImageContainer, request: Request) -> Response
 def add_image(context: ImageContainer, request: Request) -> Response:
     """Record an image, with the blob that an upload under a claim left. 200, 400, 403, 409, 413."""
     submission, blob = read_new_record(request)
+    request.environ[IMAGE_ID] = submission.image.id
     check_publicity(request, context, submission.image, spell("is_public"))
     image = submission.completed(blob)
     request.images.add(image, blob)

@@ -131,6 +131,43 @@ def test_the_access_line_says_who_asked_for_what_and_got_how_much() -> None:
     assert re.fullmatch(rf"127.0.0.1 GET /images\?limit=2 200 {length} \d+ms req-of-the-application alice", line)
 
 
+def identified(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    environ["pyrimage.image_id"] = environ["PATH_INFO"].removeprefix("/images/")
+    return echo(environ, start_response)
+
+
+def attached(caplog: pytest.LogCaptureFixture) -> dict[str, str | None]:
+    """Return what the only access line brings beside its text."""
+    (fields,) = [vars(record)["request_fields"] for record in caplog.records if record.name == "pyrimage.access"]
+    known: dict[str, str | None] = fields
+    return known
+
+
+KNOWN = {
+    "by the application": (identified, ("X-User: alice",), ("req-of-the-application", "f17", "alice")),
+    "nothing but the request": (echo, (), ("req-of-the-application", None, None)),
+    "nothing": (stream(b"x"), (), (None, None, None)),
+    "an application that failed": (fail, (), ("req-of-the-application", None, None)),
+}
+
+
+@pytest.mark.parametrize(("app", "headers", "known"), KNOWN.values(), ids=KNOWN)
+def test_an_access_line_brings_what_is_known_of_its_request(
+    app: WSGIApplication, headers: tuple[str, ...], known: tuple[str | None, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is written when its request is over, maybe in another thread."""
+    with serving(app) as server:
+        server.get("/images/f17", *headers)
+    assert attached(caplog) == dict(zip(("request_id", "image_id", "caller"), known, strict=True))
+
+
+def test_a_refusal_of_the_server_itself_has_a_request_id_too(caplog: pytest.LogCaptureFixture) -> None:
+    with serving(echo) as server:
+        answer = server.get("/", "Content-Length: x")
+    request_id = answer.headers["x-openstack-request-id"]
+    assert attached(caplog) == {"request_id": request_id, "image_id": None, "caller": None}
+
+
 def test_hostile_characters_cannot_forge_an_access_line() -> None:
     with serving(echo) as server:
         server.get("/\x1b[2J\x0b\\n", "X-User: eve\x85")
