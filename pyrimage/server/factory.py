@@ -8,6 +8,7 @@ from typing import Any
 from wsgiref.types import WSGIApplication
 
 from .options import Options, read_options
+from .pidfile import hold
 from .serving import Serving, allow_descriptors, announce, bind
 from .supervisor import Lifeline, Supervisor, take_state, take_trial
 
@@ -26,10 +27,11 @@ def server_factory(_global_conf: dict[str, str], /, **settings: Any) -> Callable
     if held is not None:
         return _try_out(options, held)
     allow_descriptors(options)
+    pid_file = hold(options.pid_file, None if state is None else state.pid_file)
     if not options.workers:
         sockets = bind(options)
         return lambda app: _serve(app, options, sockets, None)
-    supervisor = Supervisor(options, state)
+    supervisor = Supervisor(options, state, pid_file)
     line = supervisor.run()
     return lambda app: _serve(app, options, supervisor.listening, line)
 

@@ -1,5 +1,6 @@
 """One process that serves: its listeners, its loop, and how it ends without cutting a transfer."""
 
+import contextlib
 import logging
 import os
 import resource
@@ -91,9 +92,13 @@ def place(family: int, address: Any) -> str:
 
 
 def announce(sockets: Sequence[socket.socket]) -> None:
-    """Log where the server listens."""
+    """Log where the server listens, and tell whoever started it (systemd's ``Type=notify``) that it does."""
     for listening in sockets:
         log.info("Serving on %s", place(listening.family, listening.getsockname()))
+    waiting = os.environ.get("NOTIFY_SOCKET", "")
+    if waiting:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
+            notifier.sendto(b"READY=1", waiting.replace("@", "\0", 1) if waiting[0] == "@" else waiting)
 
 
 def allow_descriptors(options: Options) -> None:

@@ -20,12 +20,13 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import IO
 
 from waitress import wasyncore
 
 from .options import Options
+from .pidfile import PidFile
 from .serving import ABORT_SECONDS, Serving, announce, bind
 
 log = logging.getLogger(__package__)
@@ -59,6 +60,7 @@ class State:
     line: tuple[socket.socket, socket.socket]
     workers: dict[int, float | None]
     patience: float  # for workers that were started with the configuration before
+    pid_file: PidFile | None
 
     def dump(self) -> str:
         """Return it as text, for this process alone."""
@@ -69,6 +71,7 @@ class State:
                 "line": [end.fileno() for end in self.line],
                 "workers": list(self.workers.items()),
                 "patience": self.patience,
+                "pid_file": self.pid_file and astuple(self.pid_file),
             }
         )
 
@@ -79,7 +82,8 @@ def take_state() -> State | None:
     if found.get("pid") != os.getpid():
         return None
     ours, theirs = _adopt(found["line"])
-    return State(_adopt(found["listening"]), (ours, theirs), dict(found["workers"]), found["patience"])
+    pid_file = found["pid_file"] and PidFile(*found["pid_file"])
+    return State(_adopt(found["listening"]), (ours, theirs), dict(found["workers"]), found["patience"], pid_file)
 
 
 def take_trial() -> list[socket.socket] | None:
@@ -127,7 +131,7 @@ class Lifeline(wasyncore.dispatcher):
 class Supervisor:
     """Keeps ``options.workers`` processes serving, until it is stopped."""
 
-    def __init__(self, options: Options, state: State | None) -> None:
+    def __init__(self, options: Options, state: State | None, pid_file: PidFile | None) -> None:
         if threading.active_count() > 1:
             raise ValueError("workers cannot be forked where there are threads: pserve --reload needs workers = 0")
         held = [] if state is None else state.listening
@@ -135,7 +139,7 @@ class Supervisor:
         for place in held:
             if place not in self.listening:
                 place.close()
-        self._options = options
+        self._options, self._pid_file = options, pid_file
         self._line = socket.socketpair() if state is None else state.line
         for end in self._line:
             end.setblocking(False)
@@ -330,12 +334,14 @@ class Supervisor:
         """Become a new supervisor, which finds what this one leaves to it. Signals wait until it can take them."""
         log.info("supervisor %d starts anew", os.getpid())
         workers = {pid: worker.deadline for pid, worker in self._workers.items()}
-        state = State(self.listening, self._line, workers, self._patience)
+        state = State(self.listening, self._line, workers, self._patience, self._pid_file)
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         while self._received:  # what came meanwhile
             os.kill(os.getpid(), self._received.pop())
         for each in (*self.listening, *self._line):
             each.set_inheritable(True)
+        if self._pid_file is not None:
+            os.set_inheritable(self._pid_file.descriptor, True)
         command = _command()
         try:
             os.execve(command[0], command, {**os.environ, STATE: state.dump()})  # noqa: S606 - our own command

@@ -10,7 +10,7 @@ from waitress.adjustments import Adjustments
 from pyrimage.server.factory import server_factory
 from pyrimage.server.options import Options, read_options
 
-OURS = {"workers", "upload_threads", "upload_timeout", "upload_min_rate", "shutdown_timeout"}
+OURS = {"workers", "upload_threads", "upload_timeout", "upload_min_rate", "shutdown_timeout", "pid_file"}
 WRONG = {
     "unknown server setting 'treads', did you mean 'threads'?": {"treads": "4"},
     "unknown server setting 'upload_time', did you mean 'upload_timeout'?": {"upload_time": "4"},
@@ -36,7 +36,7 @@ def test_a_wrong_setting_is_told_before_the_application_is_loaded(text: str, set
         server_factory({}, **settings)
 
 
-@pytest.mark.parametrize("name", sorted(OURS - {"workers"}))
+@pytest.mark.parametrize("name", sorted(OURS - {"workers", "pid_file"}))
 def test_a_whole_number_is_taken(name: str) -> None:
     assert getattr(read_options({name: " 7 "}), name) == 7
 
@@ -44,6 +44,11 @@ def test_a_whole_number_is_taken(name: str) -> None:
 @pytest.mark.parametrize(("text", "number"), [("0", 0), ("3", 3), (" auto ", len(os.sched_getaffinity(0)))])
 def test_workers_are_counted_or_one_for_each_core(text: str, number: int) -> None:
     assert read_options({"workers": text}).workers == number
+
+
+@pytest.mark.parametrize(("settings", "path"), [({}, None), ({"pid_file": "/run/x.pid"}, "/run/x.pid")])
+def test_a_pid_file_is_a_path_or_none(settings: dict[str, str], path: str | None) -> None:
+    assert read_options(settings).pid_file == path
 
 
 def test_without_a_place_in_the_ini_only_this_machine_is_served() -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import logging
+import os
 import re
 import resource
 import socket
@@ -280,6 +281,30 @@ def test_a_server_says_where_it_listens(caplog: pytest.LogCaptureFixture) -> Non
     announce([listening])
     assert caplog.messages == [f"Serving on http://127.0.0.1:{listening.getsockname()[1]}"]
     listening.close()
+
+
+@pytest.mark.parametrize("kind", ["file", "abstract", "abstract with @"])
+def test_whoever_waits_for_a_server_is_told_that_it_serves(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As systemd does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as waiting:
+        waiting.settimeout(SECONDS)
+        waiting.bind(str(tmp_path / "a@socket") if kind == "file" else f"\0{tmp_path}{'@' if '@' in kind else ''}")
+        monkeypatch.setenv("NOTIFY_SOCKET", os.fsdecode(waiting.getsockname()).replace("\0", "@"))
+        announce([])
+        assert waiting.recv(64) == b"READY=1"
+
+
+@pytest.mark.parametrize("name", ["", "/no/such/socket", "@no-such-socket", "@", "/" + "a" * 200, "relative"])
+def test_a_server_serves_also_where_nobody_waits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", name)
+    announce([])
+
+
+def test_a_server_that_was_started_by_hand_tells_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    announce([])
 
 
 def has_ipv6() -> bool:

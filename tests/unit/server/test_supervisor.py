@@ -8,13 +8,14 @@ import threading
 import pytest
 
 from pyrimage.server.options import read_options
+from pyrimage.server.pidfile import PidFile
 from pyrimage.server.supervisor import STATE, TRIAL, State, Supervisor, take_state, take_trial
 
 
 def test_what_a_process_left_to_itself_is_taken_once(monkeypatch: pytest.MonkeyPatch) -> None:
     listening, line = socket.create_server(("127.0.0.1", 0)), socket.socketpair()
     place = listening.getsockname()
-    monkeypatch.setenv(STATE, State([listening], line, {17: None, 18: 2.5}, 70.0).dump())
+    monkeypatch.setenv(STATE, State([listening], line, {17: None, 18: 2.5}, 70.0, PidFile("/run/api.pid", 9)).dump())
     for each in (listening, *line):
         each.set_inheritable(True)
         each.detach()
@@ -22,6 +23,7 @@ def test_what_a_process_left_to_itself_is_taken_once(monkeypatch: pytest.MonkeyP
     assert taken is not None
     assert [each.getsockname() for each in taken.listening] == [place]
     assert (taken.workers, taken.patience) == ({17: None, 18: 2.5}, 70.0)
+    assert taken.pid_file == PidFile("/run/api.pid", 9)
     assert not any(each.get_inheritable() for each in (*taken.listening, *taken.line))
     for each in (*taken.listening, *taken.line):
         each.close()
@@ -44,6 +46,6 @@ def test_workers_are_refused_where_there_are_threads() -> None:
     thread = threading.Thread(target=over.wait)
     thread.start()
     with pytest.raises(ValueError, match="threads"):
-        Supervisor(read_options({"workers": "1"}), None)
+        Supervisor(read_options({"workers": "1"}), None, None)
     over.set()
     thread.join()

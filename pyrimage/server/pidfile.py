@@ -1,0 +1,126 @@
+"""A file that names the process of a server, and that this process holds locked as long as it lives.
+
+The lock is POSIX' own (``fcntl``): the kernel tells who holds it, frees it when that process ends in whatever way,
+keeps it when the process executes another program, and gives it to no child. So a file that was left behind is known,
+and nobody who was given an old number is taken for the server.
+"""
+
+import atexit
+import contextlib
+import fcntl
+import os
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+_FLOCK = "hhlli4x"  # struct flock of Linux: type, whence, start, length, pid
+_LONGEST = 64  # bytes of what can be a pid file
+CLOCK_SECONDS = 2.0  # by which the time of a process's start and that of a file may differ
+
+
+class NotOurs(Exception):
+    """The file is no pid file, or that of another program."""
+
+
+def holder(path: Path) -> int | None:
+    """Return the process that holds the file locked; None if there is none, or no file.
+
+    0 is a process that this one cannot see, in another container.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        found = fcntl.fcntl(descriptor, fcntl.F_GETLK, struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+    finally:
+        os.close(descriptor)
+    kind, *_, pid = struct.unpack(_FLOCK, found)
+    return None if kind == fcntl.F_UNLCK else max(pid, 0)
+
+
+def check(text: str, modified: float, path: Path) -> None:
+    """Raise NotOurs unless a file of which nobody holds the lock may be replaced: it is empty, or was left behind.
+
+    modified: when it was written, in seconds since 1970; who was started later cannot have written it.
+    """
+    if not re.fullmatch("[0-9]{0,10}\n?", text):
+        raise NotOurs(f"{path} is not a pid file, and stays as it is: name another one")
+    number = int(text.strip() or 0)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        if number not in (0, os.getpid()) and psutil.Process(number).create_time() <= modified + CLOCK_SECONDS:
+            name = psutil.Process(number).name()
+            raise NotOurs(f"the pid file {path} belongs to another program, {name} with pid {number}: name another one")
+
+
+@dataclass(frozen=True, slots=True)
+class PidFile:
+    """A pid file that this process holds."""
+
+    path: str
+    descriptor: int  # closing it, or any other of the same file, would end the lock
+
+    def release(self) -> None:
+        """Remove the file and end the lock."""
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(self.descriptor), Path(self.path).stat()):
+                Path(self.path).unlink()
+        os.close(self.descriptor)
+
+
+def hold(path: str | None, former: PidFile | None) -> PidFile | None:
+    """Hold the pid file of the options until this process ends; None for no path.
+
+    former: what the process held before it executed itself anew. Raises OSError if another process holds the file or it
+    cannot be written, NotOurs.
+    """
+    if former is not None and former.path != path:
+        former.release()
+        former = None
+    pid_file = former or (_take(path) if path else None)
+    if pid_file is not None:
+        os.set_inheritable(pid_file.descriptor, False)
+        atexit.register(_release_own, pid_file, os.getpid())
+    return pid_file
+
+
+def remove_stale(path: Path) -> bool:
+    """Remove a pid file that was left behind; return whether there was one. Raises as ``hold`` does."""
+    is_there = path.exists()
+    if is_there:
+        _take(str(path)).release()
+    return is_there
+
+
+def _release_own(pid_file: PidFile, owner: int) -> None:
+    if os.getpid() == owner:  # and not a worker
+        pid_file.release()
+
+
+def _take(path: str) -> PidFile:
+    while True:
+        # Not for all to read: whoever can open a file can hold a lock that keeps others from theirs.
+        pid_file = PidFile(path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o640))
+        try:
+            _lock(pid_file)
+            known = os.fstat(pid_file.descriptor)
+            if Path(path).exists() and os.path.samestat(known, Path(path).stat()):
+                check(os.pread(pid_file.descriptor, _LONGEST, 0).decode(errors="replace"), known.st_mtime, Path(path))
+                os.ftruncate(pid_file.descriptor, 0)
+                os.pwrite(pid_file.descriptor, f"{os.getpid()}\n".encode(), 0)
+                return pid_file
+        except BaseException:
+            os.close(pid_file.descriptor)
+            raise
+        os.close(pid_file.descriptor)  # whoever held it has just removed it
+
+
+def _lock(pid_file: PidFile) -> None:
+    try:
+        fcntl.lockf(pid_file.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        pid = holder(Path(pid_file.path))
+        raise OSError(error.errno, f"the pid file {pid_file.path} is held by process {pid}: it runs already") from error
