@@ -1,9 +1,9 @@
 """The catalogue over SQL."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
-from sqlalchemy import ColumnElement, and_, bindparam, delete, false, insert, or_, select, update
+from sqlalchemy import ColumnElement, Engine, and_, bindparam, delete, false, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -17,7 +17,7 @@ from ..security import Identity
 from ..settings import Settings
 from .pages import read_page
 from .quotas import Quotas
-from .rows import COLUMNS, WITH_LOCATION, Statement, columns, read, record, visible, write
+from .rows import COLUMNS, WITH_LOCATION, Statement, columns, constant, read, record, visible, write
 
 FORMATS = ("disk_format", "container_format")
 
@@ -129,6 +129,54 @@ class LocalImages:
             self._session.execute(insert(LocationRow), [{**row, "owned": True, "state": ACTIVE}])
         if blob.claim is not None and not write(self._session, delete(ClaimRow).where(_is_claim_of(image, blob))):
             raise UploadEnded(f"The upload into image {image.id} took longer than its lease, and was ended.")
+
+
+class ActiveImages:
+    """All images that have bytes, without their properties: each call is a short transaction of its own.
+
+    page: so many rows are read at once, and held in memory.
+    """
+
+    def __init__(self, engine: Engine, page: int = 500) -> None:
+        self._engine, self._page = engine, page
+
+    def __iter__(self) -> Iterator[Image]:
+        """Give the images in the order of their ids; no connection is held meanwhile."""
+        last, statement = "", select(ImageRow.id).where(_IS_ACTIVE, ImageRow.id > bindparam("last"))
+        statement = statement.order_by(ImageRow.id).limit(self._page)
+        while True:
+            with self._engine.connect() as connection:
+                ids = connection.scalars(statement, {"last": last}).all()
+            if not ids:
+                return
+            yield from self._read(ids)
+            last = ids[-1]
+
+    def find(self, image_id: str) -> Image | None:
+        """Return an image if it is still active."""
+        return next(iter(self._read([image_id])), None)
+
+    def total(self) -> tuple[int, int]:
+        """Return how many images there are, and the bytes of all."""
+        statement = select(func.count(), func.coalesce(func.sum(ImageRow.size), 0)).where(_IS_ACTIVE)
+        with self._engine.connect() as connection:
+            count, size = connection.execute(statement).one()
+        return count, int(size)  # a Decimal, for some databases
+
+    def _read(self, ids: Sequence[str]) -> Sequence[Image]:
+        # By their ids: joined with a range of them, PostgreSQL would read all locations before it again for each page.
+        with self._engine.connect() as connection:
+            return [record(row, {}) for row in connection.execute(_ACTIVE, {"ids": ids})]
+
+
+_IS_ACTIVE = ImageRow.status == constant(Status.ACTIVE)
+_ACTIVE: Statement = (
+    select(*COLUMNS)
+    .select_from(ImageRow)
+    .outerjoin(LocationRow, WITH_LOCATION)
+    .where(_IS_ACTIVE, ImageRow.id.in_(bindparam("ids", expanding=True)))
+    .order_by(ImageRow.id)
+)
 
 
 def _is_claim_of(image: Image, blob: Blob) -> ColumnElement[bool]:

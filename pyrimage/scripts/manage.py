@@ -1,26 +1,37 @@
-"""``pyrimage-manage``: sample configurations, the database's schema, and cleaning up."""
+"""``pyrimage-manage``: sample configurations, the database's schema, cleaning up, and looking after images' bytes."""
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from pyramid.paster import get_appsettings, setup_logging
 from sqlalchemy import Engine
 
 from .. import __version__
-from ..blobs import GRACE, Blobs, scrub
-from ..errors import DatabaseError, PyrimageError
+from ..blobs import GRACE, Blobs, scrub, verify
+from ..errors import BlobDamaged, DatabaseError, PyrimageError, StoreError
 from ..images.claims import LocalClaims
+from ..images.local import ActiveImages
 from ..models import make_engine, migrations
+from ..records import Image
 from ..settings import CONFIG_DIRECTORIES, CONFIG_NAME, find_config, read_settings
-from ..stores import make_stores
+from ..stores import Stores, make_stores
 
-OK, FAILED = 0, 1
+OK, FAILED, INTERRUPTED = 0, 1, 130
 
 MAX_GRACE = 10**9  # seconds
+
+PROGRAMS = "/opt/pyrimage/bin"  # in the files of service/
+
+SHOWN_SECONDS = 0.2
+GB = 10**9  # bytes
+CLEAR_LINE = "\r\x1b[K"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PyrimageError as error:
         print(f"pyrimage-manage: {error}", file=sys.stderr)
         return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return status
 
 
@@ -46,9 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    sample = commands.add_parser("sample-config", help="print a commented ini file to begin with")
-    sample.add_argument("kind", nargs="?", choices=("development", "production"), default="production")
-    sample.set_defaults(run=_sample_config)
+    _add_sample_config(commands)
 
     database = commands.add_parser("db", help="look at the database's schema, or bring it up to date")
     actions = database.add_subparsers(metavar="ACTION", required=True)
@@ -69,12 +80,74 @@ def _parser() -> argparse.ArgumentParser:
         help="how long a lease must have ended before its upload counts as dead (default: %(default)g)",
     )
     clean.set_defaults(run=_scrub)
+    _add_verify(commands)
     return parser
+
+
+def _add_sample_config(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    sample = commands.add_parser("sample-config", help="print a commented ini file to begin with; write systemd units")
+    sample.set_defaults(run=_sample_config, kind="production")
+    kinds = sample.add_subparsers(metavar="[KIND]")
+    for kind, what in (
+        ("development", "print an ini file for a first try, and to develop with"),
+        ("production", "print an ini file for an installation (what is printed if no KIND is given)"),
+    ):
+        kinds.add_parser(kind, help=what).set_defaults(kind=kind)
+    service = kinds.add_parser(
+        "service",
+        help="write systemd's units and what belongs to them",
+        description="Write systemd's units, with a timer, a user and directories, and logrotate's file, for the "
+        "programs that lie beside this one. Prints each file that it writes. One that is there and differs is left "
+        "alone and named on standard error, and the exit status is 1.",
+    )
+    service.add_argument("directory", type=Path, metavar="DIRECTORY", help="/ writes to /etc; another, to its etc")
+    service.set_defaults(run=_write_service)
+
+
+def _add_verify(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    compare = commands.add_parser(
+        "verify",
+        help="compare the bytes of every active image with what its row says of them",
+        description="Read the bytes of every active image, and compare their size and checksum with the image's row. "
+        "Changes nothing, and may run beside the servers. A line for each image whose bytes are missing, cut or "
+        "changed: bring its file back from a backup, or delete the image. The exit status is 1 if there is any.",
+    )
+    compare.add_argument("--sizes-only", action="store_true", help="compare sizes only, which reads nothing")
+    compare.set_defaults(run=_verify)
 
 
 def _sample_config(arguments: argparse.Namespace) -> int:
     print(resources.files(__package__).joinpath(f"{arguments.kind}.ini").read_text(), end="")
     return OK
+
+
+def _write_service(arguments: argparse.Namespace) -> int:
+    programs = str(Path(sys.argv[0]).resolve().parent)
+    status = OK
+    for name, text in _files(resources.files(__package__).joinpath("service")):
+        path = Path(arguments.directory, name)
+        data = text.replace(PROGRAMS, programs).encode()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not os.path.lexists(path):  # a link to /dev/null is a unit that is masked
+                path.write_bytes(data)
+                print(path)
+            elif path.read_bytes() != data:
+                print(f"pyrimage-manage: {path} is there and differs; it is left as it is.", file=sys.stderr)
+                status = FAILED
+        except OSError as error:
+            raise PyrimageError(f"{path} cannot be written: {error.strerror}.") from error
+    return status
+
+
+def _files(folder: Traversable, parent: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the files of a folder of the package, and those below: name and text."""
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        name = f"{parent}{entry.name}"
+        if entry.is_dir():
+            yield from _files(entry, f"{name}/")
+        else:
+            yield name, entry.read_text(encoding="utf-8")
 
 
 def _upgrade(arguments: argparse.Namespace) -> int:
@@ -114,6 +187,65 @@ def _scrub(arguments: argparse.Namespace) -> int:
             failed += 1
     print(f"{done} {'would be ' if arguments.dry_run else ''}cleaned up, {failed} failed.")
     return FAILED if failed else OK
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    ini, engine = _open(arguments)
+    stores, images = make_stores(read_settings(ini)), ActiveImages(engine)
+    migrations.check(engine)
+    whole = damaged = 0
+    progress = _Progress(images, has_bytes=not arguments.sizes_only)
+    for image, error in verify(stores, images, progress.read, sizes_only=arguments.sizes_only):
+        if error is None:
+            whole += 1
+        else:
+            damaged += 1
+            progress.clear()
+            print(f"{image.id} {image.name or ''!a}: {_reason(stores, image, error)}", flush=True)
+        progress.show(whole + damaged)
+    progress.clear()
+    print(f"{whole} images are whole, {damaged} are not.")
+    return FAILED if damaged else OK
+
+
+def _reason(stores: Stores, image: Image, error: StoreError) -> str:
+    """Say what is wrong with an image, and where its bytes should be."""
+    words = [str(error)]
+    if isinstance(error.__cause__, OSError) and not isinstance(error, BlobDamaged):
+        words.append(f"{error.__cause__.strerror}.")
+    if image.location is not None and image.location.store in stores:
+        words.append(stores[image.location.store].url(image.location.key))
+    return " ".join(words)
+
+
+class _Progress:
+    """How far a long run has come, in a line of its own; for a terminal only."""
+
+    def __init__(self, images: ActiveImages, *, has_bytes: bool) -> None:
+        self._is_shown, self._has_bytes = sys.stderr.isatty(), has_bytes
+        self._images, self._size = images.total() if self._is_shown else (0, 0)
+        self._done = self._came = 0
+        self._next = 0.0  # when the line is written again
+
+    def read(self, size: int) -> None:
+        """Count bytes."""
+        self._came += size
+        self.show(self._done)
+
+    def show(self, done: int) -> None:
+        """Count images; write the line, a few times in a second."""
+        self._done = done
+        if not self._is_shown or time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + SHOWN_SECONDS
+        size = f", {self._came / GB:.1f} of {self._size / GB:.1f} GB" if self._has_bytes else ""
+        print(f"{CLEAR_LINE}{done} of {self._images} images{size}", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        """Make room for a line of output."""
+        if self._is_shown:
+            print(CLEAR_LINE, end="", file=sys.stderr, flush=True)
+            self._next = 0.0
 
 
 def _open(arguments: argparse.Namespace) -> tuple[dict[str, str], Engine]:

@@ -1,13 +1,14 @@
 """``pyrimage-manage``: what it prints, and the statuses it ends with."""
 
 import configparser
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from factories import data_headers
-from servers.processes import run
+from factories import data_headers, files_below
+from servers.processes import PROGRAMS, run
 from servers.pyrimage import ROOT, Server
 
 pytestmark = pytest.mark.system
@@ -42,7 +43,7 @@ def add_claim(server: Server, key: str, lease: str) -> None:
 # Asking for help
 
 
-@pytest.mark.parametrize("arguments", [(), ("db",), ("scrub",), ("sample-config",)])
+@pytest.mark.parametrize("arguments", [(), ("db",), ("scrub",), ("sample-config",), ("sample-config", "service")])
 def test_help_is_there_for_every_command(server: Server, arguments: tuple[str, ...]) -> None:
     shown = manage(server, *arguments, "--help").stdout
     assert shown.startswith(f"usage: pyrimage-manage{''.join(' ' + word for word in arguments)}")
@@ -54,7 +55,19 @@ def test_help_names_the_commands_and_the_places_of_the_ini(server: Server) -> No
         assert word in shown
 
 
-@pytest.mark.parametrize("arguments", [(), ("db",), ("no-such",), ("db", "downgrade"), ("scrub", "--grace", "soon")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("db",),
+        ("no-such",),
+        ("db", "downgrade"),
+        ("scrub", "--grace", "soon"),
+        ("sample-config", "no-such"),
+        ("sample-config", "production", "/etc"),
+        ("sample-config", "service"),
+    ],
+)
 def test_what_is_no_command_is_refused_with_the_usage(server: Server, arguments: tuple[str, ...]) -> None:
     assert manage(server, *arguments, status=2).stderr.startswith("usage: pyrimage-manage")
 
@@ -74,6 +87,76 @@ def test_sample_config_prints_a_working_ini(server: Server, kind: str) -> None:
 
 def test_sample_config_is_the_one_for_production_unless_asked(server: Server) -> None:
     assert manage(server, "sample-config").stdout == manage(server, "sample-config", "production").stdout
+
+
+# The files of the service
+
+
+def service_files(programs: Path) -> dict[str, str]:
+    """Return what is to be written, by its place below the directory, for programs that lie there."""
+    tree = ROOT / "pyrimage/scripts/service"
+    return {
+        name: (tree / name).read_text(encoding="utf-8").replace("/opt/pyrimage/bin", str(programs))
+        for name in files_below(tree)
+    }
+
+
+def written(directory: Path) -> dict[str, str]:
+    return {name: (directory / name).read_text(encoding="utf-8") for name in files_below(directory)}
+
+
+def test_sample_config_writes_the_files_of_the_service_and_names_them(server: Server) -> None:
+    target = server.directory / "made/on/demand"
+    shown = manage(server, "sample-config", "service", target).stdout
+    assert written(target) == service_files(PROGRAMS.resolve())
+    assert sorted(shown.splitlines()) == sorted(str(target / name) for name in written(target))
+    page = (ROOT / "docs/service.md").read_text(encoding="utf-8")
+    assert f"```\n{shown.replace(str(target), '')}```" in page  # what it prints for /
+
+
+def test_units_start_the_programs_beside_the_command_not_beside_a_link_to_it(server: Server) -> None:
+    (link := server.directory / "pyrimage-manage").symlink_to(PROGRAMS / "pyrimage-manage")
+    manage_by_link = run(str(link), "sample-config", "service", "units", cwd=server.directory)
+    assert manage_by_link.returncode == 0, manage_by_link.stderr
+    assert written(server.directory / "units") == service_files(PROGRAMS.resolve())
+
+
+def test_files_of_the_service_that_are_there_already_are_not_written_again(server: Server) -> None:
+    manage(server, "sample-config", "service", "units")
+    again = manage(server, "sample-config", "service", "units")
+    assert (again.stdout, again.stderr) == ("", "")
+
+
+def test_edited_file_of_the_service_is_left_alone_and_named(server: Server) -> None:
+    units = Path("units/etc/systemd/system")
+    edited, masked, lost = (units / f"pyrimage-{name}" for name in ("api.service", "registry.service", "scrub.service"))
+    manage(server, "sample-config", "service", "units")
+    (server.directory / edited).write_bytes(b"\xff mine\n")
+    (server.directory / masked).unlink()
+    (server.directory / masked).symlink_to("/dev/null")
+    (server.directory / lost).unlink()
+    refused = manage(server, "sample-config", "service", "units", status=1)
+    assert refused.stdout == f"{lost}\n"
+    assert refused.stderr.splitlines() == [
+        f"pyrimage-manage: {path} is there and differs; it is left as it is." for path in (edited, masked)
+    ]
+    assert (server.directory / edited).read_bytes() == b"\xff mine\n"
+    assert (server.directory / masked).readlink() == Path("/dev/null")
+
+
+@pytest.mark.parametrize("place", ["units", "units/etc/logrotate.d"])
+def test_place_where_the_service_cannot_be_written_is_named(server: Server, place: str) -> None:
+    (server.directory / place).parent.mkdir(parents=True, exist_ok=True)
+    (server.directory / place).touch()  # no directory, so not even root can write there
+    refused = manage(server, "sample-config", "service", "units", status=1)
+    assert refused.stdout == ""
+    assert re.fullmatch(
+        r"pyrimage-manage: units/etc/logrotate.d/pyrimage cannot be written: (Not a directory|File exists)\.\n",
+        refused.stderr,
+    )
+
+
+# The ini that a command is given
 
 
 def test_missing_ini_is_named(server: Server) -> None:

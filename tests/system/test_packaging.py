@@ -135,6 +135,18 @@ def test_sample_config_prints_the_file_of_the_checkout(programs: Path, name: str
     assert run(programs / "pyrimage-manage", "sample-config", name, cwd=tmp_path) == (ROOT / f"{name}.ini").read_text()
 
 
+def test_files_of_the_service_are_those_of_the_checkout_for_the_installed_programs(
+    programs: Path, tmp_path: Path
+) -> None:
+    tree = ROOT / "pyrimage/scripts/service"
+    files = [path for path in tree.rglob("*") if path.is_file()]
+    shown = run(programs / "pyrimage-manage", "sample-config", "service", tmp_path, cwd=tmp_path).splitlines()
+    assert sorted(shown) == sorted(str(tmp_path / path.relative_to(tree)) for path in files)
+    for path in files:
+        expected = path.read_text().replace("/opt/pyrimage/bin", str(programs))
+        assert (tmp_path / path.relative_to(tree)).read_text() == expected
+
+
 def test_manage_migrates_a_new_database(programs: Path, config: Path) -> None:
     run(programs / "pyrimage-manage", "-c", config, "db", "upgrade", cwd=config.parent)
     run(programs / "pyrimage-manage", "-c", config, "db", "check", cwd=config.parent)

@@ -1,0 +1,360 @@
+"""Images whose bytes are not what their rows say: all are found, no other is, and nothing is changed."""
+
+import contextlib
+import hashlib
+import os
+import pty
+import subprocess
+import tracemalloc
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event, update
+from webtest import TestApp
+
+from breakage import blobs_of, claim_upload, hinder
+from conftest import Installation
+from factories import add_row, insert_rows, md5, meta, reserve, sha256, stored, upload
+from pyrimage.blobs import verify
+from pyrimage.images.local import ActiveImages
+from pyrimage.models import ImageRow, LocationRow
+from pyrimage.records import Status
+from servers.processes import OWNED, PROGRAMS, clean_environment, run
+
+DATA = bytes(range(256)) * 4096  # more than one read
+
+
+def ignore(size: int) -> None:
+    pass
+
+
+def problems(installation: Installation, *, sizes_only: bool = False, page: int = 500) -> dict[str, str]:
+    """Verify; return by id what is wrong with the images, an empty text for those that are whole."""
+    images = ActiveImages(installation.engine, page)
+    checked = verify(blobs_of(installation).stores, images, ignore, sizes_only=sizes_only)
+    found = [(image.id, str(error or "")) for image, error in checked]
+    if len(dict(found)) < len(found):
+        raise AssertionError(found)
+    return dict(found)
+
+
+def file_of(installation: Installation, image_id: str) -> Path:
+    (path,) = (installation.datadir / "blobs").glob(f"*/{image_id}.*")
+    return path
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, len(DATA) - 1)
+
+
+def grow(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"x")
+
+
+def change(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(len(DATA) - 1)
+        file.write(b"x")
+
+
+def replace_by_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+# -- what is found
+
+
+def test_images_that_are_whole_are_given_as_such(own_installation: Installation, committing_app: TestApp) -> None:
+    upload(committing_app, DATA, id="large")
+    upload(committing_app, id="small")
+    assert problems(own_installation) == {"large": "", "small": ""}
+
+
+@pytest.mark.parametrize(
+    ("damage", "word"),
+    [
+        (Path.unlink, "missing"),
+        (cut, f"The store holds {len(DATA) - 1} bytes of the image's {len(DATA)}"),
+        (grow, f"The store holds {len(DATA) + 1} bytes"),
+        (change, "changed: their sha256 is"),
+        (replace_by_directory, "cannot be read"),
+    ],
+    ids=["missing", "cut", "grown", "changed", "no-file"],
+)
+def test_damage_is_named_and_the_others_are_whole(
+    own_installation: Installation, committing_app: TestApp, damage: Callable[[Path], None], word: str
+) -> None:
+    for name in ("a", "b", "c"):
+        upload(committing_app, DATA, id=name)
+    damage(file_of(own_installation, "b"))
+    found = problems(own_installation)
+    assert word in found.pop("b")
+    assert found == {"a": "", "c": ""}
+
+
+def test_sizes_alone_do_not_show_a_change(own_installation: Installation, committing_app: TestApp) -> None:
+    for name, damage in (("changed", change), ("cut", cut), ("missing", Path.unlink)):
+        upload(committing_app, DATA, id=name)
+        damage(file_of(own_installation, name))
+    found = problems(own_installation, sizes_only=True)
+    assert {name for name, problem in found.items() if problem} == {"cut", "missing"}
+    assert found["changed"] == ""
+
+
+def test_sizes_alone_read_nothing(own_installation: Installation, committing_app: TestApp) -> None:
+    upload(committing_app, DATA)
+    came: list[int] = []
+    for sizes_only, size in ((True, 0), (False, len(DATA))):
+        stores, images = blobs_of(own_installation).stores, ActiveImages(own_installation.engine)
+        list(verify(stores, images, came.append, sizes_only=sizes_only))
+        assert sum(came) == size
+
+
+@pytest.mark.parametrize(
+    ("digests", "problem"),
+    [
+        ({"sha256": sha256(DATA), "checksum": None}, ""),
+        ({"sha256": None, "checksum": md5(DATA)}, ""),
+        ({"sha256": None, "checksum": md5(b"other")}, "their md5 is"),
+        ({"sha256": sha256(b"other"), "checksum": md5(DATA)}, "their sha256 is"),
+        ({"sha256": None, "checksum": None}, ""),
+    ],
+)
+def test_md5_is_compared_where_there_is_no_sha256(
+    own_installation: Installation, committing_app: TestApp, digests: dict[str, str | None], problem: str
+) -> None:
+    upload(committing_app, DATA, id="f17")
+    with own_installation.engine.begin() as connection:
+        connection.execute(update(ImageRow).values(digests))
+    found = problems(own_installation)["f17"]
+    assert problem in found
+    assert bool(problem) == bool(found)
+
+
+def test_bytes_that_end_while_they_are_read_are_found(own_installation: Installation, committing_app: TestApp) -> None:
+    upload(committing_app, DATA, id="f17")
+    images, stores = ActiveImages(own_installation.engine), blobs_of(own_installation).stores
+
+    def cut_now(size: int) -> None:
+        cut(file_of(own_installation, "f17"))
+
+    ((_, error),) = verify(stores, images, cut_now, sizes_only=False)
+    assert "cannot be read" in str(error)
+
+
+def test_image_without_bytes_needs_none(own_installation: Installation, committing_app: TestApp) -> None:
+    committing_app.post("/v1/images", headers=meta(id="f17", size=0), status=201)
+    with own_installation.engine.begin() as connection:
+        connection.execute(update(ImageRow).values(status=Status.ACTIVE))
+    assert problems(own_installation) == {"f17": ""}
+
+
+def test_image_that_lost_its_location_is_damaged(own_installation: Installation) -> None:
+    add_row(own_installation, id="f17", status=Status.ACTIVE, size=5)
+    assert problems(own_installation) == {"f17": "Its row does not say where its 5 bytes lie."}
+
+
+@pytest.mark.parametrize("place", [("swift", "f17.0123456789abcdef"), ("file", "../../etc/passwd")])
+def test_location_that_leads_nowhere_is_a_line_and_no_end(
+    own_installation: Installation, committing_app: TestApp, place: tuple[str, str]
+) -> None:
+    add_row(own_installation, id="f17", status=Status.ACTIVE, size=5)
+    store, key = place
+    insert_rows(own_installation, LocationRow(image_id="f17", store=store, key=key, owned=False, state="active"))
+    upload(committing_app, id="f18")
+    found = problems(own_installation)
+    assert found.pop("f17")
+    assert found == {"f18": ""}
+
+
+def test_only_active_images_are_looked_at(own_installation: Installation, committing_app: TestApp) -> None:
+    """One is queued, one comes just now, one is deleted."""
+    reserve(committing_app, id="queued", size=5)
+    claim_upload(own_installation, "coming", is_new=True, age=timedelta())
+    committing_app.delete(upload(committing_app, id="deleted"), status=200)
+    upload(committing_app, id="active")
+    assert problems(own_installation) == {"active": ""}
+
+
+# -- beside running servers
+
+
+def test_image_that_is_deleted_before_it_is_read_is_not_damaged(
+    own_installation: Installation, committing_app: TestApp
+) -> None:
+    path = upload(committing_app, DATA)
+    hinder(own_installation).before["open_reader"] = lambda: committing_app.delete(path, status=200)
+    assert problems(own_installation) == {}
+
+
+def test_image_that_is_deleted_while_it_is_read_is_not_damaged(
+    own_installation: Installation, committing_app: TestApp
+) -> None:
+    path, stores = upload(committing_app, DATA, id="f17"), blobs_of(own_installation).stores
+
+    def delete_and_cut(size: int) -> None:
+        """Cut as well: a store may let a reader go when it deletes."""
+        if file := next((own_installation.datadir / "blobs").glob("*/f17.*"), None):
+            cut(file)
+            committing_app.delete(path, status=200)
+
+    assert list(verify(stores, ActiveImages(own_installation.engine), delete_and_cut, sizes_only=False)) == []
+
+
+def test_no_connection_is_held_while_bytes_are_read(own_installation: Installation, committing_app: TestApp) -> None:
+    for name in ("a", "b", "c"):
+        upload(committing_app, DATA, id=name)
+    held: list[int] = []
+    pool = own_installation.engine.pool
+
+    def note(size: int) -> None:
+        held.append(pool.checkedout())  # type: ignore[attr-defined]
+
+    list(verify(blobs_of(own_installation).stores, ActiveImages(own_installation.engine, 2), note, sizes_only=False))
+    assert set(held) == {0}
+    assert len(held) >= 6
+
+
+@pytest.mark.parametrize(("page", "statements"), [(1, 11), (2, 7), (5, 3), (6, 3)])
+def test_every_image_is_read_once_however_the_rows_are_paged(
+    own_installation: Installation, committing_app: TestApp, page: int, statements: int
+) -> None:
+    names = ["0", "Z", "a", "a.b", "b"]  # in the order of their bytes
+    for name in reversed(names):
+        upload(committing_app, id=name)
+    ran: list[str] = []
+    event.listen(own_installation.engine, "before_cursor_execute", lambda *arguments: ran.append(arguments[2]))
+    assert list(problems(own_installation, page=page)) == names
+    assert len(ran) == statements
+
+
+def test_total_is_of_active_images(own_installation: Installation, committing_app: TestApp) -> None:
+    assert ActiveImages(own_installation.engine).total() == (0, 0)
+    upload(committing_app, DATA)
+    upload(committing_app, b"bytes")
+    reserve(committing_app, size=1000)
+    assert ActiveImages(own_installation.engine).total() == (2, len(DATA) + 5)
+
+
+def test_nothing_is_changed(own_installation: Installation, committing_app: TestApp) -> None:
+    for name, damage in (("changed", change), ("cut", cut), ("missing", Path.unlink)):
+        upload(committing_app, DATA, id=name)
+        damage(file_of(own_installation, name))
+    claim_upload(own_installation, "dead", is_new=True, age=timedelta(days=1))
+    before = stored(own_installation)
+    assert len(problems(own_installation)) == 3
+    assert stored(own_installation) == before
+
+
+def test_memory_does_not_grow_with_an_image(own_installation: Installation, committing_app: TestApp) -> None:
+    size = 64 * 2**20
+    upload(committing_app, b"bytes", id="f17")
+    os.truncate(file_of(own_installation, "f17"), size)  # it takes no room
+    with own_installation.engine.begin() as connection:
+        connection.execute(update(ImageRow).values(size=size, sha256=None, checksum=md5(b"")))
+    problems(own_installation, sizes_only=True)  # what is kept from the first time on is kept now
+    tracemalloc.start()
+    try:
+        assert "changed" in problems(own_installation)["f17"]
+        assert tracemalloc.get_traced_memory()[1] < 4 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+# -- the command
+
+
+@pytest.fixture
+def ini(own_installation: Installation, committing_app: TestApp, tmp_path: Path) -> Path:
+    """The ini of an installation with two images; its database's URL holds a password that is nobody's."""
+    for name in ("f17", "f18"):
+        upload(committing_app, DATA, id=name, name=name)
+    path = tmp_path / "pyrimage.ini"
+    path.write_text(
+        "[app:main]\nuse = egg:pyrimage\npyrimage.auth = none\n"
+        f"pyrimage.registry_secret = hunter2-hunter2-hunter2\nsqlalchemy.url = {own_installation.engine.url}\n"
+        f"pyrimage.filesystem_store_datadir = {own_installation.datadir}\n"
+        "[loggers]\nkeys = root\n[handlers]\nkeys =\n[formatters]\nkeys =\n[logger_root]\nhandlers =\n"
+    )
+    return path
+
+
+def manage(ini: Path, *arguments: str, status: int = 0) -> list[str]:
+    done = run("pyrimage-manage", "-c", ini, "verify", *arguments, cwd=ini.parent)
+    assert (done.returncode, done.stderr) == (status, "")
+    assert "hunter2" not in done.stdout
+    return done.stdout.splitlines()
+
+
+@pytest.mark.system
+def test_the_command_says_that_all_is_well(ini: Path) -> None:
+    assert manage(ini) == manage(ini, "--sizes-only") == ["2 images are whole, 0 are not."]
+
+
+@pytest.mark.system
+def test_the_command_says_what_is_wrong_and_where(ini: Path, own_installation: Installation) -> None:
+    files = {name: file_of(own_installation, name) for name in ("f17", "f18")}
+    change(files["f17"])
+    files["f18"].unlink()
+    digest = hashlib.sha256(DATA[:-1] + b"x").hexdigest()
+    changed = f"changed: their sha256 is {digest} instead of {sha256(DATA)}."
+    missing = f"f18 'f18': The image's bytes are missing from the store. {files['f18'].as_uri()}"
+    assert manage(ini, status=1) == [
+        f"f17 'f17': The image's bytes were {changed} {files['f17'].as_uri()}",
+        missing,
+        "0 images are whole, 2 are not.",
+    ]
+    assert manage(ini, "--sizes-only", status=1) == [missing, "1 images are whole, 1 are not."]
+
+
+@pytest.mark.system
+def test_the_command_says_why_bytes_cannot_be_read(ini: Path, own_installation: Installation) -> None:
+    replace_by_directory(file_of(own_installation, "f17"))
+    assert "f17 'f17': The file store cannot be read. Is a directory. file:///" in manage(ini, status=1)[0]
+
+
+@pytest.mark.system
+def test_a_name_cannot_write_to_the_terminal(ini: Path, own_installation: Installation) -> None:
+    add_row(own_installation, id="0", name="\x1b[2J\n2 images are whole, 0 are not.", status=Status.ACTIVE, size=1)
+    add_row(own_installation, id="1", name="ä", status=Status.ACTIVE, size=1)
+    add_row(own_installation, id="2", name="", status=Status.ACTIVE, size=1)
+    first, second, third, _ = manage(ini, status=1)
+    assert first.startswith(r"0 '\x1b[2J\n2 images are whole, 0 are not.': Its row")
+    assert second.startswith(r"1 '\xe4': ")
+    assert third.startswith("2 '': ")
+
+
+@contextlib.contextmanager
+def terminal() -> Iterator[tuple[int, int]]:
+    """Open a terminal: whoever looks at it, and the program's side."""
+    sides = pty.openpty()
+    try:
+        yield sides
+    finally:
+        for side in sides:
+            os.close(side)
+
+
+@pytest.mark.system
+def test_a_terminal_is_told_how_far_it_is(ini: Path, own_installation: Installation) -> None:
+    cut(file_of(own_installation, "f17"))
+    with terminal() as (screen, side):
+        done = subprocess.run(
+            [*OWNED, PROGRAMS / "pyrimage-manage", "-c", ini, "verify"],
+            cwd=ini.parent,
+            env=clean_environment(ini.parent, {}),
+            stdout=subprocess.PIPE,
+            stderr=side,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        os.set_blocking(screen, False)
+        shown = os.read(screen, 10_000).decode()
+    assert (done.returncode, done.stdout.splitlines()[1:]) == (1, ["1 images are whole, 1 are not."])
+    assert "\r\x1b[K1 of 2 images, 0.0 of 0.0 GB" in shown
+    assert shown.endswith("\r\x1b[K")  # nothing is left before the summary
