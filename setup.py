@@ -43,11 +43,13 @@ setup(
     ],
     python_requires=">=3.11",
     # Namespace packages too: the migrations' folders hold no __init__.py.
-    packages=find_namespace_packages(include=["pyrimage", "pyrimage.*"], exclude=["*.__pycache__", "*.__pycache__.*"]),
+    packages=find_namespace_packages(
+        include=["pyrimage", "pyrimage.*"], exclude=["*.__pycache__", "*.__pycache__.*", "pyrimage.scripts.service*"]
+    ),
     package_data={
         "pyrimage": ["py.typed"],
         "pyrimage.alembic": ["script.py.mako"],
-        "pyrimage.scripts": ["development.ini", "production.ini"],
+        "pyrimage.scripts": ["development.ini", "production.ini", "service/**"],
     },
     include_package_data=False,
     zip_safe=False,
@@ -55,9 +57,13 @@ setup(
         "alembic>=1.13",
         "boto3>=1.35",
         "colander>=2.0",
+        "PasteDeploy>=3.1",
+        "plaster>=1.1",
         "plaster_pastedeploy>=1.0",
+        "psutil>=6.0",
         "pyramid>=2.0.2",
         "pyramid_tm>=2.6",
+        "python-daemon>=3.1",
         "python-swiftclient>=4.6",
         "SQLAlchemy>=2.1",
         "transaction>=5.0",
@@ -86,6 +92,11 @@ setup(
     entry_points={
         "paste.app_factory": ["main = pyrimage.app:main"],
         "paste.server_factory": ["server = pyrimage.server.factory:server_factory"],
-        "console_scripts": ["pyrimage-manage = pyrimage.scripts.manage:main"],
+        "console_scripts": [
+            "pyrimage-api = pyrimage.scripts.serve:api",
+            "pyrimage-control = pyrimage.scripts.control:main",
+            "pyrimage-manage = pyrimage.scripts.manage:main",
+            "pyrimage-registry = pyrimage.scripts.serve:registry",
+        ],
     },
 )

@@ -68,7 +68,9 @@ SQL
     wait_until mariadb_serves
 }
 
-install_missing make:make curl:curl git:git strace:strace pg_ctlcluster:postgresql mariadbd:mariadb-server
+install_missing make:make curl:curl git:git strace:strace openssl:openssl nginx:nginx-light haproxy:haproxy \
+    systemd-analyze:systemd logrotate:logrotate rsync:rsync sqlite3:sqlite3 \
+    pg_ctlcluster:postgresql mariadbd:mariadb-server
 postgresql_serves || start_postgresql
 mariadb_serves || start_mariadb
 echo "PostgreSQL and MariaDB are up"

@@ -1,0 +1,192 @@
+"""``pyrimage-api`` and ``pyrimage-registry``: the servers of an ini, in the foreground, with the guide's options."""
+
+import argparse
+import configparser
+import logging
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote
+
+from paste.deploy.loadwsgi import SERVER, loadcontext
+from pyramid.paster import get_app, get_appsettings
+
+from .. import __version__
+from ..errors import ConfigurationError, PyrimageError
+from ..logs import DEFAULT_DATE_FORMAT, DEFAULT_FORMAT, LogOptions, set_up
+from ..server.pidfile import NotOurs
+from ..settings import CONFIG_DIRECTORIES, CONFIG_NAME, PREFIX, Settings, find_config, masked, read_settings
+
+log = logging.getLogger(__name__)
+
+SECTIONS = {"api": "main", "registry": "registry"}  # of each server: [app:main], [server:main]
+OK, FAILED, INTERRUPTED = 0, 1, 130
+DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", "9292"
+
+EPILOG = """\
+Logging is set up by these options, then by pyrimage.log_* in the ini, then by the ini's [loggers]; --log-config alone
+overrides all three. SIGTERM and Ctrl-C let transfers end; SIGHUP reads the ini again if [server:...] has workers.
+"""
+
+
+def api() -> int:
+    """Run ``pyrimage-api``."""
+    return main("api", sys.argv[1:])
+
+
+def registry() -> int:
+    """Run ``pyrimage-registry``."""
+    return main("registry", sys.argv[1:])
+
+
+def main(server: str, argv: Sequence[str]) -> int:
+    """Serve until a signal comes; return the exit status: 0, or 1 with the reason on standard error."""
+    parser = argparse.ArgumentParser(
+        prog=f"pyrimage-{server}",
+        description=f"Serve {'the Image API' if server == 'api' else 'the registry'} until Ctrl-C or SIGTERM.",
+        parents=[server_options()],
+        epilog=EPILOG,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"pyrimage {__version__}")
+    arguments = parser.parse_args(with_hyphens(argv))
+    try:
+        configuration = Configuration.read(server, arguments)
+        set_up(server, configuration.ini, configuration.settings, configuration.log_options)
+        configuration.show()
+        serve = configuration.context.create()  # as pserve does: the server first, then what it serves
+        serve(get_app(str(configuration.ini), SECTIONS[server]))
+    except (PyrimageError, NotOurs, OSError, ValueError) as error:
+        log.debug("the server did not start", exc_info=True)
+        print(f"ERROR: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return OK
+
+
+def server_options() -> argparse.ArgumentParser:
+    """Make the parser of what both servers take; ``pyrimage-control`` takes it too, and hands it on."""
+    parser = argparse.ArgumentParser(add_help=False)
+    places = ", ".join(CONFIG_DIRECTORIES)
+    parser.add_argument(
+        "config",
+        nargs="?",
+        type=_absolute,
+        metavar="CONFPATH",
+        help=f"the ini file (default: the first {CONFIG_NAME} in {places})",
+    )
+    options = parser.add_argument_group("server options", "An underscore will do for each inner hyphen.")
+    options.add_argument("--debug", action="store_true", help="log DEBUG lines, and the settings at start")
+    options.add_argument("--verbose", action="store_true", help="log INFO lines")
+    options.add_argument(
+        "--log-config",
+        type=_absolute,
+        metavar="PATH",
+        help="a file for Python's logging that alone decides what is logged",
+    )
+    options.add_argument(
+        "--log-format", metavar="F", help=f"format of log lines, or json (default: {_literal(DEFAULT_FORMAT)})"
+    )
+    options.add_argument("--log-file", metavar="P", help="where the log goes (default: standard output)")
+    options.add_argument("--log-dir", type=_absolute, metavar="D", help="where a relative --log-file lies")
+    options.add_argument(
+        "--log-date-format",
+        metavar="F",
+        help=f"format of times in log lines (default: {_literal(DEFAULT_DATE_FORMAT)})",
+    )
+    options.add_argument(
+        "--pid-file", type=_absolute, metavar="P", help="a file that names the process, which holds it locked"
+    )
+    options.add_argument("--host", help="address to listen on, instead of the ini's")
+    options.add_argument("--port", metavar="N", help="port to listen on, instead of the ini's")
+    options.add_argument("--shutdown-timeout", metavar="SECONDS", help="time that transfers get to end in at a stop")
+    return parser
+
+
+def with_hyphens(argv: Sequence[str]) -> list[str]:
+    """Return the arguments with the guide's ``--log_file`` as ``--log-file``."""
+    return [re.sub("^--[a-z_]+", lambda found: found[0].replace("_", "-"), each) for each in argv]
+
+
+def _absolute(text: str) -> Path:
+    return Path(text).absolute()
+
+
+def _literal(text: str) -> str:
+    return text.replace("%", "%%")  # argparse interpolates
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """What a server is started with: its ini, and what the command line says instead.
+
+    context: PasteDeploy's, of the section ``[server:...]``; its ``local_conf`` is what the server will be given.
+    """
+
+    ini: Path
+    settings: Settings
+    log_options: LogOptions
+    app: Mapping[str, str]
+    context: Any
+
+    @classmethod
+    def read(cls, server: str, arguments: argparse.Namespace) -> Self:
+        """Read what the arguments name. Raises ConfigurationError."""
+        ini = arguments.config or _find(f"pyrimage-{server}")
+        section, given = SECTIONS[server], {"__script__": f"pyrimage-{server}"}
+        try:
+            ini.open().close()  # configparser passes over a file that it cannot read
+            app = get_appsettings(str(ini), section, options=given)
+            context = loadcontext(SERVER, f"config:{quote(str(ini))}", section, global_conf=given)
+        except OSError as error:
+            raise ConfigurationError(f"{ini} cannot be read: {error.strerror}.") from error
+        except configparser.InterpolationError as error:  # whose text may hold a part of a password
+            raise ConfigurationError(
+                f"{ini}: {error.option}: a literal % is written %%, and what %(name)s names must be set."
+            ) from error
+        except (configparser.Error, ImportError, LookupError, ValueError) as error:
+            raise ConfigurationError(f"{ini}: {error}") from error
+        context.local_conf = _overridden(context.local_conf, arguments)
+        log_options = LogOptions(**{field.name: getattr(arguments, field.name) for field in fields(LogOptions)})
+        return cls(ini=ini, settings=read_settings(app), log_options=log_options, app=app, context=context)
+
+    def show(self) -> None:
+        """Log the settings that are in force, without secrets."""
+        in_force = {f"{PREFIX}{field.name}": getattr(self.settings, field.name) for field in fields(Settings)}
+        for title, values in (("app", {**self.app, **in_force}), ("server", self.context.local_conf)):
+            for key, value in sorted(masked(values).items()):
+                log.debug("%s: %s = %s", title, key, value)
+
+
+def _find(program: str) -> Path:
+    try:
+        return find_config()
+    except ConfigurationError as error:
+        reason = "Unable to locate any configuration file."  # in the guide's words
+        raise ConfigurationError(f"{reason} Cannot load application {program}") from error
+
+
+def _overridden(settings: Mapping[str, str], arguments: argparse.Namespace) -> dict[str, str]:
+    """Return a server's settings with what the command line says of them."""
+    changed = dict(settings)
+    if arguments.host or arguments.port:
+        changed.pop("unix_socket", None)
+        alone = ":".join((changed.pop("host", DEFAULT_HOST), changed.pop("port", DEFAULT_PORT)))
+        places = [_moved(place, arguments.host, arguments.port) for place in changed.get("listen", alone).split()]
+        changed["listen"] = " ".join(dict.fromkeys(places))
+    for name in ("shutdown_timeout", "pid_file"):
+        if getattr(arguments, name):
+            changed[name] = str(getattr(arguments, name))
+    return changed
+
+
+def _moved(place: str, host: str | None, port: str | None) -> str:
+    """Return ``127.0.0.1:9292`` with another host or port."""
+    old_host, old_port = re.fullmatch(r"(\[.*\]|[^:]*|.*)(?::([^:\]]*))?", place).groups()  # type: ignore[union-attr]
+    if host and ":" in host and not host.startswith("["):
+        host = f"[{host}]"
+    return f"{host or old_host}:{port or old_port or DEFAULT_PORT}"
