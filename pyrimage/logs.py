@@ -81,6 +81,21 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line)
 
 
+class LogFile(WatchedFileHandler):
+    """A log file that is opened anew when it was moved or removed, as logrotate does.
+
+    Where it cannot be opened, lines are lost, and whoever logs goes on: WatchedFileHandler alone would let the error
+    reach a thread that serves, or a transaction that ends.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        try:
+            super().emit(record)
+        except OSError:
+            self.handleError(record)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogOptions:
     """What a program's command line says about logging."""
@@ -109,13 +124,12 @@ def set_up(program: str, ini: Path, settings: Settings, options: LogOptions) -> 
     has_loggers = "loggers" in plaster.get_loader(str(ini), protocols=["wsgi"]).get_sections()
     if has_loggers:
         _read(ini)
-    form, dates = options.log_format or settings.log_format, options.log_date_format or settings.log_date_format
+    formatter = make_formatter(settings, options)
     path = log_file(program, settings, options)
     root = logging.getLogger()
-    if form or dates or path or not has_loggers:
-        formatter = _formatter(form, dates)
+    if formatter or path or not has_loggers:
         handler = _open(path) if path else logging.StreamHandler(sys.stdout)
-        handler.setFormatter(formatter)
+        handler.setFormatter(formatter or LogFormatter(DEFAULT_FORMAT, DEFAULT_DATE_FORMAT))
         _replace_handlers(root, handler)
     if options.debug or options.verbose:
         root.setLevel(logging.INFO)  # at DEBUG, other libraries show passwords
@@ -148,7 +162,11 @@ def log_file(program: str, settings: Settings, options: LogOptions) -> Path | No
     return directory / f"{program}.log" if directory else None
 
 
-def _formatter(form: str | None, dates: str | None) -> logging.Formatter:
+def make_formatter(settings: Settings, options: LogOptions) -> logging.Formatter | None:
+    """Make the formatter that the options or the settings ask for; None if they do not. Raises ConfigurationError."""
+    form, dates = options.log_format or settings.log_format, options.log_date_format or settings.log_date_format
+    if not form and not dates:
+        return None
     try:
         datetime.now(UTC).strftime(dates or DEFAULT_DATE_FORMAT)
     except ValueError as error:
@@ -164,9 +182,8 @@ def _formatter(form: str | None, dates: str | None) -> logging.Formatter:
 
 
 def _open(path: Path) -> logging.Handler:
-    """Open the log file; it is opened anew when it was moved or removed, as logrotate does."""
     try:
-        return WatchedFileHandler(path, encoding="utf-8", errors="backslashreplace")
+        return LogFile(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise ConfigurationError(f"The log file {path} cannot be opened: {error.strerror}.") from error
 
@@ -176,7 +193,7 @@ def _read(path: Path) -> None:
     try:
         fileConfig(path, defaults, disable_existing_loggers=False, encoding="utf-8")
     except Exception as error:  # the file holds Python expressions: anything may be raised
-        reason = (
-            f"{type(error).__name__}: {error}"  # a SyntaxError's repr would show the line, and a handler's password
-        )
+        # Others quote the line that is wrong, which may hold a handler's password.
+        may_tell = isinstance(error, ImportError | KeyError | OSError | ValueError)
+        reason = f"{type(error).__name__}: {error}" if may_tell else type(error).__name__
         raise ConfigurationError(f"{path} does not configure logging: {reason}.") from error

@@ -159,8 +159,7 @@ def read_settings(ini: Mapping[str, str]) -> Settings:
         try:
             values[name] = fields[name].metadata["read"](text.strip())
         except ValueError as error:
-            told = key if fields[name].metadata["read"] is secret else f"{key} = {text}"
-            raise ConfigurationError(f"{told}: {error}.") from error
+            raise ConfigurationError(f"{key} = {masked({key: text})[key]}: {error}.") from error
     for name, field in fields.items():
         if field.default is dataclasses.MISSING and name not in values:
             raise ConfigurationError(f"{PREFIX}{name} is not set. {field.metadata['doc']}")
@@ -176,28 +175,24 @@ def _from_environment() -> dict[str, str]:
 
 
 MASK = "***"
-_SECRET_NAME = re.compile("secret|pass|pwd|credential|token|key(?!stone)", re.IGNORECASE)
-_SECRET_IN_URL = re.compile(
-    "(://[^:/]*:).*@|([?&][^=&]*(?:secret|pass|pwd|credential|token|key)[^=&]*=)[^&]*", re.IGNORECASE | re.DOTALL
-)
+_SECRET_NAME = re.compile("secret|pass|pwd|credential|token|dsn|key(?!stone)", re.IGNORECASE)
+_SECRET_INSIDE = re.compile("(secret|pass[a-z]*|pwd|token|key)[\"']?\\s*[=:]", re.IGNORECASE)
+_SECRET_PARAMETER = re.compile("([?&][^=&]*(?:secret|pass|pwd|credential|token|key)[^=&]*=)[^&]*", re.IGNORECASE)
+_PASSWORD = re.compile("(://[^:/]*:).*@", re.DOTALL)
 
 
 def masked(values: Mapping[str, object]) -> dict[str, str]:
-    """Return a section's keys and values for people to read: what is secret, ours or by its name, is ``***``."""
-    return {
-        key: MASK if _is_secret(key, value) else _SECRET_IN_URL.sub(_mask, str(value)) for key, value in values.items()
-    }
+    """Return a section's keys and values for people to read: what is secret, or looks like it, is ``***``."""
+    return {key: _masked(key, str(value)) if value is not None else str(None) for key, value in values.items()}
 
 
-def _is_secret(key: str, value: object) -> bool:
-    if value is None:
-        return False
-    is_broken_url = key.endswith("url") and not re.match(r"[a-z][\w+.-]*://", str(value), re.IGNORECASE)
-    return is_broken_url or key.removeprefix(PREFIX) in _secret_names() or _SECRET_NAME.search(key) is not None
-
-
-def _mask(found: re.Match[str]) -> str:
-    return f"{found[1]}{MASK}@" if found[1] else f"{found[2]}{MASK}"
+def _masked(key: str, text: str) -> str:
+    is_url = re.match(r"[a-z][\w+.-]*://", text, re.IGNORECASE)
+    if key.removeprefix(PREFIX) in _secret_names() or _SECRET_NAME.search(key):
+        return MASK
+    if not is_url and (key.endswith("url") or _SECRET_INSIDE.search(text)):
+        return MASK
+    return _PASSWORD.sub(rf"\1{MASK}@", _SECRET_PARAMETER.sub(rf"\1{MASK}", text))
 
 
 def find_config() -> Path:

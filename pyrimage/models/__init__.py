@@ -7,7 +7,7 @@ from pathlib import Path
 from pyramid.request import Request
 from sqlalchemy import Engine, engine_from_config, event
 from sqlalchemy.engine import ExceptionContext, make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.orm import Session, sessionmaker
 from zope.sqlalchemy import ZopeTransactionEvents
 
@@ -55,6 +55,10 @@ def make_engine(ini: Mapping[str, str]) -> Engine:
         raise ConfigurationError("sqlalchemy.url is not set.")
     try:
         url = make_url(ini["sqlalchemy.url"])
+    except (ArgumentError, ValueError):
+        reason = "sqlalchemy.url is no URL of a database; in a password, special characters are percent-encoded"
+        raise ConfigurationError(f"{reason} (@ is %40, and %%40 in an ini).") from None  # it quotes a part of it
+    try:
         if url.get_backend_name() == "sqlite":
             Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)  # SQLite itself makes but the file
             engine = engine_from_config(dict(ini), connect_args={"timeout": SQLITE_BUSY_SECONDS})

@@ -28,6 +28,8 @@ def launch(command: list[str], output: IO[bytes], variables: dict[str, str]) -> 
                 detach_process=True, umask=UMASK, stdout=output, stderr=output, files_preserve=[writing]
             )
             context.open()
+            for descriptor in (0, 1, 2):  # python-daemon opens what had been closed, and that ends at exec
+                os.set_inheritable(descriptor, True)
             os.write(writing, f"{os.getpid()}\n".encode())
             os.execve(command[0], command, {**os.environ, **variables})  # noqa: S606 - our own program
         except Exception as error:  # noqa: BLE001 - this process has nobody else to tell

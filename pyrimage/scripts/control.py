@@ -16,12 +16,12 @@ import psutil
 
 from .. import __version__
 from ..errors import ConfigurationError, PyrimageError
-from ..logs import log_file
-from ..server.options import Options
+from ..logs import log_file, make_formatter
+from ..server.options import Options, read_options
 from ..server.pidfile import NotOurs, holder, remove_stale
 from ..server.serving import place
 from .background import UMASK, Notifier, launch, wait_for
-from .serve import FAILED, OK, SECTIONS, Configuration, server_options, with_hyphens
+from .serve import FAILED, INTERRUPTED, OK, SECTIONS, Configuration, server_options, with_hyphens
 
 NOT_RUNNING = 3  # of status, as init scripts have it
 
@@ -30,14 +30,13 @@ MARGIN_SECONDS = 15.0  # that a server gets beyond its shutdown_timeout, before 
 ANSWER_SECONDS = 30.0
 LAST_LINES = 10  # of a log
 
-DESCRIPTION = "Start the servers in the background, stop them, and say how they are; all is the API and the registry."
 EPILOG = f"""\
 start hands the server options on and waits until the server answers; if it does not, the end of its log is shown. stop
 waits until the server has ended: its transfers get its shutdown_timeout, {MARGIN_SECONDS:.0f} s later it is killed.
 restart is both. reload lets a server that has workers read its ini again (SIGHUP). The pid file, without --pid-file or
-pid_file in the ini, is api.pid or registry.pid in the first of {", ".join(RUN_DIRECTORIES)} that exists and is
-writable. Where no log file is set, a server's output goes to a file beside its pid file. Exit status: 0 done, 1 not
-done, 2 wrong command line, 3 not running (status).
+pid_file in the ini, is api.pid or registry.pid in the first of {", ".join(RUN_DIRECTORIES)} that is there and
+yours to write to. Where no log file is set, a server's output goes to a file beside its pid file. Exit status: 0 done,
+1 not done, 2 wrong command line, 3 not running (status).
 """
 
 
@@ -48,9 +47,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     for server in SECTIONS if arguments.server == "all" else [arguments.server]:
         try:
             codes.append(COMMANDS[arguments.command](Daemon(server, arguments)))
-        except (PyrimageError, NotOurs, OSError) as error:
+        except (PyrimageError, NotOurs, OSError, psutil.Error) as error:
             print(f"ERROR: {error}", file=sys.stderr)
             codes.append(FAILED)
+        except KeyboardInterrupt:
+            return INTERRUPTED
     return max(codes)
 
 
@@ -84,21 +85,42 @@ class Daemon:
         with contextlib.suppress(PyrimageError):
             self.settings = Configuration.read(server, arguments).context.local_conf
         self.pid_file = arguments.pid_file or Path(self.settings.get("pid_file") or self._in_run_directory())
-        self.output = self.pid_file.with_suffix(".log")
+        self.output = self.pid_file.with_name(f"{self.pid_file.name.removesuffix('.pid')}.log")
 
     def _in_run_directory(self) -> Path:
         """Find the pid file of a server that runs, or a place for it."""
         pid_files = [Path(each).expanduser() / f"{self.server}.pid" for each in RUN_DIRECTORIES]
-        held = [each for each in pid_files if holder(each) is not None]
-        for found in (*held, *pid_files):
+        for found in pid_files:
+            with contextlib.suppress(OSError):  # a directory of others
+                if holder(found) is not None:
+                    return found
+        for found in pid_files:
             if found is pid_files[-1]:
                 with contextlib.suppress(OSError):
                     found.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if os.access(found.parent, os.W_OK):
-                return found
+            with contextlib.suppress(OSError):
+                # In one of another user's, root would write wherever that user's links point.
+                if found.parent.stat().st_uid == os.geteuid() and os.access(found.parent, os.W_OK):
+                    return found
         raise ConfigurationError(
-            f"None of {', '.join(RUN_DIRECTORIES)} can be written to: make one, or use --pid-file."
+            f"None of {', '.join(RUN_DIRECTORIES)} is yours to write to: make one, or use --pid-file."
         )
+
+    def prepare(self) -> tuple[Configuration, Path]:
+        """Return what a start takes: the configuration, and where the output goes. Raises ConfigurationError."""
+        configuration = Configuration.read(self.server, self.arguments)
+        named = log_file(self.server, configuration.settings, configuration.log_options)
+        path = named if named and not self.arguments.log_config else self.output
+        os.umask(UMASK)
+        make_formatter(configuration.settings, configuration.log_options)
+        try:
+            read_options(configuration.context.local_conf)
+            path.open("ab").close()
+        except ValueError as error:
+            raise ConfigurationError(f"{configuration.ini}: {error}") from error
+        except OSError as error:
+            raise ConfigurationError(f"The log file {path} cannot be opened: {error.strerror}.") from error
+        return configuration, path
 
     def find(self) -> psutil.Process | None:
         """Return the process that holds the pid file, or None. Raises NotOurs if it is another program's."""
@@ -114,37 +136,38 @@ class Daemon:
             raise NotOurs(f"{self.pid_file} is held by another program, {process.name()} with pid {pid}")
         return process
 
-    @property
-    def patience(self) -> float:
-        """Seconds that the server may take to end."""
-        text = self.settings.get("shutdown_timeout", "")
+    def patience(self, process: psutil.Process) -> float:
+        """Return the seconds that a server may take to end: as it was started, which this command need not repeat."""
+        command = process.cmdline()
+        own = next(index for index, each in enumerate(command) if Path(each).name == self.program)
+        given, _ = server_options().parse_known_args(with_hyphens(command[own + 1 :]))
+        text = given.shutdown_timeout or ""
+        with contextlib.suppress(PyrimageError):
+            text = Configuration.read(self.server, given).context.local_conf.get("shutdown_timeout", "")
         return (int(text) if text.isdecimal() else Options.shutdown_timeout) + MARGIN_SECONDS
 
 
 def start(daemon: Daemon) -> int:
     """Start a server, and wait until it answers."""
-    configuration = Configuration.read(daemon.server, daemon.arguments)
+    configuration, path = daemon.prepare()
     if daemon.find() is not None:
         print(f"{daemon.program} appears to already be running: {daemon.pid_file}")
         return FAILED
     if remove_stale(daemon.pid_file):
         print(f"Removing stale pid file {daemon.pid_file}")
-    named = log_file(daemon.server, configuration.settings, configuration.log_options)
-    path = named if named and not daemon.arguments.log_config else daemon.output
-    os.umask(UMASK)
-    try:
-        output = path.open("ab")
-    except OSError as error:
-        raise ConfigurationError(f"The log file {path} cannot be opened: {error.strerror}.") from error
     print(f"Starting {daemon.program} with {configuration.ini}", flush=True)
     if path == daemon.output:
         print(f"No log file is set: output goes to {path}", flush=True)
-    with output, Notifier() as notifier:
+    with path.open("ab") as output, Notifier() as notifier:
         before = output.tell()
-        pid = launch(_command(daemon, configuration.ini, named), output, {"NOTIFY_SOCKET": notifier.name})
+        pid = launch(_command(daemon, configuration.ini, path), output, {"NOTIFY_SOCKET": notifier.name})
         reason = notifier.wait(pid, daemon.program) or _unanswered(pid)
     if reason is None:
         return OK
+    other = daemon.find()
+    if other is not None and other.pid != pid:  # two starts at once
+        print(f"{daemon.program} appears to already be running: {daemon.pid_file}")
+        return FAILED
     print(f"ERROR: {daemon.program} {reason}. The end of {path}:", file=sys.stderr)
     with path.open("rb") as log:
         log.seek(before)
@@ -163,22 +186,26 @@ def stop(daemon: Daemon) -> int:
         workers = process.children()
         handle = os.pidfd_open(process.pid)
         if daemon.find() != process:  # else the handle is of nobody else
+            os.close(handle)
             return stop(daemon)
+        patience = daemon.patience(process)
         print(f"Stopping {daemon.program} pid: {process.pid} signal: {signal.SIGTERM:d}", flush=True)
         signal.pidfd_send_signal(handle, signal.SIGTERM)
-        if not wait_for([handle], daemon.patience, f"transfers to end, {daemon.patience:.0f} s at most"):
+        if not wait_for([handle], patience, f"transfers to end, {patience:.0f} s at most"):
             print(f"Killing {daemon.program} pid: {process.pid} signal: {signal.SIGKILL:d}", flush=True)
             signal.pidfd_send_signal(handle, signal.SIGKILL)
             for worker in workers:
                 worker.kill()
             wait_for([handle], MARGIN_SECONDS, "it to end")
+            psutil.wait_procs(workers, MARGIN_SECONDS)
+            remove_stale(daemon.pid_file)
         os.close(handle)
     return OK
 
 
 def restart(daemon: Daemon) -> int:
     """Stop a server, and start it with a configuration that was looked at before."""
-    Configuration.read(daemon.server, daemon.arguments)
+    daemon.prepare()
     return stop(daemon) or start(daemon)
 
 
@@ -203,7 +230,7 @@ def status(daemon: Daemon) -> int:
         return NOT_RUNNING
     up = timedelta(seconds=int(time.time() - process.create_time()))
     addresses = " ".join(place(*each) for each in _listening(process)) or "an address that only its user may see"
-    print(f"{daemon.program} runs: pid {process.pid}, up {up}, {addresses}, {len(process.children()) or 'no'} workers")
+    print(f"{daemon.program} runs: pid {process.pid}, up {up}, {addresses}, {_count(process.children())}")
     return OK
 
 
@@ -212,7 +239,7 @@ COMMANDS = {"start": start, "stop": stop, "restart": restart, "reload": reload, 
 
 def _command(daemon: Daemon, ini: Path, log_file: Path | None) -> list[str]:
     """Return the server's command line: ours, with absolute paths."""
-    program = Path(sys.argv[0]).absolute().with_name(daemon.program)
+    program = Path(sys.argv[0]).resolve().with_name(daemon.program)
     given = {**vars(daemon.arguments), "pid_file": daemon.pid_file}
     if given["log_file"]:
         given["log_file"] = log_file
@@ -226,14 +253,19 @@ def _command(daemon: Daemon, ini: Path, log_file: Path | None) -> list[str]:
     return [sys.executable, str(program), str(ini), *options]
 
 
+def _count(workers: Sequence[psutil.Process]) -> str:
+    return f"{len(workers) or 'no'} worker{'' if len(workers) == 1 else 's'}"
+
+
 def _listening(process: psutil.Process) -> list[tuple[int, Any]]:
     """Return family and address of each place where a process listens."""
     with contextlib.suppress(psutil.AccessDenied):
-        return [
+        found = [
             (each.family, each.laddr)
             for each in process.net_connections(kind="all")
             if each.laddr and (each.status == psutil.CONN_LISTEN or each.family == socket.AF_UNIX)
         ]
+        return list(dict.fromkeys(found))  # a connection to a unix socket has its address
     return []
 
 

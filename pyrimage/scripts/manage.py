@@ -129,14 +129,17 @@ def _write_service(arguments: argparse.Namespace) -> int:
         data = text.replace(PROGRAMS, programs).encode()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if not os.path.lexists(path):  # a link to /dev/null is a unit that is masked
+            is_there = os.path.lexists(path)  # also as a link to /dev/null, which is a unit that is masked
+            if not is_there:
                 path.write_bytes(data)
-                print(path)
-            elif path.read_bytes() != data:
-                print(f"pyrimage-manage: {path} is there and differs; it is left as it is.", file=sys.stderr)
-                status = FAILED
+            differs = path.read_bytes() != data
         except OSError as error:
             raise PyrimageError(f"{path} cannot be written: {error.strerror}.") from error
+        if differs:
+            print(f"pyrimage-manage: {path} is there and differs; it is left as it is.", file=sys.stderr)
+            status = FAILED
+        elif not is_there:
+            print(path)
     return status
 
 

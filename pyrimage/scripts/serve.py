@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import quote
 
 from paste.deploy.loadwsgi import SERVER, loadcontext
 from pyramid.paster import get_app, get_appsettings
@@ -17,6 +16,7 @@ from pyramid.paster import get_app, get_appsettings
 from .. import __version__
 from ..errors import ConfigurationError, PyrimageError
 from ..logs import DEFAULT_DATE_FORMAT, DEFAULT_FORMAT, LogOptions, set_up
+from ..server.options import Options
 from ..server.pidfile import NotOurs
 from ..settings import CONFIG_DIRECTORIES, CONFIG_NAME, PREFIX, Settings, find_config, masked, read_settings
 
@@ -59,7 +59,7 @@ def main(server: str, argv: Sequence[str]) -> int:
         configuration.show()
         serve = configuration.context.create()  # as pserve does: the server first, then what it serves
         serve(get_app(str(configuration.ini), SECTIONS[server]))
-    except (PyrimageError, NotOurs, OSError, ValueError) as error:
+    except (PyrimageError, NotOurs, ImportError, OSError, ValueError) as error:
         log.debug("the server did not start", exc_info=True)
         print(f"ERROR: {error}", file=sys.stderr)
         return FAILED
@@ -138,26 +138,33 @@ class Configuration:
         """Read what the arguments name. Raises ConfigurationError."""
         ini = arguments.config or _find(f"pyrimage-{server}")
         section, given = SECTIONS[server], {"__script__": f"pyrimage-{server}"}
+        if ini.suffix != ".ini" or set("%#?").intersection(str(ini)):
+            raise ConfigurationError(f"{ini}: the path of a configuration ends in .ini, and holds no %, # or ?.")
         try:
             ini.open().close()  # configparser passes over a file that it cannot read
             app = get_appsettings(str(ini), section, options=given)
-            context = loadcontext(SERVER, f"config:{quote(str(ini))}", section, global_conf=given)
+            context = loadcontext(SERVER, f"config:{ini}", section, global_conf=given)
         except OSError as error:
-            raise ConfigurationError(f"{ini} cannot be read: {error.strerror}.") from error
+            raise ConfigurationError(f"{error.filename or ini} cannot be read: {error.strerror}.") from error
         except configparser.InterpolationError as error:  # whose text may hold a part of a password
             raise ConfigurationError(
                 f"{ini}: {error.option}: a literal % is written %%, and what %(name)s names must be set."
             ) from error
-        except (configparser.Error, ImportError, LookupError, ValueError) as error:
+        except configparser.ParsingError as error:  # likewise: its text holds the line
+            line = error.lineno if isinstance(error, configparser.MissingSectionHeaderError) else error.errors[0][0]
+            raise ConfigurationError(f"{ini}: line {line} is neither a setting nor a section.") from None
+        except (configparser.Error, ImportError, LookupError, RecursionError, ValueError) as error:
             raise ConfigurationError(f"{ini}: {error}") from error
         context.local_conf = _overridden(context.local_conf, arguments)
         log_options = LogOptions(**{field.name: getattr(arguments, field.name) for field in fields(LogOptions)})
         return cls(ini=ini, settings=read_settings(app), log_options=log_options, app=app, context=context)
 
     def show(self) -> None:
-        """Log the settings that are in force, without secrets."""
-        in_force = {f"{PREFIX}{field.name}": getattr(self.settings, field.name) for field in fields(Settings)}
-        for title, values in (("app", {**self.app, **in_force}), ("server", self.context.local_conf)):
+        """Log the settings that are in force, without secrets; what is not known may hold one, and is left out."""
+        database = {key: text for key, text in self.app.items() if key.startswith("sqlalchemy.")}
+        ours = {f"{PREFIX}{field.name}": getattr(self.settings, field.name) for field in fields(Settings)}
+        server = {key: text for key, text in self.context.local_conf.items() if key in Options._param_map}
+        for title, values in (("app", {**ours, **database}), ("server", server)):
             for key, value in sorted(masked(values).items()):
                 log.debug("%s: %s = %s", title, key, value)
 
@@ -173,9 +180,11 @@ def _find(program: str) -> Path:
 def _overridden(settings: Mapping[str, str], arguments: argparse.Namespace) -> dict[str, str]:
     """Return a server's settings with what the command line says of them."""
     changed = dict(settings)
+    if arguments.port and not (arguments.port.isdecimal() and int(arguments.port) < 65536):
+        raise ConfigurationError(f"--port {arguments.port}: use a number below 65536.")
     if arguments.host or arguments.port:
         changed.pop("unix_socket", None)
-        alone = ":".join((changed.pop("host", DEFAULT_HOST), changed.pop("port", DEFAULT_PORT)))
+        alone = f"{_bracketed(changed.pop('host', DEFAULT_HOST))}:{changed.pop('port', DEFAULT_PORT)}"
         places = [_moved(place, arguments.host, arguments.port) for place in changed.get("listen", alone).split()]
         changed["listen"] = " ".join(dict.fromkeys(places))
     for name in ("shutdown_timeout", "pid_file"):
@@ -186,7 +195,11 @@ def _overridden(settings: Mapping[str, str], arguments: argparse.Namespace) -> d
 
 def _moved(place: str, host: str | None, port: str | None) -> str:
     """Return ``127.0.0.1:9292`` with another host or port."""
-    old_host, old_port = re.fullmatch(r"(\[.*\]|[^:]*|.*)(?::([^:\]]*))?", place).groups()  # type: ignore[union-attr]
-    if host and ":" in host and not host.startswith("["):
-        host = f"[{host}]"
-    return f"{host or old_host}:{port or old_port or DEFAULT_PORT}"
+    old_host, colon, old_port = place.rpartition(":")
+    if not colon or "]" in old_port:  # there is no port
+        old_host, old_port = place, DEFAULT_PORT
+    return f"{_bracketed(host or old_host)}:{port or old_port}"
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host

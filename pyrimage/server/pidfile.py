@@ -8,13 +8,17 @@ and nobody who was given an old number is taken for the server.
 import atexit
 import contextlib
 import fcntl
+import logging
 import os
 import re
+import stat
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+log = logging.getLogger(__package__)
 
 _FLOCK = "hhlli4x"  # struct flock of Linux: type, whence, start, length, pid
 _LONGEST = 64  # bytes of what can be a pid file
@@ -31,7 +35,7 @@ def holder(path: Path) -> int | None:
     0 is a process that this one cannot see, in another container.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # it may be a pipe
     except FileNotFoundError:
         return None
     try:
@@ -51,9 +55,12 @@ def check(text: str, modified: float, path: Path) -> None:
         raise NotOurs(f"{path} is not a pid file, and stays as it is: name another one")
     number = int(text.strip() or 0)
     with contextlib.suppress(psutil.NoSuchProcess):
-        if number not in (0, os.getpid()) and psutil.Process(number).create_time() <= modified + CLOCK_SECONDS:
-            name = psutil.Process(number).name()
-            raise NotOurs(f"the pid file {path} belongs to another program, {name} with pid {number}: name another one")
+        if number in (0, os.getpid()):
+            return
+        process = psutil.Process(number)  # a zombie has ended, though nobody took note
+        if process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= modified + CLOCK_SECONDS:
+            told = f"{process.name()} with pid {number}"
+            raise NotOurs(f"the pid file {path} belongs to another program, {told}: name another one")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +84,17 @@ def hold(path: str | None, former: PidFile | None) -> PidFile | None:
     former: what the process held before it executed itself anew. Raises OSError if another process holds the file or it
     cannot be written, NotOurs.
     """
-    if former is not None and former.path != path:
-        former.release()
-        former = None
-    pid_file = former or (_take(path) if path else None)
+    pid_file = former
+    if former is None or former.path != path:
+        try:
+            pid_file = _take(path) if path else None
+        except (NotOurs, OSError) as error:
+            if former is None:
+                raise
+            log.error("the pid file stays %s: %s", former.path, error)  # for the workers serve on
+        else:
+            if former is not None:
+                former.release()
     if pid_file is not None:
         os.set_inheritable(pid_file.descriptor, False)
         atexit.register(_release_own, pid_file, os.getpid())
@@ -105,6 +119,9 @@ def _take(path: str) -> PidFile:
         # Not for all to read: whoever can open a file can hold a lock that keeps others from theirs.
         pid_file = PidFile(path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o640))
         try:
+            known = os.fstat(pid_file.descriptor)
+            if not stat.S_ISREG(known.st_mode):
+                raise NotOurs(f"{path} is not a pid file, and stays as it is: name another one")
             _lock(pid_file)
             known = os.fstat(pid_file.descriptor)
             if Path(path).exists() and os.path.samestat(known, Path(path).stat()):
@@ -123,4 +140,4 @@ def _lock(pid_file: PidFile) -> None:
         fcntl.lockf(pid_file.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         pid = holder(Path(pid_file.path))
-        raise OSError(error.errno, f"the pid file {pid_file.path} is held by process {pid}: it runs already") from error
+        raise OSError(f"the pid file {pid_file.path} is held by process {pid}: it runs already") from error

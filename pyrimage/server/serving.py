@@ -98,6 +98,7 @@ def announce(sockets: Sequence[socket.socket]) -> None:
     waiting = os.environ.get("NOTIFY_SOCKET", "")
     if waiting:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
+            notifier.setblocking(False)  # whoever has taken the name since then may never read
             notifier.sendto(b"READY=1", waiting.replace("@", "\0", 1) if waiting[0] == "@" else waiting)
 
 

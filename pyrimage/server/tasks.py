@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import re
 import time
 import uuid
 from typing import IO, Any
@@ -24,6 +25,7 @@ NOBODY = "-"
 SHOWN = 1024  # characters of a request target or a name in the access line
 BUFFER = 65536  # bytes; bigger reads of a streamed body go past it, straight into the reader's buffer
 PASS = 4 * 2**20  # bytes of one file that a pass of the main loop sends before it looks at the other connections
+_SECRET = re.compile("([?&][^=&]*(?:sig|token|secret|passw|credential|accesskey)[^=&]*=)[^&]*", re.IGNORECASE)
 SETTING_AT_FAULT = {413: "max_request_body_size", 431: "max_request_header_size"}
 
 
@@ -85,7 +87,7 @@ class LoggedTask(task.Task):
             "%s %s %s %s %s %dms %s %s",
             shown(request.environ.get("REMOTE_ADDR", self.channel.addr[0])),  # the client's, behind a trusted proxy
             shown(request.command),
-            shown(request.request_uri),
+            shown(_SECRET.sub(r"\1***", request.request_uri)),
             self.status[:3],
             f"{sent}/{'?' if self.content_length is None else self.content_length}" if cut else sent,
             (time.monotonic() - request.began) * 1000,

@@ -161,5 +161,5 @@ def test_a_secret_that_is_too_short_is_refused_and_not_shown(tmp_path: Path) -> 
     _, registry = with_registry(tmp_path, main={"pyrimage.registry_secret": "hunter2"})
     refused = run(*COMMAND, registry.ini, cwd=tmp_path)
     assert refused.returncode != 0
-    assert "pyrimage.registry_secret: use 16 characters or more" in refused.stderr
+    assert "pyrimage.registry_secret = ***: use 16 characters or more" in refused.stderr
     assert "hunter2" not in refused.stderr + refused.stdout

@@ -148,7 +148,12 @@ def test_a_traceback_stays_on_the_line_of_its_error() -> None:
 
 def test_what_libraries_attach_to_a_record_is_not_shown() -> None:
     """S44, S46."""
-    attached = {"password": "secret", "headers": {"X-Auth-Token": "secret"}, "taskName": "secret", "data": object()}
+    attached: dict[str, Any] = {
+        "password": "secret",
+        "headers": {"X-Auth-Token": "secret"},
+        "taskName": "secret",
+        "data": object(),
+    }
     assert as_json(**attached).keys() == as_json().keys()
     assert "secret" not in JsonFormatter().format(record(**attached))
 
@@ -392,6 +397,21 @@ def test_a_file_that_was_moved_or_removed_is_opened_anew(form: str, here: Path) 
     assert lines == {"option/api.log.1": ["one"], "option/api.log": ["three", "four"]}
 
 
+def test_where_the_file_cannot_be_opened_anew_whoever_logs_goes_on(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A thread that serves, say; and the lines go on when the directory is there again."""
+    log, directory = logging.getLogger("pyrimage.x"), here / "option"
+    start(here, {}, {"log_dir": "HERE/option", "log_format": "%(message)s"})
+    log.error("one")
+    directory.rename(here / "moved")
+    log.error("two")
+    assert "FileNotFoundError" in capsys.readouterr().err
+    directory.mkdir()
+    log.error("three")
+    assert logs_below(here) == {"moved/api.log": ["one"], "option/api.log": ["three"]}
+
+
 def test_a_file_is_gone_on_with_and_holds_utf8(here: Path) -> None:
     for _ in range(2):
         start(here, {}, {"log_dir": "HERE/option", "log_format": "%(message)s"})
@@ -534,13 +554,16 @@ def test_loggers_of_the_ini_that_do_not_work_are_told_with_its_name(text: str, h
         start(here, {}, {}, text)
 
 
-MAIL = '("mailhost", "from@x", ["to@x"], "subject", ("user", "S3cr%et"))'
+MAIL = '("mailhost", "from@x", ["to@x"], "subject", ("user", "S3cret"))'
 WITH_PASSWORD = {
-    "a literal %": MAIL,
-    "no expression": MAIL[:-1].replace("%", ""),
-    "no such name": MAIL.replace("%", "").replace('"from@x"', "sender"),
+    "a literal %": MAIL.replace("S3cr", "%S3cr"),
+    "a variable": MAIL.replace("S3cret", "%(S3cret)s"),
+    "no expression": MAIL[:-1],
+    "no quotes": MAIL.replace('"S3cret"', "S3cret"),
+    "no end of the quotes": MAIL.replace('"S3cret"', '"S3cret'),
+    "no such name": MAIL.replace('"from@x"', "sender"),
     "too few": '("S3cret",)',
-    "too many": MAIL.replace("%", "").replace('"mailhost"', ", ".join('"S3cret"' for _ in range(9))),
+    "too many": MAIL.replace('"mailhost"', ", ".join('"S3cret"' for _ in range(9))),
 }
 
 

@@ -133,7 +133,7 @@ def test_a_secret_that_is_too_short_is_refused_and_not_shown(text: str) -> None:
     """S44."""
     with pytest.raises(ConfigurationError) as caught:
         read_settings({**INI, "pyrimage.registry_secret": text})
-    assert str(caught.value) == "pyrimage.registry_secret: use 16 characters or more."
+    assert str(caught.value) == "pyrimage.registry_secret = ***: use 16 characters or more."
 
 
 SECRETS = ("the secret of the ini", "the secret of the environment")
@@ -181,7 +181,7 @@ def test_a_secret_that_is_not_set_is_shown_so() -> None:
     [
         *("password", "db_password", "sqlalchemy.connect_args.passwd", "PassWord", "passphrase", "mail.pass", "pwd"),
         *("client-secret", "Secret", "token", "auth_token", "keystone_authtoken", "aws.credentials"),
-        *("key", "swift.key", "access_key", "api-key", "apikey", "private_key", "key_id"),
+        *("dsn", "key", "swift.key", "access_key", "api-key", "apikey", "private_key", "key_id"),
     ],
 )
 def test_a_value_is_masked_where_its_name_looks_secret(key: str) -> None:
@@ -205,7 +205,7 @@ URLS = {
     "postgresql://db/images?user=x&password={}": "postgresql://db/images?user=x&password=***",
     "postgresql://db/images?password={}&user=x": "postgresql://db/images?password=***&user=x",
     "postgresql://db/images?password=a;{}": "postgresql://db/images?password=***",
-    "postgresql://u@db/images?sslpassword={}&sslmode=require": "postgresql://u@db/images?sslpassword=***&sslmode=require",
+    "postgresql://u@db/i?sslpassword={}&sslmode=require": "postgresql://u@db/i?sslpassword=***&sslmode=require",
     "mysql://db/images?passwd={}": "mysql://db/images?passwd=***",
     "https://example.org/a?X-Amz-Security-Token={}&b=1": "https://example.org/a?X-Amz-Security-Token=***&b=1",
 }
@@ -235,9 +235,25 @@ def test_no_password_of_a_url_is_shown_however_it_is_spelled(url: str) -> None:
     assert WORD not in masked({"sqlalchemy.url": url.format(WORD)})["sqlalchemy.url"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{{"user": "u", "password": "{0}"}}',
+        "{{'sslpassword': '{0}'}}",
+        "host=db user=u password={0}",
+        "DRIVER=x;PWD={0}",
+        "api_key: {0}",
+    ],
+)
+def test_a_value_that_holds_a_named_secret_is_masked(text: str) -> None:
+    """S44."""
+    assert masked({"sqlalchemy.connect_args": text.format(WORD)}) == {"sqlalchemy.connect_args": MASK}
+
+
 PLAIN = {
     "sqlalchemy.url": "sqlite:////var/lib/pyrimage/a:b@c.sqlite",
     "sqlalchemy.pool_size": "5",
+    "pyrimage.keystone_region": "here",
     "pyrimage.public_endpoint": "https://images.example.org:9292/a",
     "pyrimage.filesystem_store_datadir": "/srv/images",
     "pyrimage.log_format": "%(asctime)s [%(name)s] %(message)s",
