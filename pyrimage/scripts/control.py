@@ -195,7 +195,8 @@ def stop(daemon: Daemon) -> int:
             print(f"Killing {daemon.program} pid: {process.pid} signal: {signal.SIGKILL:d}", flush=True)
             signal.pidfd_send_signal(handle, signal.SIGKILL)
             for worker in workers:
-                worker.kill()
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    worker.kill()
             wait_for([handle], MARGIN_SECONDS, "it to end")
             psutil.wait_procs(workers, MARGIN_SECONDS)
             remove_stale(daemon.pid_file)
