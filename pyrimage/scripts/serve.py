@@ -58,13 +58,14 @@ def main(server: str, argv: Sequence[str]) -> int:
         set_up(server, configuration.ini, configuration.settings, configuration.log_options)
         configuration.show()
         serve = configuration.context.create()  # as pserve does: the server first, then what it serves
-        serve(get_app(str(configuration.ini), SECTIONS[server]))
+        app = get_app(str(configuration.ini), SECTIONS[server])
     except (PyrimageError, NotOurs, ImportError, OSError, ValueError) as error:
         log.debug("the server did not start", exc_info=True)
         print(f"ERROR: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
+    serve(app)
     return OK
 
 

@@ -138,6 +138,6 @@ def _take(path: str) -> PidFile:
 def _lock(pid_file: PidFile) -> None:
     try:
         fcntl.lockf(pid_file.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except (BlockingIOError, PermissionError) as error:  # the system may say either
         pid = holder(Path(pid_file.path))
         raise OSError(f"the pid file {pid_file.path} is held by process {pid}: it runs already") from error
