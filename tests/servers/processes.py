@@ -14,7 +14,8 @@ PROGRAMS = Path(sys.executable).parent
 RUN_SECONDS = 60
 
 # The kernel kills the program when the thread that started it ends: start programs from the main thread.
-OWNED = ("setpriv", "--pdeathsig", "KILL")
+# Ctrl-C is not ignored, as it would be where the tests themselves run in the background of a script.
+OWNED = ("setpriv", "--pdeathsig", "KILL", "env", "--default-signal=INT")
 
 
 def spawn(*command: str, log: Path, environment: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":
