@@ -14,8 +14,8 @@ PROGRAMS = Path(sys.executable).parent
 RUN_SECONDS = 60
 
 # The kernel kills the program when the thread that started it ends: start programs from the main thread.
-# Ctrl-C is not ignored, as it would be where the tests themselves run in the background of a script.
-OWNED = ("setpriv", "--pdeathsig", "KILL", "env", "--default-signal=INT")
+# Neither Ctrl-C nor a hangup is ignored, as they would be where the tests run in the background of a script.
+OWNED = ("setpriv", "--pdeathsig", "KILL", "env", "--default-signal=INT,HUP")
 
 
 def spawn(*command: str, log: Path, environment: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":
