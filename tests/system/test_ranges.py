@@ -126,7 +126,7 @@ def test_part_is_logged_with_its_status_and_length(tmp_path: Path) -> None:
         for headers in ({"Range": "bytes=5-9"}, {"Range": f"bytes={SIZE}-"}, {"If-None-Match": md5(DATA)}):
             server.request("GET", path, headers=headers)
         wait_until(lambda: sum(line[2] == path for line in server.access_lines()) == 3, 20, server.log)
-        (part, refused, known) = (line[3:5] for line in server.access_lines() if line[2] == path)
-        assert part == ["206", "5"]
-        assert refused[0] == "416"
-        assert known == ["304", "0"]
+        # Each request has a connection of its own: a line may overtake that of the request before.
+        lengths = {line[3]: int(line[4]) for line in server.access_lines() if line[2] == path}
+        assert lengths.keys() == {"206", "304", "416"}
+        assert (lengths["206"], lengths["304"]) == (5, 0)
