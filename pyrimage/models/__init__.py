@@ -3,10 +3,12 @@
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pyramid.request import Request
 from sqlalchemy import Engine, engine_from_config, event
-from sqlalchemy.engine import ExceptionContext, make_url
+from sqlalchemy.engine import Dialect, ExceptionContext, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.orm import Session, sessionmaker
 from zope.sqlalchemy import ZopeTransactionEvents
@@ -66,11 +68,20 @@ def make_engine(ini: Mapping[str, str]) -> Engine:
             engine = engine_from_config({**_SERVER_DEFAULTS, **ini})
     except Exception as error:  # SQLAlchemy raises its own, ImportError and ValueError here
         raise ConfigurationError(f"sqlalchemy.url, or another sqlalchemy.* setting: {error}") from error
+    event.listen(engine, "do_connect", _connect)
     event.listen(engine, "handle_error", _translate, retval=True)
     if url.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "checkin", _roll_back)
     return engine
+
+
+def _connect(dialect: Dialect, record: object, arguments: list[Any], parameters: dict[str, Any]) -> DBAPIConnection:
+    try:
+        return dialect.connect(*arguments, **parameters)
+    # Drivers read what follows "?" in the URL only now: psycopg raises its own error, PyMySQL whatever comes.
+    except (AttributeError, OSError, TypeError, dialect.loaded_dbapi.ProgrammingError) as error:
+        raise ConfigurationError(f"sqlalchemy.url: the database's driver refuses it: {str(error).strip()}.") from error
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, record: object) -> None:

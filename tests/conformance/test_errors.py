@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Engine, insert, text, update
 from sqlalchemy.exc import IntegrityError, ProgrammingError, StatementError
 
 from conftest import Installation
-from pyrimage.errors import DatabaseAway, DatabaseBusy, DatabaseError, DatabaseFull, DatabaseRefused
+from pyrimage.errors import ConfigurationError, DatabaseAway, DatabaseBusy, DatabaseError, DatabaseFull, DatabaseRefused
 from pyrimage.images.testing.catalogue import at_once, kinds_of
 from pyrimage.models import OwnerRow, make_engine
 from servers import databases
@@ -108,6 +108,22 @@ def test_a_database_that_is_away_is_away(kind: str, tmp_path: Path) -> None:
     engine = make_engine({"sqlalchemy.url": databases.unreachable_url(kind, tmp_path)})
     with pytest.raises(DatabaseAway):
         engine.connect()
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("postgresql+psycopg://u:s3cret@127.0.0.1:1/d?timeuot=7", 'invalid connection option "timeuot"'),
+        ("mysql+pymysql://u:s3cret@127.0.0.1:1/d?timeuot=7", "unexpected keyword argument 'timeuot'"),
+        ("mysql+pymysql://u:s3cret@127.0.0.1:1/d?charset=nonesuch", "refuses it"),
+        ("mysql+pymysql://u:s3cret@127.0.0.1:1/d?ssl_ca=/nonesuch", "No such file"),
+    ],
+)
+def test_an_option_that_the_driver_does_not_know_is_a_fault_of_the_url(url: str, reason: str) -> None:
+    engine = make_engine({"sqlalchemy.url": url})
+    with pytest.raises(ConfigurationError, match=reason) as raised:
+        engine.connect()
+    assert "s3cret" not in str(raised.value)
 
 
 @ON_SERVERS
