@@ -7,21 +7,34 @@ import sys
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from waitress.adjustments import Adjustments, _int_marker, _str_marker
+from waitress.adjustments import Adjustments, _int_marker, _str_marker, aslist
 
 MOST = 10**9  # of whatever
 
 
-def whole(least: int) -> Callable[[Any], int]:
-    """Make a reader of whole numbers from ``least`` on."""
+def whole(least: int, most: int = MOST) -> Callable[[Any], int]:
+    """Make a reader of whole numbers from ``least`` to ``most``."""
 
     def read(value: Any) -> int:
         text = str(value).strip()
-        if not re.fullmatch("[0-9]{1,10}", text) or not least <= int(text) <= MOST:
-            raise ValueError(f"use a whole number from {least} to {MOST}")
+        if not re.fullmatch("[0-9]{1,10}", text) or not least <= int(text) <= most:
+            raise ValueError(f"use a whole number from {least} to {most}")
         return int(text)
 
     return read
+
+
+port_number = whole(0, 65535)
+
+
+def places(value: Any) -> list[str]:
+    """Read ``host:port`` words; the system's resolver would take a port above 65535 for another one."""
+    found: list[str] = aslist(value)
+    for place in found:
+        _, colon, port = place.rpartition(":")
+        if colon and port.isdecimal():  # else the port is left out, or a service's name
+            port_number(port)
+    return found
 
 
 def processes(value: Any) -> int:
@@ -43,6 +56,8 @@ class Options(Adjustments):
     _params = (
         # Waitress gives this one up; with it, "100 Continue" would wait for more to send.
         *(each for each in Adjustments._params if each[0] != "send_bytes"),
+        ("port", port_number),
+        ("listen", places),
         ("threads", whole(1)),
         ("workers", processes),
         ("upload_threads", whole(1)),

@@ -19,7 +19,10 @@ WRONG = {
     "unknown server setting 'send_bytes'": {"send_bytes": "18000"},
     "channel_request_lookahead must be 0": {"channel_request_lookahead": "1"},
     "host or port may not be set if listen is set": {"listen": "localhost:1", "port": "1"},
-    "server setting port = x: invalid literal": {"port": "x"},
+    "server setting port = x: use a whole number from 0 to 65535": {"port": "x"},
+    "server setting port = 65536: use": {"port": "65536"},
+    "server setting listen = 127.0.0.1:7 127.0.0.1:65544: use": {"listen": "127.0.0.1:7 127.0.0.1:65544"},
+    "server setting listen = [::1]:65544: use": {"listen": "[::1]:65544"},
     "server setting threads = 0: use a whole number from 1": {"threads": "0"},
     "server setting workers = -1: use a whole number from 0": {"workers": "-1"},
     "server setting workers = many: use": {"workers": "many"},
@@ -58,6 +61,13 @@ def test_without_a_place_in_the_ini_only_this_machine_is_served() -> None:
 @pytest.mark.parametrize("settings", [{"host": "127.0.0.1", "port": "7"}, {"listen": "127.0.0.1:7"}, {"port": "7"}])
 def test_a_place_in_the_ini_is_the_one_served(settings: dict[str, str]) -> None:
     assert [address for _, _, _, address in read_options(settings).listen] == [("127.0.0.1", 7)]
+
+
+def test_a_port_may_be_left_out() -> None:
+    assert {address[:2] for _, _, _, address in read_options({"listen": "[::1] 127.0.0.1"}).listen} == {
+        ("::1", 9292),
+        ("127.0.0.1", 9292),
+    }
 
 
 def test_waitress_own_options_are_there_with_our_defaults() -> None:
