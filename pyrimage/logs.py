@@ -121,9 +121,7 @@ def set_up(program: str, ini: Path, settings: Settings, options: LogOptions) -> 
             raise ConfigurationError(f"--log-config: {options.log_config} is not a file.")
         _read(options.log_config)
         return
-    has_loggers = "loggers" in plaster.get_loader(str(ini), protocols=["wsgi"]).get_sections()
-    if has_loggers:
-        _read(ini)
+    has_loggers = read_loggers(ini)
     formatter = make_formatter(settings, options)
     path = log_file(program, settings, options)
     root = logging.getLogger()
@@ -134,6 +132,14 @@ def set_up(program: str, ini: Path, settings: Settings, options: LogOptions) -> 
     if options.debug or options.verbose:
         root.setLevel(logging.INFO)  # at DEBUG, other libraries show passwords
         logging.getLogger("pyrimage").setLevel(logging.DEBUG if options.debug else logging.INFO)
+
+
+def read_loggers(ini: Path) -> bool:
+    """Set up logging as an ini's ``[loggers]`` say; return whether it has them. Raises ConfigurationError."""
+    has_loggers = "loggers" in plaster.get_loader(str(ini), protocols=["wsgi"]).get_sections()
+    if has_loggers:
+        _read(ini)
+    return has_loggers
 
 
 def _replace_handlers(root: logging.Logger, handler: logging.Handler) -> None:

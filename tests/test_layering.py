@@ -82,6 +82,7 @@ ORDER = [
     "pyrimage.server.supervisor",
     "pyrimage.server.factory",
     "pyrimage.server",
+    "pyrimage.scripts.ini",
     "pyrimage.scripts.serve",
     "pyrimage.scripts.background",
     "pyrimage.scripts.control",

@@ -10,7 +10,7 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from pyramid.paster import get_appsettings, setup_logging
+from pyramid.paster import get_appsettings
 from sqlalchemy import Engine
 
 from .. import __version__
@@ -18,10 +18,12 @@ from ..blobs import GRACE, Blobs, scrub, verify
 from ..errors import BlobDamaged, DatabaseError, PyrimageError, StoreError
 from ..images.claims import LocalClaims
 from ..images.local import ActiveImages
+from ..logs import read_loggers
 from ..models import make_engine, migrations
 from ..records import Image
 from ..settings import CONFIG_DIRECTORIES, CONFIG_NAME, find_config, read_settings
 from ..stores import Stores, make_stores
+from .ini import reading
 
 OK, FAILED, INTERRUPTED = 0, 1, 130
 
@@ -252,19 +254,8 @@ class _Progress:
 
 
 def _open(arguments: argparse.Namespace) -> tuple[dict[str, str], Engine]:
-    path = str(_config(arguments))
-    try:
-        ini: dict[str, str] = get_appsettings(path, name="main")
-    except LookupError as error:
-        raise PyrimageError(f"{path}: {error}") from error
-    setup_logging(path)
+    path = arguments.config.absolute() if arguments.config else find_config()
+    with reading(path):
+        ini: dict[str, str] = get_appsettings(str(path), name="main")
+    read_loggers(path)
     return ini, make_engine(ini)
-
-
-def _config(arguments: argparse.Namespace) -> Path:
-    path: Path | None = arguments.config
-    if path is None:
-        return find_config()
-    if not path.is_file():
-        raise PyrimageError(f"{path} is not a file.")
-    return path.resolve()

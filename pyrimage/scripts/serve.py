@@ -1,7 +1,6 @@
 """``pyrimage-api`` and ``pyrimage-registry``: the servers of an ini, in the foreground, with the guide's options."""
 
 import argparse
-import configparser
 import logging
 import re
 import sys
@@ -19,6 +18,7 @@ from ..logs import DEFAULT_DATE_FORMAT, DEFAULT_FORMAT, LogOptions, set_up
 from ..server.options import Options
 from ..server.pidfile import NotOurs
 from ..settings import CONFIG_DIRECTORIES, CONFIG_NAME, PREFIX, Settings, find_config, masked, read_settings
+from .ini import reading
 
 log = logging.getLogger(__name__)
 
@@ -139,23 +139,9 @@ class Configuration:
         """Read what the arguments name. Raises ConfigurationError."""
         ini = arguments.config or _find(f"pyrimage-{server}")
         section, given = SECTIONS[server], {"__script__": f"pyrimage-{server}"}
-        if ini.suffix != ".ini" or set("%#?").intersection(str(ini)):
-            raise ConfigurationError(f"{ini}: the path of a configuration ends in .ini, and holds no %, # or ?.")
-        try:
-            ini.open().close()  # configparser passes over a file that it cannot read
+        with reading(ini):
             app = get_appsettings(str(ini), section, options=given)
             context = loadcontext(SERVER, f"config:{ini}", section, global_conf=given)
-        except OSError as error:
-            raise ConfigurationError(f"{error.filename or ini} cannot be read: {error.strerror}.") from error
-        except configparser.InterpolationError as error:  # whose text may hold a part of a password
-            raise ConfigurationError(
-                f"{ini}: {error.option}: a literal % is written %%, and what %(name)s names must be set."
-            ) from error
-        except configparser.ParsingError as error:  # likewise: its text holds the line
-            line = error.lineno if isinstance(error, configparser.MissingSectionHeaderError) else error.errors[0][0]
-            raise ConfigurationError(f"{ini}: line {line} is neither a setting nor a section.") from None
-        except (configparser.Error, ImportError, LookupError, RecursionError, ValueError) as error:
-            raise ConfigurationError(f"{ini}: {error}") from error
         context.local_conf = _overridden(context.local_conf, arguments)
         log_options = LogOptions(**{field.name: getattr(arguments, field.name) for field in fields(LogOptions)})
         return cls(ini=ini, settings=read_settings(app), log_options=log_options, app=app, context=context)

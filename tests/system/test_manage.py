@@ -161,7 +161,25 @@ def test_place_where_the_service_cannot_be_written_is_named(server: Server, plac
 
 def test_missing_ini_is_named(server: Server) -> None:
     refused = manage(server, "-c", "nowhere.ini", "db", "check", status=1)
-    assert refused.stderr == "pyrimage-manage: nowhere.ini is not a file.\n"
+    missing = server.directory / "nowhere.ini"
+    assert refused.stderr == f"pyrimage-manage: {missing} cannot be read: No such file or directory.\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("sqlalchemy.url = sqlite:///%s3cret", "sqlalchemy.url: a literal % is written %%"),
+        ("s3cret", "line 3 is neither a setting nor a section"),
+        ("[loggers]\nkeys = s3cret", "does not configure logging"),
+    ],
+)
+def test_broken_ini_is_told_in_one_line_that_quotes_nothing(server: Server, text: str, reason: str) -> None:
+    broken = server.directory / "broken.ini"
+    broken.write_text(f"[app:main]\nuse = egg:pyrimage\n{text}\n", encoding="utf-8")
+    refused = manage(server, "-c", "broken.ini", "db", "check", status=1)
+    assert refused.stderr.startswith(f"pyrimage-manage: {broken}")
+    assert reason in refused.stderr
+    assert refused.stderr.count("\n") == 1
 
 
 def test_no_ini_anywhere_is_said_with_the_places(server: Server) -> None:
