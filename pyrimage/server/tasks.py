@@ -25,7 +25,10 @@ NOBODY = "-"
 SHOWN = 1024  # characters of a request target or a name in the access line
 BUFFER = 65536  # bytes; bigger reads of a streamed body go past it, straight into the reader's buffer
 PASS = 4 * 2**20  # bytes of one file that a pass of the main loop sends before it looks at the other connections
-_SECRET = re.compile("([?&][^=&]*(?:sig|token|secret|passw|credential|accesskey)[^=&]*=)[^&]*", re.IGNORECASE)
+_SECRET = re.compile(
+    "([?&][^=&]*(?:sig|token|secret|passw|pwd|credential|access_?key|api_?key)[^=&]*=)[^&]*", re.IGNORECASE
+)
+_USERINFO = re.compile("(://|%3a%2f%2f)[^/?&#]*(?:@|%40)", re.IGNORECASE)  # of a URL in the query
 SETTING_AT_FAULT = {413: "max_request_body_size", 431: "max_request_header_size"}
 
 
@@ -87,7 +90,7 @@ class LoggedTask(task.Task):
             "%s %s %s %s %s %dms %s %s",
             shown(request.environ.get("REMOTE_ADDR", self.channel.addr[0])),  # the client's, behind a trusted proxy
             shown(request.command),
-            shown(_SECRET.sub(r"\1***", request.request_uri)),
+            shown(without_secrets(request.request_uri)),
             self.status[:3],
             f"{sent}/{'?' if self.content_length is None else self.content_length}" if cut else sent,
             (time.monotonic() - request.began) * 1000,
@@ -276,6 +279,11 @@ class Download(ReadOnlyFileBasedBuffer):
 
     def _ended(self) -> OSError:
         return OSError(f"the file ended {self.remain} bytes early")
+
+
+def without_secrets(target: str) -> str:
+    """Mask what is secret in a request target, or as much of it as is shown: all of a long one could take minutes."""
+    return _USERINFO.sub(r"\1***@", _SECRET.sub(r"\1***", target[: SHOWN + 1]))
 
 
 def shown(text: str) -> str:
