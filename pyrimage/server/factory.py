@@ -8,7 +8,7 @@ from typing import Any
 from wsgiref.types import WSGIApplication
 
 from .options import Options, read_options
-from .pidfile import hold
+from .pidfile import hold, keep
 from .serving import Serving, allow_descriptors, announce, bind
 from .supervisor import Lifeline, Supervisor, take_state, take_trial
 
@@ -24,10 +24,13 @@ def server_factory(_global_conf: dict[str, str], /, **settings: Any) -> Callable
     held, state = take_trial(), take_state()
     if not options.workers and (held is not None or state is not None):
         raise ValueError("workers = 0 needs a restart: without a supervisor nobody could stop the old workers")
+    allow_descriptors(options)
     if held is not None:
         return _try_out(options, held)
-    allow_descriptors(options)
-    pid_file = hold(options.pid_file, None if state is None else state.pid_file)
+    if state is None:
+        pid_file = hold(options.pid_file)
+    else:  # another one takes a restart: if it could not be had, there would be nobody to go on with the old one
+        pid_file = state.pid_file and keep(state.pid_file)
     if not options.workers:
         sockets = bind(options)
         return lambda app: _serve(app, options, sockets, None)

@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar
 
 from waitress.adjustments import Adjustments, _int_marker, _str_marker, aslist
@@ -42,6 +43,13 @@ def processes(value: Any) -> int:
     return len(os.sched_getaffinity(0)) if str(value).strip() == "auto" else whole(0)(value)
 
 
+def absolute(value: Any) -> str:
+    """Read an absolute path: in the background, a server is in another directory."""
+    if not Path(value).is_absolute():
+        raise ValueError("use an absolute path; %(here)s is the directory of the ini file")
+    return str(value)
+
+
 class Options(Adjustments):
     """The options as attributes. Waitress' documentation explains its own.
 
@@ -64,7 +72,7 @@ class Options(Adjustments):
         ("upload_timeout", whole(1)),
         ("upload_min_rate", whole(0)),
         ("shutdown_timeout", whole(0)),
-        ("pid_file", str),
+        ("pid_file", absolute),
     )
     _param_map: ClassVar = dict(_params)
 
@@ -97,7 +105,11 @@ def read_options(settings: dict[str, Any]) -> Options:
             Options._param_map[name](value)
         except ValueError as error:
             raise ValueError(f"server setting {name} = {value}: {error}") from error
-    options = Options(**settings)
+    try:
+        options = Options(**settings)
+    except ValueError as error:
+        given = ", ".join(f"{name} = {value}" for name, value in settings.items())
+        raise ValueError(f"server settings {given}: {error}") from error
     if options.channel_request_lookahead > 0:
         raise ValueError("channel_request_lookahead must be 0: no request is read while another one runs")
     return options

@@ -8,7 +8,6 @@ and nobody who was given an old number is taken for the server.
 import atexit
 import contextlib
 import fcntl
-import logging
 import os
 import re
 import stat
@@ -18,14 +17,12 @@ from pathlib import Path
 
 import psutil
 
-log = logging.getLogger(__package__)
-
 _FLOCK = "hhlli4x"  # struct flock of Linux: type, whence, start, length, pid
 _LONGEST = 64  # bytes of what can be a pid file
 CLOCK_SECONDS = 2.0  # by which the time of a process's start and that of a file may differ
 
 
-class NotOurs(Exception):
+class NotOurs(OSError):
     """The file is no pid file, or that of another program."""
 
 
@@ -73,31 +70,23 @@ class PidFile:
     def release(self) -> None:
         """Remove the file and end the lock."""
         with contextlib.suppress(OSError):
-            if os.path.samestat(os.fstat(self.descriptor), Path(self.path).stat()):
+            if _is_at(self.descriptor, self.path):
                 Path(self.path).unlink()
         os.close(self.descriptor)
 
 
-def hold(path: str | None, former: PidFile | None) -> PidFile | None:
-    """Hold the pid file of the options until this process ends; None for no path.
+def hold(path: str | None) -> PidFile | None:
+    """Hold a pid file until this process ends; None for no path.
 
-    former: what the process held before it executed itself anew. Raises OSError if another process holds the file or it
-    cannot be written, NotOurs.
+    Raises OSError if another process holds the file or it cannot be written, and NotOurs.
     """
-    pid_file = former
-    if former is None or former.path != path:
-        try:
-            pid_file = _take(path) if path else None
-        except (NotOurs, OSError) as error:
-            if former is None:
-                raise
-            log.error("the pid file stays %s: %s", former.path, error)  # for the workers serve on
-        else:
-            if former is not None:
-                former.release()
-    if pid_file is not None:
-        os.set_inheritable(pid_file.descriptor, False)
-        atexit.register(_release_own, pid_file, os.getpid())
+    return keep(_take(path)) if path else None
+
+
+def keep(pid_file: PidFile) -> PidFile:
+    """Go on holding a pid file, after this process has executed itself anew."""
+    os.set_inheritable(pid_file.descriptor, False)
+    atexit.register(_release_own, pid_file, os.getpid())
     return pid_file
 
 
@@ -124,7 +113,7 @@ def _take(path: str) -> PidFile:
                 raise NotOurs(f"{path} is not a pid file, and stays as it is: name another one")
             _lock(pid_file)
             known = os.fstat(pid_file.descriptor)
-            if Path(path).exists() and os.path.samestat(known, Path(path).stat()):
+            if _is_at(pid_file.descriptor, path):
                 check(os.pread(pid_file.descriptor, _LONGEST, 0).decode(errors="replace"), known.st_mtime, Path(path))
                 os.ftruncate(pid_file.descriptor, 0)
                 os.pwrite(pid_file.descriptor, f"{os.getpid()}\n".encode(), 0)
@@ -133,6 +122,13 @@ def _take(path: str) -> PidFile:
             os.close(pid_file.descriptor)
             raise
         os.close(pid_file.descriptor)  # whoever held it has just removed it
+
+
+def _is_at(descriptor: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), Path(path).stat())
+    except FileNotFoundError:
+        return False
 
 
 def _lock(pid_file: PidFile) -> None:

@@ -25,22 +25,21 @@ PROGRAM = """
 import fcntl, json, os, signal, struct, sys
 from dataclasses import astuple
 from pathlib import Path
-from pyrimage.server.pidfile import PidFile, hold, holder
+from pyrimage.server.pidfile import PidFile, hold, holder, keep
 
 path = os.environ["PID_FILE"]
 held = None
 if "FORMER" in os.environ:
-    held = hold(path, PidFile(*json.loads(os.environ.pop("FORMER"))))
+    held = keep(PidFile(*json.loads(os.environ.pop("FORMER"))))
     print("again", flush=True)
 
 def take():
     global held
-    held = hold(path, None)
+    held = hold(path)
 
-def execute_again(next_path):
+def execute_again():
     os.set_inheritable(held.descriptor, True)
-    state = {"FORMER": json.dumps(astuple(held)), "PID_FILE": next_path}
-    os.execve(sys.executable, sys.orig_argv, {**os.environ, **state})
+    os.execve(sys.executable, sys.orig_argv, {**os.environ, "FORMER": json.dumps(astuple(held))})
 
 def fork(work):
     # Return what a child of this process, which then ends as processes do, made of it.
@@ -69,7 +68,7 @@ def hammer(times):
     wrong = 0
     for _ in range(times):
         try:
-            got = hold(path, None)
+            got = hold(path)
         except OSError:
             continue
         try:
@@ -164,7 +163,7 @@ def take(path: Path) -> Iterator[Callable[[], PidFile]]:
     with contextlib.ExitStack() as taken:
 
         def take_now() -> PidFile:
-            made = hold(str(path), None)
+            made = hold(str(path))
             assert made is not None
             taken.callback(made.release)
             return made
@@ -202,7 +201,7 @@ def test_the_file_names_its_holder_and_goes_with_it(path: Path, keeper: Program)
 
 @pytest.mark.usefixtures("take")
 def test_a_released_file_is_free(path: Path, start: Start) -> None:
-    other, held = start(), hold(str(path), None)
+    other, held = start(), hold(str(path))
     assert held is not None
     assert other.holder() == str(os.getpid())
     assert path.read_text() == f"{os.getpid()}\n"
@@ -214,7 +213,7 @@ def test_a_released_file_is_free(path: Path, start: Start) -> None:
 
 @pytest.mark.parametrize("nothing", [None, ""])
 def test_without_a_path_nothing_is_held(nothing: str | None) -> None:
-    assert hold(nothing, None) is None
+    assert hold(nothing) is None
 
 
 def test_a_second_process_is_told_who_holds_the_file(path: Path, keeper: Program, take: Take) -> None:
@@ -437,7 +436,7 @@ def test_a_file_that_was_removed_may_be_taken_by_another_and_stays_with_that(
 
 @pytest.mark.usefixtures("take")
 def test_another_file_in_its_place_stays(path: Path) -> None:
-    held = hold(str(path), None)
+    held = hold(str(path))
     assert held is not None
     path.rename(path.with_name("moved"))
     before = leave(path, "of somebody else")
@@ -453,7 +452,7 @@ def test_a_file_that_its_holder_is_just_removing_is_not_taken_for_ones_own(path:
     rival.tell("hammer(5000)")
     for _ in range(5000):
         try:
-            held = hold(str(path), None)
+            held = hold(str(path))
         except OSError:
             continue
         assert held is not None
@@ -466,7 +465,7 @@ def test_a_file_that_its_holder_is_just_removing_is_not_taken_for_ones_own(path:
 
 @pytest.mark.usefixtures("take")
 def test_only_the_process_that_took_the_file_releases_it(path: Path) -> None:
-    held = hold(str(path), None)
+    held = hold(str(path))
     assert held is not None
     pidfile._release_own(held, os.getppid())
     assert path.exists()
@@ -505,63 +504,10 @@ def test_the_file_is_not_inherited_by_programs_that_the_holder_starts(keeper: Pr
 def test_a_program_that_executes_itself_anew_goes_on_holding(path: Path, keeper: Program) -> None:
     before = state(path)
     for _ in range(2):
-        assert keeper.ask(f"execute_again({str(path)!r})") == "again"
+        assert keeper.ask("execute_again()") == "again"
         assert keeper.ask("os.getpid(), held.path, os.get_inheritable(held.descriptor)") == repr(
             (keeper.pid, str(path), False)
         )
         assert (state(path), holder(path)) == (before, keeper.pid)
     keeper.end()
     assert (path.exists(), holder(path)) == (False, None)
-
-
-@pytest.mark.parametrize("name", ["other.pid", ""])
-def test_a_program_that_executes_itself_anew_may_change_its_file(name: str, path: Path, keeper: Program) -> None:
-    other = path.with_name(name) if name else None
-    assert keeper.ask(f"execute_again({str(other or '')!r})") == "again"
-    assert keeper.ask("held and held.path") == repr(other and str(other))
-    assert not path.exists()
-    if other is not None:
-        assert (other.read_text(), holder(other)) == (f"{keeper.pid}\n", keeper.pid)
-    keeper.end()
-    assert list(path.parent.iterdir()) == []
-
-
-@pytest.mark.parametrize("content", ["garbage", "{stranger}\n", "{rival}"])
-def test_a_program_that_executes_itself_anew_keeps_its_file_where_it_cannot_have_the_new_one(
-    content: str, path: Path, keeper: Program, start: Start
-) -> None:
-    """It serves, and goes on serving."""
-    other, rival = path.with_name("other.pid"), start()
-    if content == "{rival}":
-        assert rival.ask("globals().update(path=path.replace('api', 'other')), take()") == "(None, None)"
-    else:
-        leave(other, content.format(stranger=rival.pid))
-    before = state(path), state(other)
-    assert keeper.ask(f"execute_again({str(other)!r})") == "again"
-    assert keeper.ask("held.path, os.get_inheritable(held.descriptor)") == repr((str(path), False))
-    assert (state(path), state(other)) == before
-    assert holder(path) == keeper.pid
-    keeper.end()
-    assert (path.exists(), other.exists()) == (False, True)
-
-
-@pytest.mark.usefixtures("take")
-def test_a_file_that_cannot_be_taken_instead_of_another_is_told(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    held, other = hold(str(path), None), path.with_name("other.pid")
-    leave(other, "garbage")
-    assert hold(str(other), held) is held
-    assert caplog.messages == [
-        f"the pid file stays {path}: {other} is not a pid file, and stays as it is: name another one"
-    ]
-    assert hold(None, held) is None
-
-
-@pytest.mark.usefixtures("take")
-def test_what_was_held_under_another_name_is_released(path: Path) -> None:
-    other = path.with_name("other.pid")
-    held = hold(str(path), None)
-    assert hold(str(path), held) is held
-    moved = hold(str(other), held)
-    assert list(path.parent.iterdir()) == [other]
-    assert hold(None, moved) is None
-    assert list(path.parent.iterdir()) == []
