@@ -204,11 +204,11 @@ def find_config() -> Path:
         path = Path(place).expanduser() / CONFIG_NAME
         with contextlib.suppress(PermissionError):  # a directory that this user may not search, such as root's
             if path.is_file():
-                return path.resolve()
+                return path.absolute()
     raise ConfigurationError(f"No {CONFIG_NAME} in {', '.join(CONFIG_DIRECTORIES)}.")
 
 
 def config_from_environment() -> Path:
     """Return ``$PYRIMAGE_CONFIG``, or what ``find_config`` finds."""
     named = os.environ.get("PYRIMAGE_CONFIG")
-    return Path(named).resolve() if named else find_config()
+    return Path(named).absolute() if named else find_config()

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import psutil
 from .. import __version__
 from ..errors import ConfigurationError, PyrimageError
 from ..logs import log_file, make_formatter
+from ..server.factory import server_factory
 from ..server.options import Options, read_options
 from ..server.pidfile import NotOurs, holder, remove_stale
 from ..server.serving import place
@@ -47,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for server in SECTIONS if arguments.server == "all" else [arguments.server]:
         try:
             codes.append(COMMANDS[arguments.command](Daemon(server, arguments)))
-        except (PyrimageError, NotOurs, OSError, psutil.Error) as error:
+        except (PyrimageError, OSError, psutil.Error) as error:
             print(f"ERROR: {error}", file=sys.stderr)
             codes.append(FAILED)
         except KeyboardInterrupt:
@@ -81,23 +83,40 @@ class Daemon:
 
     def __init__(self, server: str, arguments: argparse.Namespace) -> None:
         self.server, self.arguments, self.program = server, arguments, f"pyrimage-{server}"
-        self.settings: dict[str, str] = {}  # of [server:...], where the ini can be read: a server is stopped without
-        with contextlib.suppress(PyrimageError):
-            self.settings = Configuration.read(server, arguments).context.local_conf
-        self.pid_file = arguments.pid_file or Path(self.settings.get("pid_file") or self._in_run_directory())
+        self.pid_file = arguments.pid_file or self._in_ini() or self._in_run_directory()
         self.output = self.pid_file.with_name(f"{self.pid_file.name.removesuffix('.pid')}.log")
 
+    @cached_property
+    def configuration(self) -> Configuration:
+        """What the arguments name. Raises ConfigurationError."""
+        return Configuration.read(self.server, self.arguments)
+
+    def _in_ini(self) -> Path | None:
+        try:
+            text = self.configuration.context.local_conf.get("pid_file")
+        except PyrimageError as error:  # a server is stopped without, and none is started
+            if self.arguments.config and self.arguments.command not in STARTING:
+                print(f"{error} The pid file is sought without it.", file=sys.stderr)
+            return None
+        return Path(text) if text else None
+
     def _in_run_directory(self) -> Path:
-        """Find the pid file of a server that runs, or a place for it."""
+        """Find the pid file of a server that runs, or a place for it. Raises OSError if others' may run."""
         pid_files = [Path(each).expanduser() / f"{self.server}.pid" for each in RUN_DIRECTORIES]
+        hidden = None
         for found in pid_files:
-            with contextlib.suppress(OSError):  # a directory of others
+            try:
                 if holder(found) is not None:
                     return found
+            except OSError as error:  # a directory of others
+                hidden = error
+        if hidden is not None and self.arguments.command != "start":
+            raise hidden
+        if self.arguments.command not in STARTING:
+            return pid_files[-1]
+        with contextlib.suppress(OSError):
+            pid_files[-1].parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         for found in pid_files:
-            if found is pid_files[-1]:
-                with contextlib.suppress(OSError):
-                    found.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with contextlib.suppress(OSError):
                 # In one of another user's, root would write wherever that user's links point.
                 if found.parent.stat().st_uid == os.geteuid() and os.access(found.parent, os.W_OK):
@@ -108,7 +127,9 @@ class Daemon:
 
     def prepare(self) -> tuple[Configuration, Path]:
         """Return what a start takes: the configuration, and where the output goes. Raises ConfigurationError."""
-        configuration = Configuration.read(self.server, self.arguments)
+        configuration = self.configuration
+        if configuration.context.object is not server_factory:
+            raise ConfigurationError(f"{configuration.ini}: only egg:pyrimage#server can be kept in the background.")
         named = log_file(self.server, configuration.settings, configuration.log_options)
         path = named if named and not self.arguments.log_config else self.output
         os.umask(UMASK)
@@ -132,15 +153,13 @@ class Daemon:
             command = process.cmdline()
         except psutil.Error as error:
             raise NotOurs(f"{self.pid_file} is held by a process that cannot be seen from here: {error}") from error
-        if not any(Path(each).name == self.program for each in command):
+        if not any(Path(each).name == self.program for each in command[:2]):  # after that of Python
             raise NotOurs(f"{self.pid_file} is held by another program, {process.name()} with pid {pid}")
         return process
 
     def patience(self, process: psutil.Process) -> float:
-        """Return the seconds that a server may take to end: as it was started, which this command need not repeat."""
-        command = process.cmdline()
-        own = next(index for index, each in enumerate(command) if Path(each).name == self.program)
-        given, _ = server_options().parse_known_args(with_hyphens(command[own + 1 :]))
+        """Return the seconds that a server may take to end: by its own command line, which this one need not repeat."""
+        given, _ = server_options().parse_known_args(with_hyphens(process.cmdline()[2:]))
         text = given.shutdown_timeout or ""
         with contextlib.suppress(PyrimageError):
             text = Configuration.read(self.server, given).context.local_conf.get("shutdown_timeout", "")
@@ -157,7 +176,8 @@ def start(daemon: Daemon) -> int:
         print(f"Removing stale pid file {daemon.pid_file}")
     print(f"Starting {daemon.program} with {configuration.ini}", flush=True)
     if path == daemon.output:
-        print(f"No log file is set: output goes to {path}", flush=True)
+        because = "--log-config decides what is logged" if daemon.arguments.log_config else "No log file is set"
+        print(f"{because}: output goes to {path}", flush=True)
     with path.open("ab") as output, Notifier() as notifier:
         before = output.tell()
         pid = launch(_command(daemon, configuration.ini, path), output, {"NOTIFY_SOCKET": notifier.name})
@@ -235,15 +255,16 @@ def status(daemon: Daemon) -> int:
     return OK
 
 
+STARTING = ("start", "restart")
 COMMANDS = {"start": start, "stop": stop, "restart": restart, "reload": reload, "status": status}
 
 
-def _command(daemon: Daemon, ini: Path, log_file: Path | None) -> list[str]:
+def _command(daemon: Daemon, ini: Path, log_path: Path) -> list[str]:
     """Return the server's command line: ours, with absolute paths."""
     program = Path(sys.argv[0]).resolve().with_name(daemon.program)
     given = {**vars(daemon.arguments), "pid_file": daemon.pid_file}
     if given["log_file"]:
-        given["log_file"] = log_file
+        given["log_file"] = log_path
     options = []
     for name, value in given.items():
         option = f"--{name.replace('_', '-')}"

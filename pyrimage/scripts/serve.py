@@ -16,7 +16,6 @@ from .. import __version__
 from ..errors import ConfigurationError, PyrimageError
 from ..logs import DEFAULT_DATE_FORMAT, DEFAULT_FORMAT, LogOptions, set_up
 from ..server.options import Options
-from ..server.pidfile import NotOurs
 from ..settings import CONFIG_DIRECTORIES, CONFIG_NAME, PREFIX, Settings, find_config, masked, read_settings
 from .ini import reading
 
@@ -24,7 +23,6 @@ log = logging.getLogger(__name__)
 
 SECTIONS = {"api": "main", "registry": "registry"}  # of each server: [app:main], [server:main]
 OK, FAILED, INTERRUPTED = 0, 1, 130
-DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", "9292"
 
 EPILOG = """\
 Logging is set up by these options, then by pyrimage.log_* in the ini, then by the ini's [loggers]; --log-config alone
@@ -59,7 +57,7 @@ def main(server: str, argv: Sequence[str]) -> int:
         configuration.show()
         serve = configuration.context.create()  # as pserve does: the server first, then what it serves
         app = get_app(str(configuration.ini), SECTIONS[server])
-    except (PyrimageError, NotOurs, ImportError, OSError, ValueError) as error:
+    except (PyrimageError, ImportError, OSError, ValueError) as error:
         log.debug("the server did not start", exc_info=True)
         print(f"ERROR: {error}", file=sys.stderr)
         return FAILED
@@ -92,8 +90,12 @@ def server_options() -> argparse.ArgumentParser:
     options.add_argument(
         "--log-format", metavar="F", help=f"format of log lines, or json (default: {_literal(DEFAULT_FORMAT)})"
     )
-    options.add_argument("--log-file", metavar="P", help="where the log goes (default: standard output)")
-    options.add_argument("--log-dir", type=_absolute, metavar="D", help="where a relative --log-file lies")
+    options.add_argument(
+        "--log-file", metavar="P", help="where the log goes (default: where [loggers] say, or standard output)"
+    )
+    options.add_argument(
+        "--log-dir", type=_absolute, metavar="D", help="where a relative --log-file lies; alone: api.log, registry.log"
+    )
     options.add_argument(
         "--log-date-format",
         metavar="F",
@@ -171,7 +173,7 @@ def _overridden(settings: Mapping[str, str], arguments: argparse.Namespace) -> d
         raise ConfigurationError(f"--port {arguments.port}: use a number below 65536.")
     if arguments.host or arguments.port:
         changed.pop("unix_socket", None)
-        alone = f"{_bracketed(changed.pop('host', DEFAULT_HOST))}:{changed.pop('port', DEFAULT_PORT)}"
+        alone = f"{_bracketed(changed.pop('host', Options.host))}:{changed.pop('port', Options.port)}"
         places = [_moved(place, arguments.host, arguments.port) for place in changed.get("listen", alone).split()]
         changed["listen"] = " ".join(dict.fromkeys(places))
     for name in ("shutdown_timeout", "pid_file"):
@@ -184,7 +186,7 @@ def _moved(place: str, host: str | None, port: str | None) -> str:
     """Return ``127.0.0.1:9292`` with another host or port."""
     old_host, colon, old_port = place.rpartition(":")
     if not colon or "]" in old_port:  # there is no port
-        old_host, old_port = place, DEFAULT_PORT
+        old_host, old_port = place, str(Options.port)
     return f"{_bracketed(host or old_host)}:{port or old_port}"
 
 

@@ -59,7 +59,7 @@ def stranger() -> Iterator["subprocess.Popen[bytes]"]:
 @contextmanager
 def locked(pid_file: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """Another program that holds a file, and must be alive at the end."""
-    command = [*OWNED, sys.executable, "-c", HOLD, str(pid_file)]
+    command = [*OWNED, sys.executable, "-c", HOLD, str(pid_file), "/etc/logrotate.d/pyrimage-api"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"held\n"
@@ -304,6 +304,35 @@ def test_restart_and_reload_with_a_broken_ini_leave_the_server_as_it_is(place: C
     assert place.request("GET", "/images").status == 200
 
 
+def test_a_server_is_stopped_without_its_configuration(alone: Controlled) -> None:
+    alone.control("api", "start", alone.ini)
+    said = alone.try_control("api", "stop", "typo.ini")
+    missing = f"{alone.directory}/typo.ini cannot be read: No such file or directory."
+    assert said.status == 0
+    assert said.err == f"{missing} The pid file is sought without it.\n"
+    assert said.out.startswith("Stopping pyrimage-api")
+
+
+def test_a_reload_that_the_system_or_the_pid_file_cannot_follow_leaves_a_server(place: Controlled) -> None:
+    place.control("api", "start", place.ini)
+    workers = place.wait_for_workers(2)
+    place.configure("server:main", {"upload_threads": "1000000000"})
+    place.control("api", "reload")
+    told = "the new configuration does not work, the old one stays in force: ERROR: the system allows"
+    wait_until(lambda: told in place.log(), READY_SECONDS, place.log)
+    assert place.workers() == workers
+
+    place.configure("server:main", {"upload_threads": "2", "pid_file": "/nowhere/x.pid"})
+    os.kill(place.pid, signal.SIGHUP)  # pyrimage-control would look for the file in the ini
+    wait_until(lambda: "the new workers serve" in place.log(), READY_SECONDS, place.log)
+    assert place.request("GET", "/images").status == 200
+
+
+def test_only_our_server_is_kept_in_the_background(alone: Controlled) -> None:
+    alone.configure("server:main", {"use": "egg:waitress#main"})
+    assert failed_start(alone).err == f"ERROR: {alone.ini}: only egg:pyrimage#server can be kept in the background.\n"
+
+
 def test_reload_needs_a_server_and_workers(alone: Controlled) -> None:
     assert alone.try_control("api", "reload") == (1, "No pyrimage-api running\n", "")
     alone.control("api", "start", alone.ini)
@@ -345,12 +374,25 @@ def test_a_log_directory_that_does_not_exist(place: Controlled) -> None:
 def test_no_place_for_a_pid_file(place: Controlled) -> None:
     (place.directory / "file").touch()
     for home in ("/proc/nowhere", f"{place.directory}/file"):
-        for command in ("start", "status"):
-            said = place.try_control("api", command, place.ini, environment={"HOME": home})
-            assert (said.status, said.out) == (1, "")
-            assert said.err == (
-                "ERROR: None of /run/pyrimage, ~/.pyrimage/run is yours to write to: make one, or use --pid-file.\n"
-            )
+        said = place.try_control("api", "start", place.ini, environment={"HOME": home})
+        assert (said.status, said.out) == (1, "")
+        assert said.err == (
+            "ERROR: None of /run/pyrimage, ~/.pyrimage/run is yours to write to: make one, or use --pid-file.\n"
+        )
+
+
+def test_a_pid_file_that_may_be_there_is_not_taken_for_none(place: Controlled) -> None:
+    place.run_directory.mkdir(parents=True)
+    place.pid_file().symlink_to(place.pid_file().name)  # which not even root can read
+    for command in ("status", "stop", "restart", "reload"):
+        said = place.try_control("api", command, place.ini)
+        assert (said.status, said.out) == (1, "")
+        assert str(place.pid_file()) in said.err
+
+
+def test_what_is_only_asked_makes_no_directory(place: Controlled) -> None:
+    assert place.try_control("api", "status", place.ini).status == 3
+    assert not place.run_directory.exists()
 
 
 def test_what_is_beside_a_pid_file_is_never_the_pid_file_itself(alone: Controlled) -> None:

@@ -311,7 +311,7 @@ def test_where_no_configuration_is_the_places_are_named() -> None:
 def test_the_environment_names_the_configuration(places: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     (places[0] / "pyrimage.ini").write_text("")
     monkeypatch.setenv("PYRIMAGE_CONFIG", "../other.ini")
-    assert config_from_environment() == places[0].parent / "other.ini"
+    assert config_from_environment() == places[0] / "../other.ini"
 
 
 def test_the_documented_places() -> None:
