@@ -159,7 +159,7 @@ def read_settings(ini: Mapping[str, str]) -> Settings:
         try:
             values[name] = fields[name].metadata["read"](text.strip())
         except ValueError as error:
-            raise ConfigurationError(f"{key} = {masked({key: text})[key]}: {error}.") from error
+            raise ConfigurationError(f"{key} = {masked(key, text)}: {error}.") from error
     for name, field in fields.items():
         if field.default is dataclasses.MISSING and name not in values:
             raise ConfigurationError(f"{PREFIX}{name} is not set. {field.metadata['doc']}")
@@ -181,12 +181,11 @@ _SECRET_PARAMETER = re.compile("([?&][^=&]*(?:secret|pass|pwd|credential|token|k
 _PASSWORD = re.compile("(://[^:/]*:).*@", re.DOTALL)
 
 
-def masked(values: Mapping[str, object]) -> dict[str, str]:
-    """Return a section's keys and values for people to read: what is secret, or looks like it, is ``***``."""
-    return {key: _masked(key, str(value)) if value is not None else str(None) for key, value in values.items()}
-
-
-def _masked(key: str, text: str) -> str:
+def masked(key: str, value: object) -> str:
+    """Return a setting's value for people to read: what is secret, or looks like it, is ``***``."""
+    if value is None:
+        return str(None)
+    text = str(value)
     is_url = re.match(r"[a-z][\w+.-]*://", text, re.IGNORECASE)
     if key.removeprefix(PREFIX) in _secret_names() or _SECRET_NAME.search(key):
         return MASK

@@ -154,8 +154,8 @@ class Configuration:
         ours = {f"{PREFIX}{field.name}": getattr(self.settings, field.name) for field in fields(Settings)}
         server = {key: text for key, text in self.context.local_conf.items() if key in Options._param_map}
         for title, values in (("app", {**ours, **database}), ("server", server)):
-            for key, value in sorted(masked(values).items()):
-                log.debug("%s: %s = %s", title, key, value)
+            for key, value in sorted(values.items()):
+                log.debug("%s: %s = %s", title, key, masked(key, value))
 
 
 def _find(program: str) -> Path:

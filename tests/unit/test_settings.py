@@ -168,12 +168,12 @@ SECRET_NAMES = [field.name for field in dataclasses.fields(Settings) if field.me
 @pytest.mark.parametrize("name", SECRET_NAMES)
 def test_every_secret_of_ours_is_masked(name: str) -> None:
     """S44."""
-    assert masked({f"pyrimage.{name}": WORD, name: WORD}) == {f"pyrimage.{name}": "***", name: "***"}
+    assert (masked(f"pyrimage.{name}", WORD), masked(name, WORD)) == (MASK, MASK)
     assert name not in repr(read_settings({**INI, f"pyrimage.{name}": WORD * 3}))
 
 
 def test_a_secret_that_is_not_set_is_shown_so() -> None:
-    assert masked({"pyrimage.registry_secret": None}) == {"pyrimage.registry_secret": "None"}
+    assert masked("pyrimage.registry_secret", None) == "None"
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_a_secret_that_is_not_set_is_shown_so() -> None:
 )
 def test_a_value_is_masked_where_its_name_looks_secret(key: str) -> None:
     """S44, S46."""
-    assert masked({key: WORD}) == {key: MASK}
+    assert masked(key, WORD) == MASK
 
 
 URLS = {
@@ -214,7 +214,7 @@ URLS = {
 @pytest.mark.parametrize(("url", "shown"), URLS.items(), ids=URLS)
 def test_of_a_url_all_is_shown_but_its_password(url: str, shown: str) -> None:
     """S44, S46."""
-    assert masked({"sqlalchemy.url": url.format(WORD)}) == {"sqlalchemy.url": shown}
+    assert masked("sqlalchemy.url", url.format(WORD)) == shown
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_of_a_url_all_is_shown_but_its_password(url: str, shown: str) -> None:
 )
 def test_no_password_of_a_url_is_shown_however_it_is_spelled(url: str) -> None:
     """S44: the operator may have it wrong."""
-    assert WORD not in masked({"sqlalchemy.url": url.format(WORD)})["sqlalchemy.url"]
+    assert WORD not in masked("sqlalchemy.url", url.format(WORD))
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_no_password_of_a_url_is_shown_however_it_is_spelled(url: str) -> None:
 )
 def test_a_value_that_holds_a_named_secret_is_masked(text: str) -> None:
     """S44."""
-    assert masked({"sqlalchemy.connect_args": text.format(WORD)}) == {"sqlalchemy.connect_args": MASK}
+    assert masked("sqlalchemy.connect_args", text.format(WORD)) == MASK
 
 
 PLAIN = {
@@ -263,12 +263,12 @@ PLAIN = {
 
 @pytest.mark.parametrize("key", PLAIN)
 def test_what_is_no_secret_is_shown_as_it_is(key: str) -> None:
-    assert masked({key: PLAIN[key]}) == {key: PLAIN[key]}
+    assert masked(key, PLAIN[key]) == PLAIN[key]
 
 
 def test_whatever_is_no_text_is_shown_as_text() -> None:
     values = {"pyrimage.log_dir": Path("/var/log"), "pyrimage.image_size_cap": 5, "pyrimage.auto_migrate": False}
-    assert list(masked(values).values()) == ["/var/log", "5", "False"]
+    assert [masked(key, value) for key, value in values.items()] == ["/var/log", "5", "False"]
 
 
 def test_settings_do_not_change() -> None:
