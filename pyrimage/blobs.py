@@ -10,7 +10,6 @@ So a row never names bytes that are not there. Bytes without a row are a leak, a
 
 import contextlib
 import dataclasses
-import hashlib
 import logging
 import sys
 import threading
@@ -35,17 +34,15 @@ from .errors import (
     NotFound,
     PyrimageError,
     StoreError,
-    StoreUnavailable,
     UploadInProgress,
 )
 from .images.interfaces import Claims
-from .images.local import ActiveImages
 from .records import EMPTY, Blob, Claim, Image, Location
 from .schemas.conditions import Part
 from .schemas.image import Submission
 from .stores import Stores
 from .stores.interfaces import BlobWriter
-from .stores.transfer import CHUNK, copy
+from .stores.transfer import copy
 
 log = logging.getLogger(__name__)
 
@@ -327,43 +324,6 @@ def scrub(blobs: Blobs, grace: timedelta, *, dry_run: bool) -> Iterator[tuple[st
             yield what, None
         except StoreError as error:
             yield what, error
-
-
-def verify(
-    stores: Stores, images: ActiveImages, came: Callable[[int], object], *, sizes_only: bool
-) -> Iterator[tuple[Image, StoreError | None]]:
-    """Compare the bytes of every active image with its row. Changes nothing; safe beside running servers.
-
-    Gives each image, and what is wrong with it. ``came`` is told of bytes that were read, chunk by chunk.
-    """
-    for image in images:
-        try:
-            _compare(stores, image, came, sizes_only=sizes_only)
-        except StoreError as error:
-            if images.find(image.id) is not None:  # else it was deleted, and its bytes went with it
-                yield image, error
-        else:
-            yield image, None
-
-
-def _compare(stores: Stores, image: Image, came: Callable[[int], object], *, sizes_only: bool) -> None:
-    """Read the bytes of an image. Raises BlobDamaged, StoreUnavailable."""
-    location = image.location
-    if location is None:
-        if image.size:
-            raise BlobDamaged(f"Its row does not say where its {image.size} bytes lie.")
-        return
-    name, wanted = ("sha256", image.sha256) if image.sha256 else ("md5", image.checksum)
-    digest = hashlib.new(name, usedforsecurity=False)
-    with stores[location.store].open_reader(location.key, image.size) as reader:  # which compares the size
-        try:
-            while not sizes_only and (chunk := reader.read(CHUNK)):
-                digest.update(chunk)
-                came(len(chunk))
-        except OSError as error:
-            raise StoreUnavailable("The image's bytes cannot be read.") from error
-    if not sizes_only and wanted is not None and digest.hexdigest() != wanted:
-        raise BlobDamaged(f"The image's bytes were changed: their {name} is {digest.hexdigest()} instead of {wanted}.")
 
 
 @contextlib.contextmanager

@@ -82,12 +82,13 @@ ORDER = [
     "pyrimage.server.supervisor",
     "pyrimage.server.factory",
     "pyrimage.server",
+    "pyrimage.scripts",  # what its modules share
     "pyrimage.scripts.ini",
     "pyrimage.scripts.serve",
     "pyrimage.scripts.background",
     "pyrimage.scripts.control",
+    "pyrimage.scripts.verify",
     "pyrimage.scripts.manage",
-    "pyrimage.scripts",
     "pyrimage.alembic",  # with its migrations
     "pyrimage.pshell",
 ]

@@ -11,8 +11,9 @@ from typing import IO
 
 from daemon import DaemonContext
 
+from . import FAILED
+
 UMASK = 0o027
-FAILED = 1
 START_SECONDS = 60.0  # until a server must answer
 PROGRESS_SECONDS = 3.0  # after which it is said what is waited for
 CREDENTIALS = struct.Struct("3i")  # pid, uid, gid of who sent a datagram

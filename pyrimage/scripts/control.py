@@ -22,8 +22,9 @@ from ..server.factory import server_factory
 from ..server.options import Options, read_options
 from ..server.pidfile import NotOurs, holder, remove_stale
 from ..server.serving import place
+from . import FAILED, INTERRUPTED, OK, replace_closed_streams
 from .background import UMASK, Notifier, launch, wait_for
-from .serve import FAILED, INTERRUPTED, OK, SECTIONS, Configuration, server_options, with_hyphens
+from .serve import SECTIONS, Configuration, server_options, with_hyphens
 
 NOT_RUNNING = 3  # of status, as init scripts have it
 
@@ -44,6 +45,7 @@ yours to write to. Where no log file is set, a server's output goes to a file be
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command for one server or for both; return the exit status."""
+    replace_closed_streams()
     arguments = _parse(with_hyphens(sys.argv[1:] if argv is None else argv))
     codes = []
     for server in SECTIONS if arguments.server == "all" else [arguments.server]:

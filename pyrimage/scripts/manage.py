@@ -3,7 +3,6 @@
 import argparse
 import os
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from importlib import resources
@@ -14,30 +13,26 @@ from pyramid.paster import get_appsettings
 from sqlalchemy import Engine
 
 from .. import __version__
-from ..blobs import GRACE, Blobs, scrub, verify
-from ..errors import BlobDamaged, DatabaseError, PyrimageError, StoreError
+from ..blobs import GRACE, Blobs, scrub
+from ..errors import DatabaseError, PyrimageError
 from ..images.claims import LocalClaims
 from ..images.local import ActiveImages
 from ..logs import read_loggers
 from ..models import make_engine, migrations
-from ..records import Image
 from ..settings import CONFIG_DIRECTORIES, CONFIG_NAME, find_config, read_settings
-from ..stores import Stores, make_stores
+from ..stores import make_stores
+from . import FAILED, INTERRUPTED, OK, replace_closed_streams
 from .ini import reading
-
-OK, FAILED, INTERRUPTED = 0, 1, 130
+from .verify import report
 
 MAX_GRACE = 10**9  # seconds
 
 PROGRAMS = "/opt/pyrimage/bin"  # in the files of service/
 
-SHOWN_SECONDS = 0.2
-GB = 10**9  # bytes
-CLEAR_LINE = "\r\x1b[K"
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status: 0, or 1 with the reason on standard error."""
+    replace_closed_streams()
     arguments = _parser().parse_args(argv)
     try:
         status: int = arguments.run(arguments)
@@ -196,61 +191,9 @@ def _scrub(arguments: argparse.Namespace) -> int:
 
 def _verify(arguments: argparse.Namespace) -> int:
     ini, engine = _open(arguments)
-    stores, images = make_stores(read_settings(ini)), ActiveImages(engine)
+    stores = make_stores(read_settings(ini))
     migrations.check(engine)
-    whole = damaged = 0
-    progress = _Progress(images, has_bytes=not arguments.sizes_only)
-    for image, error in verify(stores, images, progress.read, sizes_only=arguments.sizes_only):
-        if error is None:
-            whole += 1
-        else:
-            damaged += 1
-            progress.clear()
-            print(f"{image.id} {image.name or ''!a}: {_reason(stores, image, error)}", flush=True)
-        progress.show(whole + damaged)
-    progress.clear()
-    print(f"{whole} images are whole, {damaged} are not.")
-    return FAILED if damaged else OK
-
-
-def _reason(stores: Stores, image: Image, error: StoreError) -> str:
-    """Say what is wrong with an image, and where its bytes should be."""
-    words = [str(error)]
-    if isinstance(error.__cause__, OSError) and not isinstance(error, BlobDamaged):
-        words.append(f"{error.__cause__.strerror}.")
-    if image.location is not None and image.location.store in stores:
-        words.append(stores[image.location.store].url(image.location.key))
-    return " ".join(words)
-
-
-class _Progress:
-    """How far a long run has come, in a line of its own; for a terminal only."""
-
-    def __init__(self, images: ActiveImages, *, has_bytes: bool) -> None:
-        self._is_shown, self._has_bytes = sys.stderr.isatty(), has_bytes
-        self._images, self._size = images.total() if self._is_shown else (0, 0)
-        self._done = self._came = 0
-        self._next = 0.0  # when the line is written again
-
-    def read(self, size: int) -> None:
-        """Count bytes."""
-        self._came += size
-        self.show(self._done)
-
-    def show(self, done: int) -> None:
-        """Count images; write the line, a few times in a second."""
-        self._done = done
-        if not self._is_shown or time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + SHOWN_SECONDS
-        size = f", {self._came / GB:.1f} of {self._size / GB:.1f} GB" if self._has_bytes else ""
-        print(f"{CLEAR_LINE}{done} of {self._images} images{size}", end="", file=sys.stderr, flush=True)
-
-    def clear(self) -> None:
-        """Make room for a line of output."""
-        if self._is_shown:
-            print(CLEAR_LINE, end="", file=sys.stderr, flush=True)
-            self._next = 0.0
+    return OK if report(stores, ActiveImages(engine), sizes_only=arguments.sizes_only) else FAILED
 
 
 def _open(arguments: argparse.Namespace) -> tuple[dict[str, str], Engine]:

@@ -17,12 +17,12 @@ from ..errors import ConfigurationError, PyrimageError
 from ..logs import DEFAULT_DATE_FORMAT, DEFAULT_FORMAT, LogOptions, set_up
 from ..server.options import Options
 from ..settings import CONFIG_DIRECTORIES, CONFIG_NAME, PREFIX, Settings, find_config, masked, read_settings
+from . import FAILED, INTERRUPTED, OK, replace_closed_streams
 from .ini import reading
 
 log = logging.getLogger(__name__)
 
 SECTIONS = {"api": "main", "registry": "registry"}  # of each server: [app:main], [server:main]
-OK, FAILED, INTERRUPTED = 0, 1, 130
 
 EPILOG = """\
 Logging is set up by these options, then by pyrimage.log_* in the ini, then by the ini's [loggers]; --log-config alone
@@ -42,6 +42,7 @@ def registry() -> int:
 
 def main(server: str, argv: Sequence[str]) -> int:
     """Serve until a signal comes; return the exit status: 0, or 1 with the reason on standard error."""
+    replace_closed_streams()
     parser = argparse.ArgumentParser(
         prog=f"pyrimage-{server}",
         description=f"Serve {'the Image API' if server == 'api' else 'the registry'} until Ctrl-C or SIGTERM.",
@@ -90,9 +91,7 @@ def server_options() -> argparse.ArgumentParser:
     options.add_argument(
         "--log-format", metavar="F", help=f"format of log lines, or json (default: {_literal(DEFAULT_FORMAT)})"
     )
-    options.add_argument(
-        "--log-file", metavar="P", help="where the log goes (default: where [loggers] say, or standard output)"
-    )
+    options.add_argument("--log-file", metavar="P", help="where the log goes (default: as [loggers] say, or stdout)")
     options.add_argument(
         "--log-dir", type=_absolute, metavar="D", help="where a relative --log-file lies; alone: api.log, registry.log"
     )

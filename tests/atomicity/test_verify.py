@@ -17,10 +17,10 @@ from webtest import TestApp
 from breakage import blobs_of, claim_upload, hinder
 from conftest import Installation
 from factories import add_row, insert_rows, md5, meta, reserve, sha256, stored, upload
-from pyrimage.blobs import verify
 from pyrimage.images.local import ActiveImages
 from pyrimage.models import ImageRow, LocationRow
 from pyrimage.records import Status
+from pyrimage.scripts.verify import verify
 from servers.processes import OWNED, PROGRAMS, clean_environment, run
 
 DATA = bytes(range(256)) * 4096  # more than one read

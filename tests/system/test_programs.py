@@ -455,3 +455,34 @@ def test_wrong_options_are_a_wrong_command_line(place: Programs) -> None:
     said: list[Said] = [place.run("pyrimage-api", *options) for options in (["--nothing"], ["a", "b"])]
     assert [each.status for each in said] == [2, 2]
     assert all("pyrimage-api: error: unrecognized arguments" in each.err for each in said)
+
+
+# Standard streams that nobody opened.
+
+
+CLOSED = ("<&-", ">&-", "2>&-", "<&- >&- 2>&-")
+
+
+def with_closed(closed: str, *command: str | Path) -> list[str]:
+    """Return a command line that runs a command without some of its standard streams."""
+    return [str(shutil.which("sh")), "-c", f'exec "$@" {closed}', "sh", *map(str, command)]
+
+
+@pytest.mark.parametrize("closed", CLOSED)
+def test_a_server_without_standard_streams_is_reloaded_and_stopped(with_workers: Programs, closed: str) -> None:
+    place, log = with_workers, with_workers.directory / "x.log"
+    place.start(*with_closed(closed, PROGRAMS / "pyrimage-api", place.ini, f"--log-file={log}"), **place.environment)
+    place.hang_up()
+    wait_until(lambda: "the new workers serve" in log.read_text(), READY_SECONDS, log.read_text)
+    opened = [str(Path(f"/proc/{place.pid}/fd/{number}").readlink()) for number in range(3)]
+    assert [each for each in opened if each.startswith("socket:") or str(place.directory / "var") in each] == []
+    os.kill(place.pid, signal.SIGTERM)
+    assert place.ended() == 0
+
+
+@pytest.mark.parametrize("closed", CLOSED)
+def test_a_daemon_is_started_and_stopped_without_standard_streams(place: Programs, closed: str) -> None:
+    for command in ("start", "restart", "stop"):
+        said = place.run(*with_closed(closed, PROGRAMS / "pyrimage-control", "api", command, place.ini))
+        assert said.status == 0, said
+    assert not place.processes()
