@@ -393,9 +393,6 @@ def make_directory(place: Programs) -> None:
     place.ini.mkdir()
 
 
-UNKNOWN = "unknown server setting 'wrkers', did you mean 'workers'?"
-NO_LOG = "The log file /nowhere/api.log cannot be opened: No such file or directory."
-NO_NUMBER = "server setting shutdown_timeout = soon: use a whole number"
 FAULTS = {
     "missing": Fault("{ini} cannot be read: No such file or directory.", lambda place: place.ini.unlink()),
     "directory": Fault("{ini} cannot be read: Is a directory.", make_directory),
