@@ -370,7 +370,7 @@ class Supervisor:
     def _become_worker(self) -> None:
         """Keep nothing that is the supervisor's; leave Ctrl-C and SIGHUP, which a whole group may get, to it."""
         signal.set_wakeup_fd(-1)
-        for number in SIGNALS:
+        for number in (*SIGNALS, signal.SIGQUIT, signal.SIGUSR2):  # a script's "&" leaves SIGQUIT ignored
             signal.signal(number, signal.SIG_DFL)
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)

@@ -143,6 +143,18 @@ def test_a_second_ctrl_c_cuts_transfers_and_they_leave_nothing(server: Server) -
     assert nothing_is_left(server)
 
 
+def test_a_second_ctrl_c_reaches_workers_of_a_server_that_a_script_started(tmp_path: Path) -> None:
+    ignoring = "trap '' QUIT USR2; exec \"$@\""  # as a shell without job control does for what follows "&"
+    server = Server(tmp_path, server={"workers": "1", "shutdown_timeout": "600"})
+    server.start(str(shutil.which("sh")), "-c", ignoring, "sh", str(PROGRAMS / "pserve"), str(server.ini))
+    with begin_upload(server) as upload:
+        stop(server, signal.SIGINT)
+        os.kill(server.pid, signal.SIGINT)
+        with pytest.raises(ConnectionError):
+            upload.getresponse()
+    assert has_ended_well(server)
+
+
 def test_transfers_that_take_longer_than_allowed_are_cut_and_leave_nothing(tmp_path: Path, workers: int) -> None:
     with serving(tmp_path, workers, shutdown_timeout="1") as server:
         with begin_upload(server) as upload:
