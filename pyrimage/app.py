@@ -16,7 +16,7 @@ from .images.claims import LocalClaims
 from .models import make_engine, make_session_factory, migrations
 from .registry.resources import Root as RegistryRoot
 from .security import LocalOnly, LocalRegistry, SignedOnly, WSGIApp
-from .settings import Settings, config_from_environment, read_settings
+from .settings import Settings, config_from_environment, read_settings, refuse_bare_names
 from .stores import make_stores
 
 log = logging.getLogger(__name__)
@@ -28,6 +28,7 @@ def main(global_conf: dict[str, str], **ini: Any) -> WSGIApp:
     Opens one connection at most, and keeps none: workers may be forked afterwards. Raises ConfigurationError for a
     bad setting or a schema that is behind; pshell is warned only.
     """
+    refuse_bare_names(ini)
     settings = read_settings(ini)
     engine = make_engine(ini)
     try:

@@ -154,8 +154,16 @@ def _replace_handlers(root: logging.Logger, handler: logging.Handler) -> None:
 def log_file(program: str, settings: Settings, options: LogOptions) -> Path | None:
     """Return the log file that the options or the settings name; None for standard output, or what ``[loggers]`` says.
 
-    Raises ConfigurationError for one that depends on where the server is started.
+    Raises ConfigurationError for one that depends on where the server is started, and for a pipe, whose opening may
+    take for ever.
     """
+    path = _log_file(program, settings, options)
+    if path is not None and path.is_fifo():
+        raise ConfigurationError(f"The log file {path} is a pipe: use a file.")
+    return path
+
+
+def _log_file(program: str, settings: Settings, options: LogOptions) -> Path | None:
     directory = options.log_dir or settings.log_dir
     if options.log_file:
         return (directory or Path.cwd()) / options.log_file
@@ -197,9 +205,12 @@ def _open(path: Path) -> logging.Handler:
 def _read(path: Path) -> None:
     defaults = {"here": str(path.parent), "__file__": str(path)}
     try:
+        path.open().close()  # configparser passes over a file that it cannot read
         fileConfig(path, defaults, disable_existing_loggers=False, encoding="utf-8")
     except Exception as error:  # the file holds Python expressions: anything may be raised
         # Others quote the line that is wrong, which may hold a handler's password.
         may_tell = isinstance(error, ImportError | KeyError | OSError | ValueError)
         reason = f"{type(error).__name__}: {error}" if may_tell else type(error).__name__
+        if isinstance(error, KeyError):
+            reason = f"{error} is missing"
         raise ConfigurationError(f"{path} does not configure logging: {reason}.") from error

@@ -158,12 +158,21 @@ def read_settings(ini: Mapping[str, str]) -> Settings:
             raise ConfigurationError(f"Unknown setting {key}; did you mean {PREFIX}{near[0]}?")
         try:
             values[name] = fields[name].metadata["read"](text.strip())
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             raise ConfigurationError(f"{key} = {masked(key, text)}: {error}.") from error
     for name, field in fields.items():
         if field.default is dataclasses.MISSING and name not in values:
             raise ConfigurationError(f"{PREFIX}{name} is not set. {field.metadata['doc']}")
     return Settings(**values)
+
+
+def refuse_bare_names(section: Mapping[str, str]) -> None:
+    """Raise ConfigurationError for one of our settings without its prefix in an application's own section.
+
+    Nothing would read it: a limit, say, would not be in force.
+    """
+    for name in sorted(section.keys() & {field.name for field in dataclasses.fields(Settings)}):
+        raise ConfigurationError(f"{name} is no setting; did you mean {PREFIX}{name}?")
 
 
 def _secret_names() -> list[str]:
@@ -200,8 +209,9 @@ def find_config() -> Path:
     Raises ConfigurationError listing the places.
     """
     for place in CONFIG_DIRECTORIES:
-        path = Path(place).expanduser() / CONFIG_NAME
-        with contextlib.suppress(PermissionError):  # a directory that this user may not search, such as root's
+        # A directory that this user may not search, such as root's; a user without a home.
+        with contextlib.suppress(PermissionError, RuntimeError):
+            path = Path(place).expanduser() / CONFIG_NAME
             if path.is_file():
                 return path.absolute()
     raise ConfigurationError(f"No {CONFIG_NAME} in {', '.join(CONFIG_DIRECTORIES)}.")

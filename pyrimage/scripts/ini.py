@@ -1,6 +1,7 @@
 """Reading an ini for a program that was given it: whatever is wrong with the file is one line that names it."""
 
 import configparser
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,9 @@ def reading(ini: Path) -> Iterator[None]:
     if ini.suffix != ".ini" or set("%#?").intersection(str(ini)):
         raise ConfigurationError(f"{ini}: the path of a configuration ends in .ini, and holds no %, # or ?.")
     try:
-        ini.open().close()  # configparser passes over a file that it cannot read
+        with ini.open("rb") as file:  # configparser passes over a file that it cannot read
+            if file.read(len(BOM_UTF8)) == BOM_UTF8:
+                raise ConfigurationError(f"{ini} begins with a byte order mark: save it as UTF-8 without.")
         yield
     except OSError as error:
         raise ConfigurationError(f"{error.filename or ini} cannot be read: {error.strerror}.") from error

@@ -31,6 +31,8 @@ port_number = whole(0, 65535)
 def places(value: Any) -> list[str]:
     """Read ``host:port`` words; the system's resolver would take a port above 65535 for another one."""
     found: list[str] = aslist(value)
+    if not found:
+        raise ValueError("use host:port, or several with blanks between them")
     for place in found:
         _, colon, port = place.rpartition(":")
         if colon and port.isdecimal():  # else the port is left out, or a service's name
@@ -66,6 +68,7 @@ class Options(Adjustments):
         *(each for each in Adjustments._params if each[0] != "send_bytes"),
         ("port", port_number),
         ("listen", places),
+        ("connection_limit", whole(1)),
         ("threads", whole(1)),
         ("workers", processes),
         ("upload_threads", whole(1)),
@@ -108,8 +111,8 @@ def read_options(settings: dict[str, Any]) -> Options:
     try:
         options = Options(**settings)
     except ValueError as error:
-        given = ", ".join(f"{name} = {value}" for name, value in settings.items())
-        raise ValueError(f"server settings {given}: {error}") from error
+        where = " ".join(f"{name} = {settings[name]}" for name in ("host", "port", "listen") if name in settings)
+        raise ValueError(f"server setting {where}: {error}" if where else str(error)) from error
     if options.channel_request_lookahead > 0:
         raise ValueError("channel_request_lookahead must be 0: no request is read while another one runs")
     return options

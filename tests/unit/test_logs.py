@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 import sys
 import time
@@ -371,6 +372,12 @@ def test_a_file_that_cannot_be_opened_is_named_with_the_reason(by: str, path: st
     file = {"log_file": f"HERE/{path}"}
     with pytest.raises(ConfigurationError, match=f"The log file {here}/{path} cannot be opened: [NI].* directory"):
         start(here, file if by == "key" else {}, file if by == "option" else {})
+
+
+def test_a_pipe_is_no_log_file(here: Path) -> None:
+    os.mkfifo(here / "pipe")
+    with pytest.raises(ConfigurationError, match=f"The log file {here}/pipe is a pipe"):
+        start(here, {"log_file": "HERE/pipe"}, {})
 
 
 @pytest.mark.parametrize("by", ["option", "key"])

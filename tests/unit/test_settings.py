@@ -1,4 +1,5 @@
 import dataclasses
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from pyrimage.settings import (
     find_config,
     masked,
     read_settings,
+    refuse_bare_names,
     secret,
 )
 
@@ -42,6 +44,12 @@ def test_what_must_be_set_is_enough() -> None:
         log_date_format=None,
         auto_migrate=False,
     )
+
+
+def test_a_setting_without_its_prefix_is_told_and_other_names_are_anybodys() -> None:
+    refuse_bare_names({**INI, "sqlalchemy.url": "sqlite://", "pyramid.includes": "", "colour": "red"})
+    with pytest.raises(ConfigurationError, match="^image_size_cap is no setting; did you mean pyrimage.image_size_cap"):
+        refuse_bare_names({**INI, "image_size_cap": "3"})
 
 
 @pytest.mark.parametrize("key", INI)
@@ -306,6 +314,15 @@ def test_where_no_configuration_is_the_places_are_named() -> None:
     with pytest.raises(ConfigurationError) as caught:
         find_config()
     assert [place for place in CONFIG_DIRECTORIES if place not in str(caught.value)] == []
+
+
+def test_a_user_without_a_home_has_the_other_places(places: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)
+    with pytest.raises(ConfigurationError, match="^No pyrimage.ini in "):
+        find_config()
+    (places[0] / "pyrimage.ini").write_text("")
+    assert find_config() == places[0] / "pyrimage.ini"
 
 
 def test_the_environment_names_the_configuration(places: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:

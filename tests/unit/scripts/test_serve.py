@@ -329,6 +329,7 @@ def test_a_server_that_is_not_there_is_told(ini: Path, run: Run) -> None:
         (b"auth = none\n[app:main]\n", "line 1"),
         (b"# comment\n[app:main\n", "line 2"),
         (b"[app:main]\n[app:main]\n", "'app:main' already exists"),
+        (b"\xef\xbb\xbf[app:main]\n", "begins with a byte order mark"),
     ],
     ids=repr,
 )
@@ -411,6 +412,7 @@ UNEXPECTED = {
     "a setting that SQLAlchemy does not know": f"{URL}sqlalchemy.nope = 1",
     "a driver that is not there": "sqlalchemy.url = nothere://",
     "no database": "",
+    "a setting without its prefix": f"{URL}image_size_cap = 3",
 }
 
 
