@@ -198,7 +198,8 @@ class Proxy:
             "    group haproxy\n": "",
             "    chroot /var/lib/haproxy\n": "",
             "server pyrimage 127.0.0.1:9292": f"server pyrimage 127.0.0.1:{self.backend}",
-            "bind :::443 v4v6 ssl": f"bind 127.0.0.1:{self.port} ssl",
+            "bind 0.0.0.0:443 ssl": f"bind 127.0.0.1:{self.port} ssl",
+            "bind :::443 v6only ssl": f"bind 127.0.0.2:{self.port} ssl",
             f"/etc/ssl/pyrimage/{NAME}.pem": str(pair),
             "src 192.0.2.0/24": "src 127.0.0.0/24",
         }
