@@ -86,6 +86,7 @@ ORDER = [
     "pyrimage.scripts.ini",
     "pyrimage.scripts.serve",
     "pyrimage.scripts.background",
+    "pyrimage.scripts.daemons",
     "pyrimage.scripts.control",
     "pyrimage.scripts.verify",
     "pyrimage.scripts.manage",

@@ -7,7 +7,7 @@ import struct
 import sys
 import time
 from collections.abc import Sequence
-from typing import IO
+from typing import IO, TextIO
 
 from daemon import DaemonContext
 
@@ -84,6 +84,15 @@ def wait_for(descriptors: Sequence[int], seconds: float, what: str) -> list[int]
     """Wait until some descriptors can be read, and return them; say after a while what is waited for."""
     ready, _, _ = select.select(descriptors, [], [], min(seconds, PROGRESS_SECONDS))
     if not ready and seconds > PROGRESS_SECONDS:
-        print(f"Waiting for {what} ...", file=sys.stderr, flush=True)
+        say(f"Waiting for {what} ...", sys.stderr)
         ready, _, _ = select.select(descriptors, [], [], seconds - PROGRESS_SECONDS)
     return ready
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Print a line; on a full disk or a broken pipe, what is to be done goes on without."""
+    stream = stream or sys.stdout
+    try:
+        print(text, file=stream, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # else the exit would fail as well

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +16,15 @@ import psutil
 
 from .. import __version__
 from ..errors import ConfigurationError, PyrimageError
-from ..logs import log_file, make_formatter
-from ..server.factory import server_factory
-from ..server.options import Options, read_options
-from ..server.pidfile import NotOurs, holder, remove_stale
+from ..server.pidfile import remove_stale
 from ..server.serving import place
 from . import FAILED, INTERRUPTED, OK, replace_closed_streams
-from .background import UMASK, Notifier, launch, wait_for
-from .serve import SECTIONS, Configuration, server_options, with_hyphens
+from .background import Notifier, launch, say, wait_for
+from .daemons import MARGIN_SECONDS, RUN_DIRECTORIES, Daemon
+from .serve import SECTIONS, server_options, with_hyphens
 
 NOT_RUNNING = 3  # of status, as init scripts have it
 
-RUN_DIRECTORIES = ("/run/pyrimage", "~/.pyrimage/run")  # the last is made if it is not there
-MARGIN_SECONDS = 15.0  # that a server gets beyond its shutdown_timeout, before it is killed
 ANSWER_SECONDS = 30.0
 LAST_LINES = 10  # of a log
 
@@ -77,109 +72,18 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
-class Daemon:
-    """A server that runs, or will run, in the background; its pid file says which process it is.
-
-    Raises ConfigurationError, if the pid file can be nowhere.
-    """
-
-    def __init__(self, server: str, arguments: argparse.Namespace) -> None:
-        self.server, self.arguments, self.program = server, arguments, f"pyrimage-{server}"
-        self.pid_file = arguments.pid_file or self._in_ini() or self._in_run_directory()
-        self.output = self.pid_file.with_name(f"{self.pid_file.name.removesuffix('.pid')}.log")
-
-    @cached_property
-    def configuration(self) -> Configuration:
-        """What the arguments name. Raises ConfigurationError."""
-        return Configuration.read(self.server, self.arguments)
-
-    def _in_ini(self) -> Path | None:
-        try:
-            text = self.configuration.context.local_conf.get("pid_file")
-        except PyrimageError as error:  # a server is stopped without, and none is started
-            if self.arguments.config and self.arguments.command not in STARTING:
-                print(f"{error} The pid file is sought without it.", file=sys.stderr)
-            return None
-        return Path(text) if text else None
-
-    def _in_run_directory(self) -> Path:
-        """Find the pid file of a server that runs, or a place for it. Raises OSError if others' may run."""
-        pid_files = [Path(each).expanduser() / f"{self.server}.pid" for each in RUN_DIRECTORIES]
-        hidden = None
-        for found in pid_files:
-            try:
-                if holder(found) is not None:
-                    return found
-            except OSError as error:  # a directory of others
-                hidden = error
-        if hidden is not None and self.arguments.command != "start":
-            raise hidden
-        if self.arguments.command not in STARTING:
-            return pid_files[-1]
-        with contextlib.suppress(OSError):
-            pid_files[-1].parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for found in pid_files:
-            with contextlib.suppress(OSError):
-                # In one of another user's, root would write wherever that user's links point.
-                if found.parent.stat().st_uid == os.geteuid() and os.access(found.parent, os.W_OK):
-                    return found
-        raise ConfigurationError(
-            f"None of {', '.join(RUN_DIRECTORIES)} is yours to write to: make one, or use --pid-file."
-        )
-
-    def prepare(self) -> tuple[Configuration, Path]:
-        """Return what a start takes: the configuration, and where the output goes. Raises ConfigurationError."""
-        configuration = self.configuration
-        if configuration.context.object is not server_factory:
-            raise ConfigurationError(f"{configuration.ini}: only egg:pyrimage#server can be kept in the background.")
-        named = log_file(self.server, configuration.settings, configuration.log_options)
-        path = named if named and not self.arguments.log_config else self.output
-        os.umask(UMASK)
-        make_formatter(configuration.settings, configuration.log_options)
-        try:
-            read_options(configuration.context.local_conf)
-            path.open("ab").close()
-        except ValueError as error:
-            raise ConfigurationError(f"{configuration.ini}: {error}") from error
-        except OSError as error:
-            raise ConfigurationError(f"The log file {path} cannot be opened: {error.strerror}.") from error
-        return configuration, path
-
-    def find(self) -> psutil.Process | None:
-        """Return the process that holds the pid file, or None. Raises NotOurs if it is another program's."""
-        pid = holder(self.pid_file)
-        if pid is None:
-            return None
-        try:
-            process = psutil.Process(pid)
-            command = process.cmdline()
-        except psutil.Error as error:
-            raise NotOurs(f"{self.pid_file} is held by a process that cannot be seen from here: {error}") from error
-        if not any(Path(each).name == self.program for each in command[:2]):  # after that of Python
-            raise NotOurs(f"{self.pid_file} is held by another program, {process.name()} with pid {pid}")
-        return process
-
-    def patience(self, process: psutil.Process) -> float:
-        """Return the seconds that a server may take to end: by its own command line, which this one need not repeat."""
-        given, _ = server_options().parse_known_args(with_hyphens(process.cmdline()[2:]))
-        text = given.shutdown_timeout or ""
-        with contextlib.suppress(PyrimageError):
-            text = Configuration.read(self.server, given).context.local_conf.get("shutdown_timeout", "")
-        return (int(text) if text.isdecimal() else Options.shutdown_timeout) + MARGIN_SECONDS
-
-
 def start(daemon: Daemon) -> int:
     """Start a server, and wait until it answers."""
-    configuration, path = daemon.prepare()
     if daemon.find() is not None:
-        print(f"{daemon.program} appears to already be running: {daemon.pid_file}")
+        say(f"{daemon.program} appears to already be running: {daemon.pid_file}")
         return FAILED
+    configuration, path = daemon.prepare()
     if remove_stale(daemon.pid_file):
-        print(f"Removing stale pid file {daemon.pid_file}")
-    print(f"Starting {daemon.program} with {configuration.ini}", flush=True)
+        say(f"Removing stale pid file {daemon.pid_file}")
+    say(f"Starting {daemon.program} with {configuration.ini}")
     if path == daemon.output:
         because = "--log-config decides what is logged" if daemon.arguments.log_config else "No log file is set"
-        print(f"{because}: output goes to {path}", flush=True)
+        say(f"{because}: output goes to {path}")
     with path.open("ab") as output, Notifier() as notifier:
         before = output.tell()
         pid = launch(_command(daemon, configuration.ini, path), output, {"NOTIFY_SOCKET": notifier.name})
@@ -188,13 +92,14 @@ def start(daemon: Daemon) -> int:
         return OK
     other = daemon.find()
     if other is not None and other.pid != pid:  # two starts at once
-        print(f"{daemon.program} appears to already be running: {daemon.pid_file}")
+        say(f"{daemon.program} appears to already be running: {daemon.pid_file}")
         return FAILED
     print(f"ERROR: {daemon.program} {reason}. The end of {path}:", file=sys.stderr)
     with path.open("rb") as log:
         log.seek(before)
         lines = log.read().decode(errors="replace").splitlines()
-    print(*(f"    {line}" for line in lines[-LAST_LINES:]), sep="\n", file=sys.stderr)
+    lines = lines[-LAST_LINES:] or ["(nothing was written there: was it killed, or is the disk full?)"]
+    print(*(f"    {line}" for line in lines), sep="\n", file=sys.stderr)
     return FAILED
 
 
@@ -202,7 +107,7 @@ def stop(daemon: Daemon) -> int:
     """Stop a server, and wait until it has ended."""
     process = daemon.find()
     if process is None:
-        print(f"No {daemon.program} running")
+        say(f"No {daemon.program} running")
         return OK
     with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):  # it has just ended by itself
         workers = process.children()
@@ -211,10 +116,10 @@ def stop(daemon: Daemon) -> int:
             os.close(handle)
             return stop(daemon)
         patience = daemon.patience(process)
-        print(f"Stopping {daemon.program} pid: {process.pid} signal: {signal.SIGTERM:d}", flush=True)
+        say(f"Stopping {daemon.program} pid: {process.pid} signal: {signal.SIGTERM:d}")
         signal.pidfd_send_signal(handle, signal.SIGTERM)
         if not wait_for([handle], patience, f"transfers to end, {patience:.0f} s at most"):
-            print(f"Killing {daemon.program} pid: {process.pid} signal: {signal.SIGKILL:d}", flush=True)
+            say(f"Killing {daemon.program} pid: {process.pid} signal: {signal.SIGKILL:d}")
             signal.pidfd_send_signal(handle, signal.SIGKILL)
             for worker in workers:
                 with contextlib.suppress(psutil.NoSuchProcess):
@@ -236,11 +141,11 @@ def reload(daemon: Daemon) -> int:
     """Let a server read its ini again."""
     process = daemon.find()
     if process is None:
-        print(f"No {daemon.program} running")
+        say(f"No {daemon.program} running")
         return FAILED
     if not process.children():
         raise ConfigurationError(f"{daemon.program} has no workers (see [server:...]): use restart.")
-    print(f"Reloading {daemon.program} pid: {process.pid} signal: {signal.SIGHUP:d}")
+    say(f"Reloading {daemon.program} pid: {process.pid} signal: {signal.SIGHUP:d}")
     process.send_signal(signal.SIGHUP)
     return OK
 
@@ -249,15 +154,14 @@ def status(daemon: Daemon) -> int:
     """Say how a server is."""
     process = daemon.find()
     if process is None:
-        print(f"No {daemon.program} running")
+        say(f"No {daemon.program} running")
         return NOT_RUNNING
     up = timedelta(seconds=int(time.time() - process.create_time()))
     addresses = " ".join(place(*each) for each in _listening(process)) or "an address that only its user may see"
-    print(f"{daemon.program} runs: pid {process.pid}, up {up}, {addresses}, {_count(process.children())}")
+    say(f"{daemon.program} runs: pid {process.pid}, up {up}, {addresses}, {_count(process.children())}")
     return OK
 
 
-STARTING = ("start", "restart")
 COMMANDS = {"start": start, "stop": stop, "restart": restart, "reload": reload, "status": status}
 
 

@@ -13,7 +13,7 @@ from paste.deploy.loadwsgi import SERVER, loadcontext
 from pyramid.paster import get_app, get_appsettings
 
 from .. import __version__
-from ..errors import ConfigurationError, PyrimageError
+from ..errors import ConfigurationError, DatabaseError, PyrimageError
 from ..logs import DEFAULT_DATE_FORMAT, DEFAULT_FORMAT, LogOptions, set_up
 from ..server.options import Options
 from ..settings import CONFIG_DIRECTORIES, CONFIG_NAME, PREFIX, Settings, find_config, masked, read_settings
@@ -60,7 +60,8 @@ def main(server: str, argv: Sequence[str]) -> int:
         app = get_app(str(configuration.ini), SECTIONS[server])
     except (PyrimageError, ImportError, OSError, ValueError) as error:
         log.debug("the server did not start", exc_info=True)
-        print(f"ERROR: {error}", file=sys.stderr)
+        words = error.__cause__ if isinstance(error, DatabaseError) else None  # the driver's are for operators alone
+        print("ERROR:", error, *str(words or "").split(), file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -139,10 +140,9 @@ class Configuration:
     def read(cls, server: str, arguments: argparse.Namespace) -> Self:
         """Read what the arguments name. Raises ConfigurationError."""
         ini = arguments.config or _find(f"pyrimage-{server}")
-        section, given = SECTIONS[server], {"__script__": f"pyrimage-{server}"}
         with reading(ini):
-            app = get_appsettings(str(ini), section, options=given)
-            context = loadcontext(SERVER, f"config:{ini}", section, global_conf=given)
+            app = get_appsettings(str(ini), SECTIONS[server], options=_given(server))
+        context = server_context(server, ini)
         context.local_conf = _overridden(context.local_conf, arguments)
         log_options = LogOptions(**{field.name: getattr(arguments, field.name) for field in fields(LogOptions)})
         return cls(ini=ini, settings=read_settings(app), log_options=log_options, app=app, context=context)
@@ -155,6 +155,16 @@ class Configuration:
         for title, values in (("app", {**ours, **database}), ("server", server)):
             for key, value in sorted(values.items()):
                 log.debug("%s: %s = %s", title, key, masked(key, value))
+
+
+def server_context(server: str, ini: Path) -> Any:
+    """Return PasteDeploy's context of the section ``[server:...]``. Raises ConfigurationError."""
+    with reading(ini):
+        return loadcontext(SERVER, f"config:{ini}", SECTIONS[server], global_conf=_given(server))
+
+
+def _given(server: str) -> dict[str, str]:
+    return {"__script__": f"pyrimage-{server}"}
 
 
 def _find(program: str) -> Path:

@@ -80,7 +80,14 @@ def hold(path: str | None) -> PidFile | None:
 
     Raises OSError if another process holds the file or it cannot be written, and NotOurs.
     """
-    return keep(_take(path)) if path else None
+    if not path:
+        return None
+    try:
+        return keep(_take(path))
+    except OSError as error:
+        if error.errno is None:  # it is one of ours
+            raise
+        raise OSError(error.errno, f"the pid file {path} cannot be written: {error.strerror}") from error
 
 
 def keep(pid_file: PidFile) -> PidFile:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -304,13 +305,44 @@ def test_restart_and_reload_with_a_broken_ini_leave_the_server_as_it_is(place: C
     assert place.request("GET", "/images").status == 200
 
 
-def test_a_server_is_stopped_without_its_configuration(alone: Controlled) -> None:
+def test_a_configuration_that_cannot_be_read_leaves_open_which_server_is_meant(alone: Controlled) -> None:
     alone.control("api", "start", alone.ini)
-    said = alone.try_control("api", "stop", "typo.ini")
-    missing = f"{alone.directory}/typo.ini cannot be read: No such file or directory."
-    assert said.status == 0
-    assert said.err == f"{missing} The pid file is sought without it.\n"
-    assert said.out.startswith("Stopping pyrimage-api")
+    for command in ("stop", "status", "reload"):
+        said = alone.try_control("api", command, "typo.ini")
+        assert (said.status, said.out) == (1, "")
+        assert said.err == (
+            f"ERROR: {alone.directory}/typo.ini cannot be read: No such file or directory. "
+            "It may name a pid file: give that as --pid-file.\n"
+        )
+    (alone.directory / "typo.ini").write_text("what?\n")
+    assert alone.try_control("api", "status", "typo.ini").status == 1
+    assert alone.control("api", "stop", "typo.ini", "--pid-file", alone.pid_file())[0].startswith("Stopping")
+
+
+def test_a_server_is_stopped_where_there_is_no_configuration_any_more(alone: Controlled) -> None:
+    alone.control("api", "start", alone.ini)
+    alone.ini.unlink()
+    assert alone.control("api", "stop")[0].startswith("Stopping")
+
+
+@pytest.mark.parametrize("output", ["> /dev/full", "| true"])
+def test_a_server_is_stopped_though_nobody_can_be_told(alone: Controlled, output: str) -> None:
+    alone.control("api", "start", alone.ini)
+    command = f'set -o pipefail; "$0" api stop {output}'
+    said = alone.run(str(shutil.which("bash")), "-c", command, PROGRAMS / "pyrimage-control")
+    assert (said.status, said.err) == (0, "")
+    assert not alone.processes()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can write where it should not")
+def test_root_starts_nothing_on_the_data_of_others(alone: Controlled) -> None:
+    data = alone.directory / "var/images"
+    data.mkdir(parents=True)
+    os.chown(data, 65534, 65534)
+    for command in ("start", "restart"):
+        said = alone.try_control("api", command, alone.ini)
+        assert (said.status, said.out) == (1, "")
+        assert said.err == f"ERROR: {data} belongs to nobody, and this is root: use runuser -u nobody -- ...\n"
 
 
 def test_a_reload_that_the_system_or_the_pid_file_cannot_follow_leaves_a_server(place: Controlled) -> None:
