@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from ..errors import ConfigurationError, PyrimageError
+from ..errors import ConfigurationError
 from ..logs import log_file, make_formatter
 from ..server.factory import server_factory
 from ..server.options import Options, read_options
@@ -112,10 +112,10 @@ class Daemon:
     def patience(self, process: psutil.Process) -> float:
         """Return the seconds that a server may take to end: by its own command line, which this one need not repeat."""
         given, _ = server_options().parse_known_args(with_hyphens(process.cmdline()[2:]))
-        text = given.shutdown_timeout or ""
-        with contextlib.suppress(PyrimageError):
-            text = Configuration.read(self.server, given).context.local_conf.get("shutdown_timeout", "")
-        return (int(text) if text.isdecimal() else Options.shutdown_timeout) + MARGIN_SECONDS
+        text = given.shutdown_timeout
+        with contextlib.suppress(ConfigurationError):
+            text = text or server_context(self.server, given.config or find_config()).local_conf.get("shutdown_timeout")
+        return (int(text) if text and text.isdecimal() else Options.shutdown_timeout) + MARGIN_SECONDS
 
 
 def _refuse_root(directory: Path) -> None:
