@@ -2,8 +2,14 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+from pyrimage.logs import LogOptions, set_up
+from pyrimage.settings import Settings, read_settings
+
+LogsOf = dict[str, list[str]]
+FIELDS = "%(request_id)s %(image_id)s %(caller)s: %(message)s"  # a format of what is ours alone
 
 # Two handlers of the root logger, and one that belongs to another; levels that are nobody's default.
 LOGGERS = """
@@ -91,3 +97,34 @@ def logs_below(directory: Path) -> dict[str, list[str]]:
     """Return the lines of every log file, by its path below the directory; no entry where none was written."""
     texts = {str(path.relative_to(directory)): path.read_text(encoding="utf-8") for path in directory.rglob("*.log*")}
     return {name: text.splitlines() for name, text in texts.items() if text}
+
+
+def placed(values: Mapping[str, str], here: Path) -> dict[str, str]:
+    return {name: text.replace("HERE", str(here)) for name, text in values.items()}
+
+
+def read(here: Path, keys: Mapping[str, str]) -> Settings:
+    """Read ``pyrimage.log_*`` keys."""
+    section = {"auth": "none", "filesystem_store_datadir": "/srv", **placed(keys, here)}
+    return read_settings({f"pyrimage.{name}": text for name, text in section.items()})
+
+
+def given(here: Path, options: Mapping[str, str]) -> LogOptions:
+    """Return options as the command line's parser gives them."""
+    paths = ("log_dir", "log_config")
+    found = {name: Path(text) if name in paths else text for name, text in placed(options, here).items()}
+    return LogOptions(**found)  # type: ignore[arg-type]
+
+
+def start(here: Path, keys: Mapping[str, str], options: Mapping[str, str], loggers: str = LOGGERS) -> None:
+    """Set up logging as a program does that is started with keys and loggers in its ini, and with options."""
+    ini = here / "etc/pyrimage.ini"
+    ini.write_text(f"[app:main]\nuse = egg:pyrimage\n{loggers}", encoding="utf-8")
+    set_up("api", ini, read(here, keys), given(here, options))
+
+
+def told(here: Path, keys: Mapping[str, str], options: Mapping[str, str], loggers: str = LOGGERS) -> LogsOf:
+    """Set up logging, log one line, and return what all files hold."""
+    start(here, keys, options, loggers)
+    logging.getLogger("chatty.x").error("hello")
+    return logs_below(here)

@@ -23,6 +23,8 @@ from pyrimage.server.serving import Serving, bind
 
 SECONDS = 20  # nothing waits longer
 MIB = 1024 * 1024
+THRESHOLD = 1000  # for inbuf_overflow, so that short bodies are streamed too
+CHUNKED = "Transfer-Encoding: chunked"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 RESET = struct.pack("ii", 1, 0)  # for SO_LINGER: close() resets the connection
 
@@ -187,6 +189,11 @@ def echo(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[by
     return [body]
 
 
+def refuse(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    start_response("403 Forbidden", [("Content-Length", str(MIB))])
+    return [b"x" * MIB]
+
+
 def download(path: Path, length: int, offset: int = 0) -> WSGIApplication:
     """Return an application that sends the file at ``path`` and says that it has ``length`` bytes."""
 
@@ -254,6 +261,12 @@ def chunked(data: bytes, size: int) -> bytes:
     """Return ``data`` in chunks of ``size`` bytes."""
     pieces = [data[start : start + size] for start in range(0, len(data), size)]
     return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+
+
+def upload(content: bytes, chunk: int, target: str = "/", *fields: str) -> bytes:
+    """Make a request; ``chunk`` is the size of its chunks, 0 for none."""
+    field = CHUNKED if chunk else f"Content-Length: {len(content)}"
+    return request(f"PUT {target}", field, *fields) + (chunked(content, chunk) if chunk else content)
 
 
 def sparse(path: Path, size: int) -> Path:

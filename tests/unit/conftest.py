@@ -1,11 +1,13 @@
 """What unit tests share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from factories import ADMIN
+from logged import own_logging
 from pyrimage.security import IDENTITY, Identity
 from pyrimage.web import Request
 
@@ -25,3 +27,19 @@ def make_request(shared_installation: "Installation") -> Callable[..., Request]:
         return request
 
     return make
+
+
+@pytest.fixture
+def loggers_of_its_own() -> Iterator[None]:
+    """Let the test begin as a program does, without handlers and levels."""
+    with own_logging():
+        yield
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory of all logs; the program is started in one of those in it."""
+    for name in ("etc", "started", "option", "key"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "started")
+    return tmp_path

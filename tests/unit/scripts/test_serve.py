@@ -2,7 +2,6 @@
 
 import contextlib
 import http.client
-import logging
 import os
 import resource
 import signal
@@ -11,13 +10,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from logged import LOGGERS, logs_below, own_logging
+from inis import APP, SERVER, URL, Run, loading, read, write
+from logged import LOGGERS, logs_below
 from pyrimage import __version__
-from pyrimage.errors import ConfigurationError
 from pyrimage.logs import LogOptions
 from pyrimage.scripts import serve
 from pyrimage.scripts.serve import Configuration, main, server_options, with_hyphens
@@ -25,69 +23,7 @@ from pyrimage.server.options import read_options
 from servers.loop import SECONDS
 from servers.processes import free_port, wait_until
 
-WORD = "S3cr3t"
-APP = """\
-use = egg:pyrimage
-pyrimage.auth = none
-pyrimage.filesystem_store_datadir = %(here)s/images
-pyrimage.auto_migrate = true
-"""
-URL = "sqlalchemy.url = sqlite:///%(here)s/pyrimage.sqlite\n"
-SERVER = "use = egg:pyrimage#server\n"
-LATE = ("--shutdown-timeout", "x")  # a fault that is found when all settings have been read and shown
-
-
-class Told(NamedTuple):
-    """What a program said, and how it ended."""
-
-    status: int
-    output: str
-    errors: str
-
-    @property
-    def error(self) -> str:
-        """The reason why it did not start, which is one line."""
-        assert self.status == 1
-        assert self.errors.startswith("ERROR: ")
-        assert self.errors.count("\n") == 1
-        return self.errors.removeprefix("ERROR: ").removesuffix("\n")
-
-
-@pytest.fixture(autouse=True)
-def loggers_of_its_own() -> Iterator[None]:
-    with own_logging():
-        yield
-
-
-@pytest.fixture
-def ini(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An ini that works, in the directory where programs are started."""
-    monkeypatch.chdir(tmp_path)
-    return write(tmp_path / "pyrimage.ini")
-
-
-def write(path: Path, app: str = APP + URL, server: str = "", more: str = "") -> Path:
-    path.write_text(f"{more}\n[app:main]\n{app}\n[server:main]\n{SERVER}{server}\n", encoding="utf-8")
-    return path
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Told]:
-    """A function that runs pyrimage-api, or another program, in this process."""
-
-    def run_now(*argv: object, server: str = "api") -> Told:
-        status = main(server, [str(each) for each in argv])
-        return Told(status, *capsys.readouterr())
-
-    return run_now
-
-
-Run = Callable[..., Told]
-
-
-def read(ini: Path, *argv: str, server: str = "api") -> Configuration:
-    return Configuration.read(server, server_options().parse_args(with_hyphens([str(ini), *argv])))
-
+pytestmark = pytest.mark.usefixtures("loggers_of_its_own")
 
 # The command line
 
@@ -280,98 +216,7 @@ def test_a_socket_of_the_ini_is_kept_where_no_address_is_given(ini: Path) -> Non
     assert read(ini, "--shutdown-timeout", "7").context.local_conf == {"unix_socket": "x.sock", "shutdown_timeout": "7"}
 
 
-# What is wrong with an ini
-
-USE = "use = egg:pyrimage\n"
-LOADED: dict[str, tuple[str, str]] = {  # the section [app:main], and what is told
-    "no such egg": (APP.replace("egg:pyrimage", "egg:nothere"), "nothere"),
-    "no such application": (APP.replace("egg:pyrimage", "egg:pyrimage#nothere"), "nothere"),
-    "no such module": (APP.replace("egg:pyrimage", "call:nothere:main"), "nothere"),
-    "no such section": (APP.replace("egg:pyrimage", "nothere"), "'nothere'"),
-    "no such file": (APP.replace("egg:pyrimage", "config:nothere.ini"), "nothere.ini"),
-    "the section itself": (APP.replace("egg:pyrimage", "main"), ""),
-    "nothing to use": (APP.replace(USE, ""), "'app:main'"),
-    "a key twice": (APP + "pyrimage.auth = none", "pyrimage.auth"),
-    "a key without a value": (APP + "word", "line 7"),
-}
-
-
-@pytest.mark.parametrize(("app", "says"), LOADED.values(), ids=LOADED)
-def test_an_application_that_cannot_be_loaded_is_told_with_the_ini(app: str, says: str, ini: Path, run: Run) -> None:
-    said = run(write(ini, app), *LATE).error
-    assert str(ini.parent) in said
-    assert says in said
-
-
-@pytest.mark.parametrize("section", ["app", "server"])
-@pytest.mark.parametrize(("server", "name"), [("api", "main"), ("registry", "registry")])
-def test_a_section_that_is_missing_is_told(server: str, name: str, section: str, ini: Path, run: Run) -> None:
-    sections = {"app": f"[app:{name}]\n{APP}{URL}", "server": f"[server:{name}]\n{SERVER}"}
-    del sections[section]
-    ini.write_text("".join(sections.values()), encoding="utf-8")
-    said = run(ini, *LATE, server=server).error
-    assert said.startswith(f"{ini}: No section '{name}' (prefixed by '{section}'")
-
-
-def test_a_server_that_is_not_there_is_told(ini: Path, run: Run) -> None:
-    ini.write_text(f"[app:main]\n{APP}{URL}[server:main]\nuse = egg:pyrimage#nothere\n", encoding="utf-8")
-    assert "Entry point 'nothere' not found" in run(ini).error
-
-
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [
-        (None, "cannot be read: No such file or directory."),
-        ("directory", "cannot be read: Is a directory."),
-        (b"", "No section 'main'"),
-        (b"[app:main]\n# f\xfcr\n", "codec can't decode byte 0xfc"),
-        (b"\0\0\0\n", "line 1"),
-        (b"auth = none\n[app:main]\n", "line 1"),
-        (b"# comment\n[app:main\n", "line 2"),
-        (b"[app:main]\n[app:main]\n", "'app:main' already exists"),
-        (b"\xef\xbb\xbf[app:main]\n", "begins with a byte order mark"),
-    ],
-    ids=repr,
-)
-def test_a_file_that_is_no_ini_is_told_by_its_name(content: bytes | str | None, says: str, ini: Path, run: Run) -> None:
-    ini.unlink()
-    if content == "directory":
-        ini.mkdir()
-    elif isinstance(content, bytes):
-        ini.write_bytes(content)
-    said = run(ini).error
-    assert said.startswith(str(ini))
-    assert says in said
-
-
-@pytest.mark.parametrize("name", ["with blanks", "f\xfcr", "a;b", "a&b", "a:b", "a=b"])
-def test_an_ini_may_lie_in_a_directory_of_any_name(name: str, tmp_path: Path) -> None:
-    (tmp_path / name).mkdir()
-    found = read(write(tmp_path / name / "pyrimage.ini"))
-    assert found.settings.filesystem_store_datadir == tmp_path / name / "images"
-
-
-@pytest.mark.parametrize("name", ["pyrimage.conf", "pyrimage", "a#b/pyrimage.ini", "a%b/pyrimage.ini", "a?b/x.ini"])
-def test_an_ini_whose_name_pastedeploy_cannot_read_is_told(name: str, tmp_path: Path, run: Run) -> None:
-    (tmp_path / name).parent.mkdir(exist_ok=True)
-    ini = write(tmp_path / name)
-    assert run(ini, *LATE).error == f"{ini}: the path of a configuration ends in .ini, and holds no %, # or ?."
-
-
-SETTINGS = {
-    "pyrimage.nope = x": "Unknown setting pyrimage.nope; did you mean pyrimage.",
-    "pyrimage.log_fil = x": "Unknown setting pyrimage.log_fil; did you mean pyrimage.log_file?",
-    "pyrimage.require_formats = maybe": "pyrimage.require_formats = maybe: use true or false.",
-    "pyrimage.log_dir = log": "pyrimage.log_dir = log: use an absolute path",
-    "pyrimage.log_file = x.log": "pyrimage.log_file = x.log: use an absolute path, or set pyrimage.log_dir.",
-    "pyrimage.log_format = %%(nothing)s": "log_format = %(nothing)s: ",
-    "pyrimage.log_dir = %(here)s/nowhere": "/nowhere/api.log cannot be opened: No such file or directory.",
-}
-
-
-@pytest.mark.parametrize(("line", "says"), SETTINGS.items(), ids=SETTINGS)
-def test_a_wrong_setting_is_told(line: str, says: str, ini: Path, run: Run) -> None:
-    assert says in run(write(ini, APP + line), *LATE).error
+# Wrong values, and places that are taken
 
 
 @pytest.mark.parametrize(
@@ -404,9 +249,6 @@ def test_a_place_that_is_taken_is_told(ini: Path, run: Run) -> None:
 
 # What is told while the application is loaded, when the place is taken already
 
-loading = pytest.mark.filterwarnings(
-    "ignore:unclosed <socket:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
-)
 UNEXPECTED = {
     "a part that is not there": f"{URL}pyramid.includes = nothere",
     "a setting that SQLAlchemy does not know": f"{URL}sqlalchemy.nope = 1",
@@ -483,142 +325,3 @@ def test_a_server_serves_until_it_is_stopped(server: str, ini: Path, run: Run) -
     lines = logs_below(ini.parent)[f"{server}.log"]
     assert any(line.endswith(f"[waitress] Serving on http://127.0.0.1:{port}") for line in lines)
     assert not [line for line in lines if "pyrimage.auth" in line]
-
-
-# Settings are shown, secrets are not
-
-
-def debug(ini: Path, run: Run, *argv: str) -> Told:
-    """Let all settings be read and shown, and stop there."""
-    said = run(ini, "--debug", *LATE, *argv)
-    assert "shutdown_timeout" in said.error
-    return said
-
-
-def test_debug_shows_the_settings_in_force(ini: Path, run: Run) -> None:
-    write(ini, f"{APP}{URL}pyrimage.require_formats = yes", server="threads = 3")
-    shown = debug(ini, run, "--port", "7").output
-    for text in (
-        "DEBUG [pyrimage.scripts.serve] app: pyrimage.require_formats = True\n",
-        "app: pyrimage.api_limit_max = 1000\n",
-        "app: pyrimage.registry_secret = None\n",
-        f"app: sqlalchemy.url = sqlite:///{ini.parent}/pyrimage.sqlite\n",
-        "server: threads = 3\n",
-        "server: listen = 127.0.0.1:7\n",
-        "server: shutdown_timeout = x\n",
-    ):
-        assert text in shown
-
-
-@pytest.mark.parametrize("argv", [(), ("--verbose",)])
-def test_without_debug_no_settings_are_shown(argv: tuple[str, ...], ini: Path, run: Run) -> None:
-    assert run(ini, *argv, *LATE).output == ""
-
-
-def test_what_is_shown_goes_where_the_log_goes(ini: Path, run: Run) -> None:
-    assert debug(ini, run, "--log-file", "x.log", "--log-format", "json").output == ""
-    assert any('"message": "app: pyrimage.auth = none"' in line for line in logs_below(ini.parent)["x.log"])
-
-
-def test_a_secret_of_the_ini_or_of_the_environment_is_shown_as_set(
-    ini: Path, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """S44."""
-    write(ini, f"{APP}{URL}pyrimage.registry_secret = {WORD}{WORD}{WORD}")
-    monkeypatch.setenv("PYRIMAGE_REGISTRY_SECRET", f"{WORD}2{WORD}2{WORD}2")
-    for _ in range(2):
-        said = debug(ini, run)
-        assert "app: pyrimage.registry_secret = ***\n" in said.output
-        assert WORD not in said.output + said.errors
-        write(ini)  # for the second time, the environment's alone
-
-
-DEFAULT = f"[DEFAULT]\nx = {WORD}\n"
-SECRETS = {  # [app:main], and what stands before it
-    "userinfo": (f"sqlalchemy.url = postgresql://u:{WORD}@127.0.0.1/db", ""),
-    "userinfo with @ : /": (f"sqlalchemy.url = postgresql://u:a@b:{WORD}/c@127.0.0.1/db", ""),
-    "percent-encoded userinfo": (f"sqlalchemy.url = postgresql://u:%%40{WORD}%%2F@127.0.0.1/db", ""),
-    "user of a tenant": (f"sqlalchemy.url = mysql+pymysql://u@tenant:{WORD}@127.0.0.1/db", ""),
-    "query": (f"sqlalchemy.url = postgresql://127.0.0.1/db?user=u&password={WORD}", ""),
-    "key's password": (f"sqlalchemy.url = postgresql://127.0.0.1/db?sslpassword={WORD}&sslmode=require", ""),
-    "no URL": (f"sqlalchemy.url = postgresql//u:{WORD}@127.0.0.1/db", ""),
-    "name": (f"{URL}swift.key = {WORD}\nmail.password = {WORD}", ""),
-    "default": ("sqlalchemy.url = postgresql://u:%(x)s@127.0.0.1/db", DEFAULT),
-    "default that nobody uses": (URL, DEFAULT),
-    "variable": (f"x = {WORD}\nsqlalchemy.url = postgresql://u:%(x)s@127.0.0.1/db", ""),
-    "global variable": (
-        f"set x = {WORD}\nsqlalchemy.url = postgresql://u:%(x)s@127.0.0.1/db",
-        DEFAULT.replace(WORD, "y"),
-    ),
-    "misspelt key": (f"{URL}sqlalchemy_url = postgresql://u:{WORD}\nregistrysecret = {WORD}", ""),
-}
-
-
-@pytest.mark.parametrize(("lines", "before"), SECRETS.values(), ids=SECRETS)
-def test_no_secret_is_shown_wherever_it_stands(lines: str, before: str, ini: Path, run: Run) -> None:
-    """S44, S46."""
-    said = debug(write(ini, f"{APP}{lines}", more=before), run)
-    assert "app: pyrimage.auth = none\n" in said.output
-    assert WORD not in said.output + said.errors
-
-
-def test_a_servers_key_that_is_none_is_told_without_its_value(ini: Path, run: Run) -> None:
-    """S44."""
-    said = run(write(ini, server=f"x = {WORD}\nthreads = 4"), "--debug")
-    assert said.error == "unknown server setting 'x'"
-    assert "server: threads = 4\n" in said.output
-    assert WORD not in said.output + said.errors
-
-
-BROKEN = {
-    "a literal % in a password": (f"sqlalchemy.url = postgresql://u:{WORD}%40{WORD}@127.0.0.1/db", ""),
-    "a password like a variable": (f"sqlalchemy.url = postgresql://u:%({WORD})s@127.0.0.1/db", ""),
-    "a literal % in a variable": (f"x = {WORD}%\nsqlalchemy.url = postgresql://u:%(x)s@127.0.0.1/db", ""),
-    "a literal % in a default": (URL, DEFAULT.replace(WORD, f"{WORD}%")),
-    "a literal % in a secret": (f"{URL}pyrimage.registry_secret = {WORD}%{WORD}{WORD}", ""),
-    "a secret that is too short": (f"{URL}pyrimage.registry_secret = {WORD}", ""),
-    "a secret without a sign": (f"{URL}pyrimage.registry_secret {WORD}", ""),
-    "a secret before all sections": (URL, f"pyrimage.registry_secret = {WORD}"),
-    "an endpoint with a password": (f"{URL}pyrimage.public_endpoint = ftp://u:{WORD}@127.0.0.1", ""),
-    "an unknown setting": (f"{URL}pyrimage.registry_secrets = {WORD}", ""),
-}
-
-
-@pytest.mark.parametrize(("lines", "before"), BROKEN.values(), ids=BROKEN)
-def test_an_error_of_the_ini_tells_no_secret(lines: str, before: str, ini: Path, run: Run) -> None:
-    """S44, S46."""
-    said = run(write(ini, f"{APP}{lines}", more=before), "--debug", *LATE)
-    assert said.error
-    assert WORD not in said.output + said.errors
-    with pytest.raises(ConfigurationError) as caught:  # which others, such as pyrimage-control, print
-        read(ini)
-    assert WORD not in str(caught.value)
-
-
-def test_a_literal_percent_sign_is_told_with_its_key_and_its_cure(ini: Path, run: Run) -> None:
-    write(ini, f"{APP}sqlalchemy.url = postgresql://u:a%40b@127.0.0.1/db")
-    assert run(ini).error == f"{ini}: sqlalchemy.url: a literal % is written %%, and what %(name)s names must be set."
-
-
-URLS = {
-    "no port": f"postgresql://u:a@b:{WORD}/c@127.0.0.1/db",
-    "no driver": f"postgresql+nothere://u:{WORD}@127.0.0.1/db",
-    "no URL": f"u:{WORD}@127.0.0.1/db",
-}
-
-
-@loading
-@pytest.mark.parametrize("url", URLS.values(), ids=URLS)
-def test_a_database_that_cannot_be_used_is_told_without_its_password(url: str, ini: Path, run: Run) -> None:
-    """S44."""
-    said = run(write(ini, f"{APP}sqlalchemy.url = {url}"), "--port", free_port(), "--debug")
-    assert said.error
-    assert WORD not in said.output + said.errors
-
-
-def test_whoever_shows_settings_needs_no_program(ini: Path, caplog: pytest.LogCaptureFixture) -> None:
-    found = read(ini)
-    logging.getLogger().addHandler(caplog.handler)
-    with caplog.at_level(logging.DEBUG):
-        found.show()
-    assert "app: pyrimage.auth = none" in caplog.messages

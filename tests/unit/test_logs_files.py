@@ -1,0 +1,117 @@
+"""The file that a program logs to: which one it is, and what becomes of its lines."""
+
+import json
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from logged import given, logs_below, read, start
+from pyrimage.errors import ConfigurationError
+from pyrimage.logs import log_file
+
+pytestmark = pytest.mark.usefixtures("loggers_of_its_own")
+
+FILES: dict[str, tuple[dict[str, str], dict[str, str], str | None]] = {
+    "none": ({}, {}, None),
+    "empty keys": ({}, {"log_file": ""}, None),
+    "key": ({}, {"log_file": "/var/log/x"}, "/var/log/x"),
+    "key below key": ({}, {"log_file": "a/x", "log_dir": "/var/log"}, "/var/log/a/x"),
+    "key below option": ({"log_dir": "/opt/log"}, {"log_file": "x", "log_dir": "/var/log"}, "/opt/log/x"),
+    "absolute key": ({"log_dir": "/opt/log"}, {"log_file": "/x", "log_dir": "/var/log"}, "/x"),
+    "option": ({"log_file": "/opt/x"}, {"log_file": "/var/log/x"}, "/opt/x"),
+    "option where it was typed": ({"log_file": "a/x"}, {}, "HERE/started/a/x"),
+    "option before a relative key": ({"log_file": "a"}, {"log_file": "x"}, "HERE/started/a"),
+    "option below option": ({"log_file": "x", "log_dir": "/opt/log"}, {"log_dir": "/var/log"}, "/opt/log/x"),
+    "option below key": ({"log_file": "x"}, {"log_file": "y", "log_dir": "/var/log"}, "/var/log/x"),
+    "absolute option": ({"log_file": "/x", "log_dir": "/opt/log"}, {}, "/x"),
+    "directory alone": ({"log_dir": "/opt/log"}, {}, "/opt/log/registry.log"),
+    "directory of the key alone": ({}, {"log_dir": "/var/log"}, "/var/log/registry.log"),
+}
+
+
+@pytest.mark.parametrize(("options", "keys", "path"), FILES.values(), ids=FILES)
+def test_the_directory_is_the_prefix_of_a_relative_file(
+    options: dict[str, str], keys: dict[str, str], path: str | None, here: Path
+) -> None:
+    expected = None if path is None else Path(path.replace("HERE", str(here)))
+    assert log_file("registry", read(here, keys), given(here, options)) == expected
+
+
+@pytest.mark.parametrize("text", ["x.log", "./x.log", "log/x.log"])
+def test_a_file_of_the_ini_does_not_depend_on_where_the_program_is_started(text: str, here: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        start(here, {"log_file": text}, {})
+    assert str(caught.value) == f"pyrimage.log_file = {text}: use an absolute path, or set pyrimage.log_dir."
+
+
+@pytest.mark.parametrize("path", ["nowhere/x.log", "etc", "etc/pyrimage.ini/x.log"])
+@pytest.mark.parametrize("by", ["option", "key"])
+def test_a_file_that_cannot_be_opened_is_named_with_the_reason(by: str, path: str, here: Path) -> None:
+    file = {"log_file": f"HERE/{path}"}
+    with pytest.raises(ConfigurationError, match=f"The log file {here}/{path} cannot be opened: [NI].* directory"):
+        start(here, file if by == "key" else {}, file if by == "option" else {})
+
+
+def test_a_pipe_is_no_log_file(here: Path) -> None:
+    os.mkfifo(here / "pipe")
+    with pytest.raises(ConfigurationError, match=f"The log file {here}/pipe is a pipe"):
+        start(here, {"log_file": "HERE/pipe"}, {})
+
+
+@pytest.mark.parametrize("by", ["option", "key"])
+def test_a_directory_that_does_not_exist_is_not_made(by: str, here: Path) -> None:
+    place = {"log_dir": "HERE/nowhere"}
+    with pytest.raises(ConfigurationError, match=f"{here}/nowhere/api.log cannot be opened: No such file"):
+        start(here, place if by == "key" else {}, place if by == "option" else {})
+    assert not (here / "nowhere").exists()
+
+
+@pytest.mark.parametrize("form", ["%(message)s", "json"])
+def test_a_file_that_was_moved_or_removed_is_opened_anew(form: str, here: Path) -> None:
+    path, log = here / "option/api.log", logging.getLogger("pyrimage.x")
+    start(here, {}, {"log_dir": "HERE/option", "log_format": form})
+    log.error("one")
+    path.rename(path.with_name("api.log.1"))
+    log.error("two")
+    path.unlink()
+    log.error("three")
+    log.error("four")
+    lines = logs_below(here)
+    if form == "json":
+        lines = {name: [json.loads(line)["message"] for line in each] for name, each in lines.items()}
+    assert lines == {"option/api.log.1": ["one"], "option/api.log": ["three", "four"]}
+
+
+def test_where_the_file_cannot_be_opened_anew_whoever_logs_goes_on(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A thread that serves, say; and the lines go on when the directory is there again."""
+    log, directory = logging.getLogger("pyrimage.x"), here / "option"
+    start(here, {}, {"log_dir": "HERE/option", "log_format": "%(message)s"})
+    log.error("one")
+    directory.rename(here / "moved")
+    log.error("two")
+    assert "FileNotFoundError" in capsys.readouterr().err
+    directory.mkdir()
+    log.error("three")
+    assert logs_below(here) == {"moved/api.log": ["one"], "option/api.log": ["three"]}
+
+
+def test_a_file_is_gone_on_with_and_holds_utf8(here: Path) -> None:
+    for _ in range(2):
+        start(here, {}, {"log_dir": "HERE/option", "log_format": "%(message)s"})
+        logging.getLogger("pyrimage.x").error("f\xfcr")
+    assert (here / "option/api.log").read_bytes() == b"f\xc3\xbcr\n" * 2
+
+
+@pytest.mark.parametrize("form", ["%(message)s", "json"])
+def test_a_line_is_not_lost_for_a_character_that_cannot_be_written(
+    form: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start(here, {}, {"log_dir": "HERE/option", "log_format": form})
+    logging.getLogger("pyrimage.x").error("a file's name: \udcff")
+    (line,) = logs_below(here)["option/api.log"]
+    assert r"a file's name: \udcff" in line
+    assert capsys.readouterr() == ("", "")
