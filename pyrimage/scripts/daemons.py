@@ -106,7 +106,8 @@ class Daemon:
         except psutil.Error as error:
             raise NotOurs(f"{self.pid_file} is held by a process that cannot be seen from here: {error}") from error
         if not any(Path(each).name == self.program for each in command[:2]):  # after that of Python
-            raise NotOurs(f"{self.pid_file} is held by another program, {process.name()} with pid {pid}")
+            told = " ".join(Path(each).name for each in command[:2])
+            raise NotOurs(f"{self.pid_file} is held by another program, {told} with pid {pid}")
         return process
 
     def patience(self, process: psutil.Process) -> float:

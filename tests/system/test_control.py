@@ -211,7 +211,7 @@ def test_a_pid_file_that_another_program_holds_gets_it_no_signal(alone: Controll
             said = alone.try_control("api", command, alone.ini)
             assert (said.status, said.out) == (1, ""), command
             assert re.fullmatch(
-                rf"ERROR: {pid_file} is held by another program, python\S* with pid {process.pid}\n", said.err
+                rf"ERROR: {pid_file} is held by another program, python\S* -c with pid {process.pid}\n", said.err
             )
     assert pid_file.read_text(encoding="ascii") == "1\n"
     assert not alone.processes()
