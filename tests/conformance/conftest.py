@@ -1,15 +1,17 @@
-"""The application over each database: what the fixtures of ``tests/conftest.py`` give is here given three times."""
+"""The application over each database: what ``tests/conftest.py`` gives is here given three times; and a file store."""
 
 import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import pytest
 from sqlalchemy import update
 from transaction import TransactionManager
 
+from blob import DATA, KEY, put
 from conftest import Installation, install
 from pyrimage.images.claims import LocalClaims
 from pyrimage.images.interfaces import Images, Members
@@ -19,6 +21,7 @@ from pyrimage.images.testing import Catalogue
 from pyrimage.models import ClaimRow
 from pyrimage.records import utcnow
 from pyrimage.settings import Settings
+from pyrimage.stores.file import FileStore
 from servers import databases
 
 
@@ -63,3 +66,26 @@ def catalogue_of(installation: Installation, settings: Settings) -> Catalogue:
         return catalogue_of(installation, dataclasses.replace(settings, **limits))
 
     return Catalogue(transaction, sharing, LocalClaims(installation.engine, settings), expire, limited)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "var/images"
+
+
+@pytest.fixture
+def store(directory: Path) -> FileStore:
+    return FileStore(directory)
+
+
+@pytest.fixture
+def stored(store: FileStore, directory: Path) -> Path:
+    """The file of a published blob."""
+    put(store)
+    return directory / "blobs/ef" / KEY
+
+
+@pytest.fixture
+def reader(store: FileStore, stored: Path) -> Iterator[IO[bytes]]:
+    with store.open_reader(KEY, len(DATA)) as opened:
+        yield opened

@@ -31,6 +31,7 @@ from servers.reaper import processes_of
 
 REAPER = Path(__file__).with_name("reaper.py")
 SYSTEM_RUN_DIRECTORY = Path("/run/pyrimage")
+NOT_RUNNING = 3
 
 # What is said after three seconds, and on a busy machine only.
 WAITING = re.compile(r"^Waiting for .* \.\.\.\n", re.MULTILINE)
@@ -164,6 +165,10 @@ def begun_upload(server: Server) -> Iterator[http.client.HTTPConnection]:
         client.endheaders(BEGIN)
         wait_until(lambda: server.sql("SELECT * FROM claims"), ANSWER_SECONDS)
         yield client
+
+
+def leaves_nothing(place: Controlled) -> bool:
+    return not place.processes() and not place.pid_file().exists()
 
 
 def refuses(port: int) -> bool:

@@ -1,4 +1,4 @@
-"""What a supervisor leaves to its next self. Workers, signals and SIGHUP: tests/system/test_workers.py."""
+"""What a supervisor leaves to its next self. Workers, signals and SIGHUP: tests/system/workers/."""
 
 import json
 import os

@@ -1,0 +1,183 @@
+"""What a file store writes: the room that it takes, and what happens where a disk or a directory fails."""
+
+import contextlib
+import ctypes
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from blob import DATA, KEY, put
+from factories import files_below
+from pyrimage.errors import StoreFull, StoreUnavailable
+from pyrimage.stores.file import LIBC, WRITE_BACK, FileStore
+
+FULL = Path("/dev/full")
+MIB = 1 << 20
+
+
+# -- room and speed
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="fallocate is Linux'")
+def test_room_for_announced_bytes_is_taken_before_they_come(store: FileStore, directory: Path) -> None:
+    writer = store.open_writer(KEY, 3 * MIB)
+    staged = (directory / "staging" / KEY).stat()
+    writer.discard()
+    assert staged.st_blocks * 512 >= 3 * MIB
+    assert staged.st_size == 0  # until they are there
+
+
+@pytest.mark.parametrize("size", [0, None])
+def test_no_room_is_taken_for_nothing(store: FileStore, size: int | None) -> None:
+    with c_call("fallocate", error=errno.EINVAL) as calls:
+        store.open_writer(KEY, size).discard()
+    assert calls == []
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT])
+def test_upload_whose_room_cannot_be_taken_is_refused_and_leaves_nothing(
+    store: FileStore, directory: Path, error: int
+) -> None:
+    with c_call("fallocate", error) as calls, pytest.raises(StoreFull, match="no room for 10 bytes"):
+        store.open_writer(KEY, len(DATA))
+    assert [arguments[1:] for arguments in calls] == [(1, 0, len(DATA))]  # 1: the file's size stays
+    assert files_below(directory) == []
+
+
+@pytest.mark.parametrize("error", [errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EINTR])
+def test_file_system_that_takes_no_room_ahead_stores_all_the_same(
+    store: FileStore, directory: Path, error: int
+) -> None:
+    with c_call("fallocate", error):
+        put(store)
+    assert (directory / "blobs/ef" / KEY).read_bytes() == DATA
+
+
+@pytest.mark.parametrize("error", [0, errno.EIO])
+def test_disk_begins_to_write_before_the_last_byte_is_there(store: FileStore, directory: Path, error: int) -> None:
+    """So that little is left for the flush at the end. The flush is what counts: of this call, no error matters."""
+    length = WRITE_BACK - MIB
+    with c_call("sync_file_range", error) as calls:
+        writer = store.open_writer(KEY, None)
+        for _ in range(3):
+            writer.write(bytes(length))
+        writer.write(bytes(5))
+    writer.seal()
+    writer.publish()
+    assert [arguments[1:] for arguments in calls] == [(0, 2 * length, 2)]  # 2: begin, and wait for nothing
+    assert (directory / "blobs/ef" / KEY).stat().st_size == 3 * length + 5
+
+
+def test_every_byte_of_a_long_upload_is_begun_once(store: FileStore) -> None:
+    with c_call("sync_file_range", 0) as calls:
+        writer = store.open_writer(KEY, None)
+        for _ in range(3 * WRITE_BACK // MIB + 1):
+            writer.write(bytes(MIB))
+    writer.discard()
+    assert [arguments[1:3] for arguments in calls] == [(number * WRITE_BACK, WRITE_BACK) for number in range(3)]
+
+
+@contextlib.contextmanager
+def c_call(name: str, error: int) -> Iterator[list[tuple[int, ...]]]:
+    """Let a call of the C library fail, or do nothing where ``error`` is 0; give the arguments of each call."""
+    calls: list[tuple[int, ...]] = []
+
+    def act(*arguments: Any) -> int:
+        calls.append(tuple(getattr(argument, "value", argument) for argument in arguments))
+        ctypes.set_errno(error)
+        return -1 if error else 0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LIBC, name, act)
+        yield calls
+
+
+# -- troubles
+
+
+def descriptor_of(path: Path) -> int:
+    """Find the descriptor under which this process has a file open."""
+    (found,) = (entry for entry in Path("/proc/self/fd").iterdir() if os.path.realpath(entry) == str(path))
+    return int(found.name)
+
+
+def test_upload_that_has_no_room_is_refused_at_once(store: FileStore, directory: Path) -> None:
+    with pytest.raises(StoreFull, match="no room for"):
+        store.open_writer(KEY, 2**62)
+    assert files_below(directory) == []
+
+
+def test_disk_that_is_full_is_told(store: FileStore, directory: Path) -> None:
+    """The device that is always full stands in for the file."""
+    writer = store.open_writer(KEY, None)
+    with FULL.open("wb", buffering=0) as full:
+        os.dup2(full.fileno(), descriptor_of(directory / "staging" / KEY))
+    with pytest.raises(StoreFull):
+        writer.write(DATA)
+    writer.discard()
+    assert files_below(directory) == []
+
+
+def test_disk_that_does_not_flush_is_told(store: FileStore, directory: Path) -> None:
+    writer = store.open_writer(KEY, None)
+    read, write = os.pipe()  # nothing that could be flushed
+    os.dup2(write, descriptor_of(directory / "staging" / KEY))
+    with pytest.raises(StoreUnavailable):
+        writer.seal()
+    writer.discard()
+    os.close(read)
+    os.close(write)
+    assert files_below(directory) == []
+
+
+@pytest.mark.parametrize("place", ["", "staging", "blobs", "blobs/ef"])
+def test_file_in_the_place_of_a_directory_is_a_store_that_is_away(
+    store: FileStore, directory: Path, place: str
+) -> None:
+    (directory / place).parent.mkdir(parents=True, exist_ok=True)
+    (directory / place).write_bytes(b"")
+    with pytest.raises(StoreUnavailable):
+        put(store)
+
+
+def test_blob_that_cannot_be_opened_is_a_store_that_is_away(store: FileStore, stored: Path) -> None:
+    stored.unlink()
+    stored.mkdir()
+    with pytest.raises(StoreUnavailable):
+        store.open_reader(KEY, len(DATA))
+    with pytest.raises(StoreUnavailable):
+        store.delete(KEY)
+
+
+def test_failed_publish_is_taken_back(store: FileStore, directory: Path) -> None:
+    """The file is in its place, and whether that would outlive a power cut is not known."""
+    writer = store.open_writer(KEY, None)
+    writer.seal()
+
+    def fail(descriptor: int) -> None:
+        raise OSError("no fsync today")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(StoreUnavailable):
+            writer.publish()
+    assert files_below(directory) == [f"blobs/ef/{KEY}"]
+    writer.discard()
+    assert files_below(directory) == []
+
+
+def test_two_uploads_may_make_the_directories_at_once(store: FileStore) -> None:
+    keys = [store.new_key("f17") for _ in range(8)]
+    threads = [Thread(target=put, args=(store, key)) for key in keys]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for key in keys:
+        store.open_reader(key, len(DATA)).close()
