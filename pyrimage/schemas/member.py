@@ -9,6 +9,7 @@ import colander
 from pyramid.request import Request
 
 from ..errors import Invalid, LimitExceeded, body_errors
+from .fields import Flag
 from .headers import content_length, has_body
 
 MAX_BODY = 2**20  # bytes; room for ten thousand members and more
@@ -46,6 +47,22 @@ class Truth(JsonType):
     """A JSON boolean."""
 
     kind, name = bool, "true or false"
+
+
+class CanShare(JsonType):
+    """Whether a member may share: a JSON boolean, or a word or number that is one in Glance, and in our headers.
+
+    Glance itself takes every text but the empty one for yes, ``"false"`` too. Source: oslo.utils, bool_from_string.
+    """
+
+    kind, name = (bool, int, str), "true or false"
+
+    def read(self, node: colander.SchemaNode, value: bool | int | str) -> bool:
+        """Return what the word stands for."""
+        word = str(value).lower()
+        if word not in Flag.WORDS:
+            raise colander.Invalid(node, f"must be {self.name}")
+        return Flag.WORDS[word]
 
 
 class MemberId(JsonType):
@@ -108,7 +125,7 @@ class Membership(colander.Schema):
     schema_type = Object
 
     member_id = _node(MemberId())
-    can_share = _node(Truth(), missing=None)
+    can_share = _node(CanShare(), missing=None)
 
 
 class Replacement(colander.Schema):
@@ -124,7 +141,7 @@ class Terms(colander.Schema):
 
     schema_type = Object
 
-    can_share = _node(Truth(), missing=None)
+    can_share = _node(CanShare(), missing=None)
 
 
 class Change(colander.Schema):

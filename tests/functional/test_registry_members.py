@@ -73,6 +73,14 @@ def test_a_member_that_can_share_shares_and_each_removes_itself(registry: Regist
     assert list(names(registry, members)) == ["tenant-b"]
 
 
-@pytest.mark.parametrize("value", [b"x", [], {"member": 5}, {"member": {"can_share": "true"}}])
+@pytest.mark.parametrize("word", ["true", "True", 1])
+def test_glances_words_say_whether_a_member_can_share(word: Any, registry: Registry, members: str) -> None:
+    registry.by(ALICE).ask("PUT", f"{members}/tenant-c", {"member": {"can_share": word}}, 204)
+    assert names(registry, members)["tenant-c"] is True
+    registry.by(ALICE).ask("PUT", members, {"memberships": [{"member_id": "tenant-c", "can_share": "false"}]}, 204)
+    assert names(registry, members) == {"tenant-c": False}
+
+
+@pytest.mark.parametrize("value", [b"x", [], {"member": 5}, {"member": {"can_share": "maybe"}}])
 def test_json_of_another_form_is_refused(value: Any, registry: Registry, members: str) -> None:
     assert "body" in error_of(registry.by(ALICE).ask("PUT", f"{members}/tenant-b", value, 400))

@@ -150,9 +150,9 @@ ERRORS = {
         put(MEMBERS, 400, {}, says="memberships"),
         put(MEMBERS, 400, says="memberships"),
         put(MEMBERS, 400, memberships({"can_share": True}), says="member_id"),
-        put(MEMBERS, 400, memberships({**BOB, "can_share": "true"}), says="can_share"),
+        put(MEMBERS, 400, memberships({**BOB, "can_share": "maybe"}), says="can_share"),
         put(BOBS, 400, {}, says="member"),
-        put(BOBS, 400, {"member": {"can_share": 1}}, says="can_share"),
+        put(BOBS, 400, {"member": {"can_share": 2}}, says="can_share"),
     ),
     "over image_member_quota 413": case(
         shared(),

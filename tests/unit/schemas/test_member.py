@@ -74,6 +74,20 @@ def test_whether_a_member_may_share_is_read(body: bytes | None, read: bool | Non
     assert can_share(make_request, body) is read
 
 
+WORDS = {
+    True: [True, 1, "true", "True", "TRUE", "1", "yes", "Y", "t", "on"],
+    False: [False, 0, "false", "False", "0", "no", "N", "f", "OFF"],
+}
+
+
+@pytest.mark.parametrize(("value", "read"), [(value, read) for read, values in WORDS.items() for value in values])
+def test_whether_a_member_may_share_is_told_by_glances_words_too(
+    value: Any, read: bool, make_request: MakeRequest
+) -> None:
+    assert can_share(make_request, json.dumps({"member": {"can_share": value}}).encode()) is read
+    assert memberships(make_request, json.dumps(one("b", can_share=value)).encode()) == {"b": read}
+
+
 def test_a_chunked_body_without_a_chunk_is_none(make_request: MakeRequest) -> None:
     assert read_can_share(make_request(**{"wsgi.input": io.BytesIO(), **CHUNKED})) is None
 
@@ -85,7 +99,7 @@ def one(member_id: Any, **more: Any) -> dict[str, Any]:
 NO_OBJECT: list[Any] = [None, [], 1, "b", True]
 NO_LIST: list[Any] = [None, {}, 1, "b", True]
 NO_TEXT: list[Any] = [None, {}, [], 1, True]
-NO_TRUTH: list[Any] = [None, {}, [], 0, 1, "true", "False", ""]
+NO_TRUTH: list[Any] = [None, {}, [], -1, 2, 1.0, "", "maybe", "None", "2", "true ", 10**4000]
 
 # A reader, what its message says, and JSON.
 BAD: list[tuple[Read, str, list[Any]]] = [
