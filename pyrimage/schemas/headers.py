@@ -37,6 +37,11 @@ def header_name(field_name: str) -> str:
     return META + field_name.replace("_", "-")
 
 
+def property_key(text: str) -> str:
+    """Return the key that a client means by ``text``: ``OS-Type`` is ``os_type``."""
+    return NOT_KEY.sub("_", text.lower())
+
+
 def read_headers(request: Request) -> Headers:
     """Collect the image headers of a request.
 
@@ -74,7 +79,7 @@ def _collect(headers: Headers, name: str, value: str) -> None:
             headers.problems.append(f"{header_name(name)!a} was sent twice.")
         headers.fields[name] = value
     else:
-        key = NOT_KEY.sub("_", name.removeprefix(PROPERTY))
+        key = property_key(name.removeprefix(PROPERTY))
         if not 1 <= len(key) <= KEY_LENGTH:
             headers.problems.append(f"{META}property- must be followed by a key of 1 to {KEY_LENGTH} characters.")
         elif key in headers.properties:

@@ -11,6 +11,7 @@ from pyramid.request import Request
 
 from ..errors import Invalid
 from .fields import CONTROL, Digits, HeaderType, Text, Timestamp, Word
+from .headers import property_key
 from .image import MAX_INT
 
 SORT_KEYS = ("name", "status", "container_format", "disk_format", "size", "id", "created_at", "updated_at")
@@ -153,7 +154,7 @@ def _read(request: Request, schema: ListSchema) -> ListQuery:
     except UnicodeDecodeError as error:
         raise Invalid("The query string is not UTF-8.") from error
     problems = [f"{name!a} holds a control character." for name, text in sent.items() if CONTROL.search(name + text)]
-    properties = {name.removeprefix(PROPERTY): text for name, text in sent.items() if name not in known}
+    properties = _properties({name: text for name, text in sent.items() if name not in known}, problems)
     if len(properties) > MAX_PROPERTIES:
         problems.append(f"{PROPERTY}<key>: at most {MAX_PROPERTIES} different keys are accepted.")
     fields = _validated(schema, sent, problems) if sent else {}
@@ -167,6 +168,16 @@ def _read(request: Request, schema: ListSchema) -> ListQuery:
     given = {_ATTRIBUTES.get(name, name): value for name, value in fields.items()}
     default_scope = "is_public" not in fields
     return ListQuery(limit, marker, **given, default_scope=default_scope, properties=tuple(properties.items()))
+
+
+def _properties(sent: Mapping[str, str], problems: list[str]) -> dict[str, str]:
+    """Return the values by the keys that headers of the same spelling would set."""
+    properties: dict[str, str] = {}
+    for name, text in sent.items():
+        key = property_key(name.removeprefix(PROPERTY))
+        if properties.setdefault(key, text) != text:
+            problems.append(f"{PROPERTY}<key>: two fall on the one key {key!r}, with different values; send one.")
+    return properties
 
 
 def _validated(schema: ListSchema, sent: Mapping[str, str], problems: list[str]) -> dict[str, Any]:

@@ -129,8 +129,11 @@ PARAMETERS = {
     "property-<key>: several must all hold": rows(
         shows("property-os=linux&property-arch=x86", "a"), shows("property-os=linux&property-arch=arm")
     ),
-    "property-<key>: key and value are case-sensitive": rows(
-        shows("property-os=Linux", "b"), shows("property-OS=linux"), shows("property-os=LINUX")
+    "property-<key>: the value is case-sensitive": rows(shows("property-os=Linux", "b"), shows("property-os=LINUX")),
+    "property-<key>: the key is folded as a header's is": rows(
+        shows("property-OS=linux", "a", "c"),
+        shows("property-os-=linux"),
+        ask("GET ?property-os=linux&property-OS=Linux", 400, by="nobody", says="property-<key>"),
     ),
     "changes-since: strictly later than updated_at, includes deleted and killed images": rows(
         shows("changes-since=2020-01-01T13:01:00", "b", "c", "killed", "deleted"),

@@ -46,7 +46,8 @@ def test_a_list_is_the_callers_own_the_newest_first_and_of_25(make_request: Make
         ("is_public=TRUE", {"is_public": True, "default_scope": False}),
         ("is_public=0", {"is_public": False, "default_scope": False}),
         ("is_public=None", {"default_scope": False}),
-        ("property-os=linux&property-OS=x", {"properties": (("os", "linux"), ("OS", "x"))}),
+        ("property-OS-Type=x&property-a.b%20%C3%A9=y", {"properties": (("os_type", "x"), ("a_b__", "y"))}),
+        ("property-os=linux&property-OS=linux", {"properties": (("os", "linux"),)}),
         ("property-os=a&property-os=b&property-=", {"properties": (("os", "b"), ("", ""))}),
         (f"property-{'k' * 300}={'v' * 5000}", {"properties": (("k" * 300, "v" * 5000),)}),
         ("nothing=x&Limit=x&deleted=%00&changes_since=x&property=y&property_os=z", {}),
@@ -153,6 +154,7 @@ def test_the_default_is_cut_as_well(make_request: MakeRequest, install_with: Cal
         ("name=%C2%85", ["'name' holds a control character"]),
         ("name=%ff", ["The query string is not UTF-8"]),
         ("&".join(f"property-{number}=x" for number in range(21)), ["property-<key>: at most 20"]),
+        ("property-os-type=a&property-OS_Type=b", ["property-<key>: two fall on the one key 'os_type'"]),
     ],
 )
 @pytest.mark.parametrize("identity", [ADMIN, ALICE], ids=str)
