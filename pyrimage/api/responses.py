@@ -9,7 +9,7 @@ from pyramid.response import FileIter, Response
 
 from ..records import Image, Member, Status
 from ..schemas.conditions import Part
-from ..schemas.dialect import Dialect
+from ..schemas.dialect import Dialect, shown_location
 from ..schemas.image import OCTETS
 from ..web import Request
 
@@ -22,7 +22,7 @@ def json_response(value: Any, status: int = 200) -> Response:
 def image_list(request: Request, url: str, dialect: Dialect, images: Iterable[Image], *, detailed: bool) -> Response:
     """Answer a list: ``{"images": [...]}``; ``url`` is the collection's."""
     if detailed:
-        items = [dialect.detail(image, f"{url}/{image.id}", _location(request, image)) for image in images]
+        items = [dialect.detail(image, f"{url}/{image.id}", shown_location(request, image)) for image in images]
     else:
         items = [dialect.brief(image, f"{url}/{image.id}") for image in images]
     return json_response({"images": items})
@@ -30,7 +30,7 @@ def image_list(request: Request, url: str, dialect: Dialect, images: Iterable[Im
 
 def image_json(request: Request, url: str, dialect: Dialect, image: Image, status: int = 200) -> Response:
     """Answer a POST or PUT: the image as headers and as ``{"image": {...}}``."""
-    response = json_response({"image": dialect.detail(image, url, _location(request, image))}, status)
+    response = json_response({"image": dialect.detail(image, url, shown_location(request, image))}, status)
     _add_headers(response, request, url, dialect, image)
     return response
 
@@ -97,13 +97,6 @@ def shared_images(members: Iterable[Member]) -> Response:
 
 
 def _add_headers(response: Response, request: Request, url: str, dialect: Dialect, image: Image) -> None:
-    response.headers.extend(dialect.headers(image, url, _location(request, image)))
+    response.headers.extend(dialect.headers(image, url, shown_location(request, image)))
     if image.checksum is not None:
         response.headers["ETag"] = image.checksum  # bare digits: clients compare them with the checksum's
-
-
-def _location(request: Request, image: Image) -> str | None:
-    if image.location is None or not request.identity.is_admin:
-        return None
-    store = request.stores.get(image.location.store)  # what is known shows also where the store is not configured
-    return None if store is None else store.url(image.location.key)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pyramid.request import Request
+
 from ..records import Image
 from .fields import CONTROL
 
@@ -86,6 +88,14 @@ class Dialect:
                 yield from _header(f"x-image-meta-{spelling}", value)
         for key, value in image.properties.items():
             yield from _header(f"x-image-meta-property-{key}", value)
+
+
+def shown_location(request: Request, image: Image) -> str | None:
+    """Return the URL where the data lies; None for callers who may not see it, and where there is none."""
+    if image.location is None or not request.identity.is_admin:
+        return None
+    store = request.stores.get(image.location.store)  # what is known shows also where the store is not configured
+    return None if store is None else str(store.url(image.location.key))
 
 
 def _header(name: str, value: Any) -> Iterator[tuple[str, str]]:

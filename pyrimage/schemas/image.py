@@ -16,7 +16,7 @@ from ..errors import Conflict, Forbidden, Invalid, LimitExceeded
 from ..records import EMPTY, Blob, Image, Status, new_image_id, utcnow
 from ..security import Identity
 from ..settings import Settings
-from .dialect import Dialect
+from .dialect import Dialect, shown_location
 from .fields import MAX_BYTES, Digits, Flag, Hex, Ignored, ImageId, NoSource, Owner, Text, Timestamp, Word
 from .headers import PURGE_PROPERTIES, Headers, content_length, has_body, header_name, read_headers
 
@@ -145,7 +145,7 @@ def read_change(request: Request, dialect: Dialect, image: Image) -> Submission:
     """
     headers = read_headers(request)
     if image.status != Status.QUEUED:
-        headers.fields.pop("location", None)  # an echo; for a queued image it would be a source
+        _check_location(headers, shown_location(request, image))
     fields = _validated(headers, request)
     problems = headers.problems
     body = has_body(request)
@@ -242,6 +242,13 @@ def check_immutable(fields: Fields, problems: list[str], image: Image, spell: Sp
         for name in ("size", *DIGESTS)
         if name in fields and fields[name] != getattr(image, name)
     ]
+
+
+def _check_location(headers: Headers, shown: str | None) -> None:
+    """Take an echo of what was shown out of the headers: it is no source. "None" is Python's null."""
+    sent = headers.fields.pop("location", None)
+    if sent is not None and sent not in (("", "None") if shown is None else (shown,)):
+        headers.problems.append("x-image-meta-location cannot be changed; only a queued image takes data.")
 
 
 def check_limits(settings: Settings, new: Image, old: Image | None, coming: int | None) -> None:

@@ -10,6 +10,7 @@ import pytest
 from webtest import TestApp
 
 from factories import (
+    ADMIN,
     ALICE,
     BOB,
     add_row,
@@ -177,7 +178,7 @@ def test_sending_back_what_head_returned_with_the_data_fills_the_image(collectio
 
 
 TIMES = ["created_at", "updated_at", "deleted_at"]
-OTHERS = ["deleted", "uri", "virtual_size", "location", "last_error"]
+OTHERS = ["deleted", "uri", "virtual_size", "last_error"]
 
 
 @pytest.mark.parametrize(
@@ -190,6 +191,42 @@ def test_what_only_the_server_sets_is_ignored(field: str, value: str, testapp: T
     before = detail(testapp, path)
     testapp.put(path, headers=meta(**{field: value}), status=200)
     assert {**detail(testapp, path), "updated_at": before["updated_at"]} == before
+
+
+def empty(app: TestApp, **fields: Any) -> str:
+    return reserve(app, size=0, **fields)
+
+
+@pytest.mark.parametrize("encoded", [False, True])
+def test_the_location_that_was_shown_may_be_sent_back(encoded: bool, testapp: TestApp) -> None:
+    path = upload(testapp, name="f17")
+    shown = testapp.head(path).headers["x-image-meta-location"]
+    agent = {"User-Agent": "python-glanceclient"} if encoded else {}
+    sent = meta(location=quote(shown, safe="") if encoded else shown, name="renamed")
+    assert testapp.put(path, headers={**sent, **agent}, status=200).json["image"]["name"] == "renamed"
+
+
+@pytest.mark.parametrize(
+    "other", ["http://example.org/x", "file:///etc/passwd", "{shown}x", "{shown} ,{shown}", "None", ""]
+)
+def test_another_location_than_is_shown_is_refused(other: str, testapp: TestApp, installation: "Installation") -> None:
+    path = upload(testapp, name="f17")
+    shown, before = testapp.head(path).headers["x-image-meta-location"], stored(installation)
+    sent = meta(location=other.format(shown=shown), name="renamed")
+    assert "x-image-meta-location" in error_of(testapp.put(path, headers=sent, status=400))
+    assert stored(installation) == before
+
+
+@pytest.mark.parametrize(("make", "identity"), [(upload, ALICE), (empty, ALICE), (empty, ADMIN)])
+def test_who_is_shown_no_location_sends_none_back(make: Any, identity: Identity, installation: "Installation") -> None:
+    """An owner is not shown it, and is not told either whether a guess is right; an empty image has none."""
+    caller = installation.client(identity)
+    path = make(installation.client(ALICE), name="f17")
+    assert "x-image-meta-location" not in caller.head(path).headers
+    place = installation.client(ADMIN).head(path).headers.get("x-image-meta-location", "file:///etc/passwd")
+    assert "x-image-meta-location" in error_of(caller.put(path, headers=meta(location=place), status=400))
+    for null in ("", "None"):
+        caller.put(path, headers=meta(location=null), status=200)
 
 
 @pytest.mark.parametrize("make", [reserve, upload])

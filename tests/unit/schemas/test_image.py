@@ -212,10 +212,11 @@ def test_id_and_status_are_not_the_clients(fields: dict[str, str], image: Image,
         changed(make_request, image, **fields)
 
 
-def test_a_location_is_an_echo_or_a_source(make_request: MakeRequest) -> None:
-    assert changed(make_request, ACTIVE, location="http://host/x").image.location is None
+@pytest.mark.parametrize("image", [ACTIVE, QUEUED])
+@pytest.mark.parametrize("identity", [ALICE, ADMIN])
+def test_another_location_is_refused(image: Image, identity: Any, make_request: MakeRequest) -> None:
     with pytest.raises(Invalid, match="x-image-meta-location"):
-        changed(make_request, QUEUED, location="http://host/x")
+        read_change(make_request(headers=meta(location="http://host/x"), identity=identity), WIRE, image)
 
 
 @pytest.mark.parametrize(("identity", "owner"), [(ALICE, None), (ADMIN, "tenant-b")])
