@@ -176,7 +176,10 @@ class LocalOnly:
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Let the caller in as an administrator, or note why not."""
         if IDENTITY not in environ:
-            reason = None if self._open else _not_from_here(environ)
+            reason = None
+            if not self._open:
+                _name_this_host(environ)
+                reason = _not_from_here(environ)
             if reason is None:
                 environ[IDENTITY] = ADMINISTRATOR
             elif environ.get("PATH_INFO") != HEALTHCHECK:
@@ -199,6 +202,16 @@ class LocalRegistry(LocalOnly):
 _FORWARDING = ("HTTP_FORWARDED", "HTTP_VIA", "HTTP_X_REAL_IP")
 
 
+def _name_this_host(environ: dict[str, Any]) -> None:
+    """Fill in the Host that HTTP/1.0 need not send; a caller on this machine can mean no other.
+
+    Browsers speak HTTP/1.1 or later and always send one, so no page gets in this way. Source: RFC 9112, 3.2.
+    """
+    if "HTTP_HOST" not in environ and environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
+        port = environ["SERVER_PORT"]  # a path, where the server listens on a Unix socket
+        environ["HTTP_HOST"] = f"localhost:{port}" if port.isdecimal() else "localhost"
+
+
 def _not_from_here(environ: dict[str, Any]) -> str | None:
     if not _is_loopback(environ.get("REMOTE_ADDR", "")):
         return "the request comes from another one"
@@ -218,7 +231,7 @@ def _host_name(host: str) -> str:
 
 
 def _is_loopback(name: str) -> bool:
-    if name.lower() == "localhost":
+    if name.lower() in ("localhost", "localhost."):  # the root's dot is part of a complete name
         return True
     try:
         address = ipaddress.ip_address(name)

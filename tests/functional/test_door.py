@@ -34,7 +34,18 @@ def test_a_peer_elsewhere_is_refused(peer: str, installation: "Installation") ->
 
 @pytest.mark.parametrize(
     "host",
-    ["localhost", "localhost:9292", "LocalHost", "127.0.0.1", "127.0.0.1:9292", "127.1.2.3", "[::1]", "[::1]:9292"],
+    [
+        "localhost",
+        "localhost:9292",
+        "localhost.",
+        "LocalHost.:9292",
+        "LocalHost",
+        "127.0.0.1",
+        "127.0.0.1:9292",
+        "127.1.2.3",
+        "[::1]",
+        "[::1]:9292",
+    ],
 )
 def test_a_loopback_host_is_answered(host: str, installation: "Installation") -> None:
     installation.client(HTTP_HOST=host).get("/v1/images", status=200)
@@ -53,6 +64,9 @@ def test_a_loopback_host_is_answered(host: str, installation: "Installation") ->
             "localhost:x",
             "localhost:80:80",
             "localhost,evil.example",
+            "localhost..",
+            ".localhost",
+            "evil.example.",
         ),
         *("evil.example#localhost", "localhost@evil.example", "localhost/", " localhost", "127.1", "2130706433"),
     ],
@@ -62,6 +76,17 @@ def test_a_host_elsewhere_is_refused(host: str, installation: "Installation") ->
     message = error_of(installation.client(HTTP_HOST=host).get("/v1/images", status=403))
     assert "the Host header does not name it" in message
     assert "pyrimage.allow_anonymous" in message
+
+
+def test_http_1_0_without_a_host_is_answered_as_localhost(installation: "Installation") -> None:
+    """RFC 9112, 3.2: only HTTP/1.1 must name the host, as browsers do."""
+    environ = {"REMOTE_ADDR": "127.0.0.1", "SERVER_PROTOCOL": "HTTP/1.0", "SERVER_PORT": "9292"}
+    request = installation.client().RequestClass.blank("/v1/", environ=environ)
+    del request.environ["HTTP_HOST"]
+    assert request.send(installation.wsgi).status_int == 200
+    request.path_info = "/versions"
+    answer = request.send(installation.wsgi)
+    assert answer.json["versions"][0]["links"][0]["href"] == "http://localhost:9292/v1/"
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "", "http://localhost.evil.example:9292"])

@@ -172,9 +172,19 @@ def test_request_to_another_hosts_name_is_refused(server: Server, host: bytes) -
     assert "pyrimage.auth = none" in error_of(refused)
 
 
-@pytest.mark.parametrize("host", [b"localhost", b"127.0.0.1:9292", b"[::1]:9292", b"LOCALHOST:80"])
+@pytest.mark.parametrize("host", [b"localhost", b"127.0.0.1:9292", b"[::1]:9292", b"LOCALHOST:80", b"localhost.:80"])
 def test_request_to_this_machine_is_let_in(server: Server, host: bytes) -> None:
     assert with_host(server, host).status == 200
+
+
+def test_http_1_0_need_not_name_the_host_and_http_1_1_must(server: Server) -> None:
+    old = server.exchange(b"POST /v1/images HTTP/1.0\r\n%s\r\n\r\n" % NAME)
+    head, _, body = old.partition(b"\r\n\r\n")
+    made = Answer.parse(head, body)
+    assert made.status == 201
+    assert made.headers["Location"].startswith(f"http://localhost:{server.port}/v1/images/")
+    for lines in (b"HTTP/1.1", b"HTTP/1.1\r\nHost:", b"HTTP/1.0\r\nHost:"):
+        assert server.exchange(b"GET /v1/images %s\r\nConnection: close\r\n\r\n" % lines)[9:12] == b"403"
 
 
 def test_upload_that_is_refused_at_the_door_stores_nothing(own_server: Server) -> None:

@@ -142,6 +142,33 @@ def test_the_door_notes_why_others_are_refused(changes: dict[str, Any], reason: 
     assert "pyrimage.allow_anonymous = true" in str(seen[REFUSAL])
 
 
+OLD = {"REMOTE_ADDR": "127.0.0.1", "SERVER_PROTOCOL": "HTTP/1.0", "SERVER_PORT": "9292", "PATH_INFO": "/images"}
+
+
+@pytest.mark.parametrize(("port", "host"), [("9292", "localhost:9292"), ("/run/pyrimage.sock", "localhost")])
+def test_http_1_0_from_here_need_not_name_a_host(port: str, host: str) -> None:
+    seen = behind_the_door({**OLD, "SERVER_PORT": port})
+    assert (seen[IDENTITY], seen["HTTP_HOST"]) == (ADMINISTRATOR, host)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"SERVER_PROTOCOL": protocol} for protocol in ("HTTP/1.1", "HTTP/2", "")),
+        *({"HTTP_HOST": host} for host in ("", "evil.example")),
+        {"REMOTE_ADDR": "192.0.2.1"},
+        {"pyrimage.forwarded": True},
+        {"HTTP_ORIGIN": "http://evil.example"},
+    ],
+)
+def test_http_1_0_without_a_host_opens_the_door_to_nobody_else(changes: dict[str, Any]) -> None:
+    assert REFUSAL in behind_the_door({**OLD, **changes})
+
+
+def test_an_open_door_makes_up_no_host() -> None:
+    assert "HTTP_HOST" not in behind_the_door({**OLD, "REMOTE_ADDR": "192.0.2.1"}, allow_anonymous=True)
+
+
 @pytest.mark.parametrize("missing", ["REMOTE_ADDR", "HTTP_HOST"])
 def test_the_door_takes_nothing_for_granted(missing: str) -> None:
     assert REFUSAL in behind_the_door({name: value for name, value in LOCAL.items() if name != missing})
