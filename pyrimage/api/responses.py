@@ -1,6 +1,7 @@
 """The API's answers, made of plain values: the session is closed before a body is sent."""
 
 import json
+import re
 from collections.abc import Iterable
 from typing import IO, Any
 from urllib.parse import quote
@@ -10,8 +11,20 @@ from pyramid.response import FileIter, Response
 from ..records import Image, Member, Status
 from ..schemas.conditions import Part
 from ..schemas.dialect import Dialect, shown_location
-from ..schemas.image import OCTETS
+from ..schemas.image import DISK_FORMATS, OCTETS
 from ..web import Request
+
+MAX_FILE_NAME = 255  # bytes of UTF-8: longer ones cannot be saved on most file systems
+
+_ARCHIVES = {"ova": ".ova", "docker": ".tar"}  # containers that are files themselves; in others lies the disk as it is
+
+# In a file's name: what could lead elsewhere or hide it, and what nobody sees, control characters and those that turn
+# the direction of writing. Rows that something else wrote may hold halves of characters.
+_UNFIT = re.compile(r"^\.+|[/\\\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+# Some clients take a backslash for a part of the path, decode what looks percent-encoded, or stop at any quote.
+_NOT_PLAIN = re.compile(r'[^ -~]|["\\%]')
+_ATTRIBUTE_CHARACTERS = "!#$&+^`|"  # beside those that quote() never encodes
 
 
 def json_response(value: Any, status: int = 200) -> Response:
@@ -49,6 +62,7 @@ def image_headers(request: Request, url: str, dialect: Dialect, image: Image) ->
     response.content_length = image.size
     if image.status == Status.ACTIVE:
         response.headers["Accept-Ranges"] = "bytes"
+        response.headers["Content-Disposition"] = content_disposition(image)
     return response
 
 
@@ -67,7 +81,6 @@ def image_data(
     data: a file of exactly the bytes to send, None for no bytes. part: which of the image's they are, None for all.
     """
     response = image_headers(request, url, dialect, image)
-    response.headers["Content-Disposition"] = "attachment"
     if data is not None:
         response.app_iter = request.environ.get("wsgi.file_wrapper", FileIter)(data)
         response.content_length = image.size if part is None else part.length
@@ -100,3 +113,32 @@ def _add_headers(response: Response, request: Request, url: str, dialect: Dialec
     response.headers.extend(dialect.headers(image, url, shown_location(request, image)))
     if image.checksum is not None:
         response.headers["ETag"] = image.checksum  # bare digits: clients compare them with the checksum's
+
+
+def content_disposition(image: Image) -> str:
+    """Return the header's value: ``attachment; filename="Ubuntu 24.04.qcow2"``.
+
+    A name that not every client would read as it is comes twice: plainly, with underscores instead, and encoded.
+    Source: RFC 6266 and its appendix D; RFC 8187.
+    """
+    name = file_name(image)
+    plain = _NOT_PLAIN.sub("_", name)
+    encoded = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe=_ATTRIBUTE_CHARACTERS)}"
+    return f'attachment; filename="{plain}"{encoded}'
+
+
+def file_name(image: Image) -> str:
+    """Return the image's name, or its id, with the ending that tells its format, in at most ``MAX_FILE_NAME`` bytes."""
+    name, endings = _UNFIT.sub("_", image.name or image.id), _endings(image)
+    length = next((len(ending) for ending in endings if name.lower().endswith(ending)), 0)
+    stem, ending = name[: len(name) - length], name[len(name) - length :] or endings[0]
+    return stem.encode()[: MAX_FILE_NAME - len(ending.encode())].decode(errors="ignore") + ending
+
+
+def _endings(image: Image) -> tuple[str, ...]:
+    """Return the endings that tell the image's format, the usual one first."""
+    if image.container_format in _ARCHIVES:
+        return (_ARCHIVES[image.container_format],)
+    if image.disk_format == "raw":
+        return (".raw", ".img")
+    return (f".{image.disk_format}" if image.disk_format in DISK_FORMATS else "",)

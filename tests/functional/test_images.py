@@ -46,10 +46,15 @@ def test_an_image_without_checksum_has_no_etag(testapp: TestApp) -> None:
 
 def test_bytes_go_out_as_an_attachment_that_no_browser_interprets(testapp: TestApp) -> None:
     """S33."""
-    answer = testapp.get(upload(testapp, b"<script>", name="f17"))
-    assert answer.headers["Content-Type"] == "application/octet-stream"
-    assert answer.headers["Content-Disposition"] == "attachment"
-    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    path = upload(testapp, b"<script>", name='<script> "f17"', disk_format="raw")
+    for answer in (testapp.get(path), testapp.get(path, headers={"Range": "bytes=1-"}), testapp.head(path)):
+        assert answer.headers["Content-Type"] == "application/octet-stream"
+        assert answer.headers["Content-Disposition"].startswith('attachment; filename="<script> _f17_.raw"')
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_an_image_without_data_is_no_attachment(testapp: TestApp) -> None:
+    assert "Content-Disposition" not in testapp.head(reserve(testapp, name="f17")).headers
 
 
 def test_post_tells_the_image_as_headers_and_as_json(testapp: TestApp) -> None:
