@@ -32,6 +32,7 @@ install_missing() { # COMMAND:PACKAGE...
         command -v "${pair%%:*}" >/dev/null || packages+=("${pair##*:}")
     done
     python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+    compgen -G '/usr/lib/*/qemu/block-curl.so' >/dev/null || packages+=(qemu-block-extra) # qemu-img's way to HTTP
     if ((${#packages[@]})); then
         echo "installing ${packages[*]}"
         apt-get update -q
@@ -70,7 +71,7 @@ SQL
 
 install_missing make:make curl:curl git:git strace:strace openssl:openssl nginx:nginx-light haproxy:haproxy \
     systemd-analyze:systemd logrotate:logrotate rsync:rsync sqlite3:sqlite3 \
-    pg_ctlcluster:postgresql mariadbd:mariadb-server
+    wget:wget qemu-img:qemu-utils nbdkit:nbdkit nbdcopy:libnbd-bin pg_ctlcluster:postgresql mariadbd:mariadb-server
 postgresql_serves || start_postgresql
 mariadb_serves || start_mariadb
 echo "PostgreSQL and MariaDB are up"

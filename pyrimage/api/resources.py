@@ -166,10 +166,35 @@ class ImageResource:
     def __acl__(self) -> Acl:
         return acl_of_image(self.image)
 
-    def __getitem__(self, segment: str) -> "MemberContainer":
-        if segment != "members" or self.image.deleted:
+    def __getitem__(self, segment: str) -> "MemberContainer | FileContainer":
+        if self.image.deleted:
             raise KeyError(segment)
-        return MemberContainer(self, segment, self.__parent__.request)
+        if segment == "members":
+            return MemberContainer(self, segment, self.__parent__.request)
+        if segment == "file":
+            return FileContainer(self, segment)
+        raise KeyError(segment)
+
+
+class FileContainer:
+    """``/images/<id>/file``: nothing by itself."""
+
+    is_collection = True
+
+    def __init__(self, parent: ImageResource, name: str) -> None:
+        self.__parent__, self.__name__ = parent, name
+
+    def __getitem__(self, segment: str) -> "ImageFile":
+        return ImageFile(self, segment)
+
+
+class ImageFile:
+    """``/images/<id>/file/<any name>``: the image's data, at a URL whose ending tells tools what comes."""
+
+    is_collection = False
+
+    def __init__(self, parent: FileContainer, name: str) -> None:
+        self.__parent__, self.__name__, self.image = parent, name, parent.__parent__.image
 
 
 class MemberContainer:

@@ -14,6 +14,8 @@ from ..schemas.dialect import Dialect, shown_location
 from ..schemas.image import DISK_FORMATS, OCTETS
 from ..web import Request
 
+Metadata = Iterable[tuple[str, str]]  # headers
+
 MAX_FILE_NAME = 255  # bytes of UTF-8: longer ones cannot be saved on most file systems
 
 _ARCHIVES = {"ova": ".ova", "docker": ".tar"}  # containers that are files themselves; in others lies the disk as it is
@@ -44,7 +46,7 @@ def image_list(request: Request, url: str, dialect: Dialect, images: Iterable[Im
 def image_json(request: Request, url: str, dialect: Dialect, image: Image, status: int = 200) -> Response:
     """Answer a POST or PUT: the image as headers and as ``{"image": {...}}``."""
     response = json_response({"image": dialect.detail(image, url, shown_location(request, image))}, status)
-    _add_headers(response, request, url, dialect, image)
+    _add_headers(response, image, metadata_headers(request, url, dialect, image))
     return response
 
 
@@ -55,10 +57,15 @@ def image_created(request: Request, url: str, dialect: Dialect, image: Image) ->
     return response
 
 
-def image_headers(request: Request, url: str, dialect: Dialect, image: Image) -> Response:
-    """Answer a HEAD: the image as headers; the length is that of the GET."""
+def metadata_headers(request: Request, url: str, dialect: Dialect, image: Image) -> Metadata:
+    """Give what is known about an image as headers, for ``metadata`` below."""
+    return dialect.headers(image, url, shown_location(request, image))
+
+
+def image_headers(image: Image, metadata: Metadata) -> Response:
+    """Answer a HEAD: what a GET would, without the bytes; their length is told."""
     response = Response(content_type=OCTETS, charset=None)
-    _add_headers(response, request, url, dialect, image)
+    _add_headers(response, image, metadata)
     response.content_length = image.size
     if image.status == Status.ACTIVE:
         response.headers["Accept-Ranges"] = "bytes"
@@ -66,21 +73,21 @@ def image_headers(request: Request, url: str, dialect: Dialect, image: Image) ->
     return response
 
 
-def image_unchanged(request: Request, url: str, dialect: Dialect, image: Image) -> Response:
+def image_unchanged(image: Image, metadata: Metadata) -> Response:
     """Answer 304: the client has the bytes. It gets the headers, for these may have changed all the same."""
     response = Response(status=304)
-    _add_headers(response, request, url, dialect, image)
+    _add_headers(response, image, metadata)
     return response
 
 
 def image_data(
-    request: Request, url: str, dialect: Dialect, image: Image, data: IO[bytes] | None, part: Part | None
+    request: Request, image: Image, metadata: Metadata, data: IO[bytes] | None, part: Part | None
 ) -> Response:
     """Answer a GET: the image as headers, and its bytes by the server's fastest way.
 
     data: a file of exactly the bytes to send, None for no bytes. part: which of the image's they are, None for all.
     """
-    response = image_headers(request, url, dialect, image)
+    response = image_headers(image, metadata)
     if data is not None:
         response.app_iter = request.environ.get("wsgi.file_wrapper", FileIter)(data)
         response.content_length = image.size if part is None else part.length
@@ -109,8 +116,8 @@ def shared_images(members: Iterable[Member]) -> Response:
     return json_response({"shared_images": images})
 
 
-def _add_headers(response: Response, request: Request, url: str, dialect: Dialect, image: Image) -> None:
-    response.headers.extend(dialect.headers(image, url, shown_location(request, image)))
+def _add_headers(response: Response, image: Image, metadata: Metadata) -> None:
+    response.headers.extend(metadata)
     if image.checksum is not None:
         response.headers["ETag"] = image.checksum  # bare digits: clients compare them with the checksum's
 

@@ -54,7 +54,8 @@ class ImageResource(resources.ImageResource):
         return Forbidden("The image is protected, or not yours." if self.image.protected else "The image is not yours.")
 
     def __getitem__(self, segment: str) -> "MemberContainer":
-        super().__getitem__(segment)
+        if segment != "members" or self.image.deleted:
+            raise KeyError(segment)  # the API has files here, a registry has no bytes
         return MemberContainer(self, segment, self.__parent__.request)
 
 

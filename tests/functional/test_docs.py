@@ -146,7 +146,9 @@ def test_the_reference_lists_every_path_with_its_methods(own_installation: Insta
     for first, methods, *_ in rows(section(REFERENCE, "## Paths")):
         for path in words(first):
             for prefix in [""] if path in WITHOUT_VERSION else ["", "/v1"]:
-                asked = prefix + path.replace("<id>", "taken").replace("<member>", "tenant-b")
+                asked = prefix + path.replace("<id>", "taken").replace("<member>", "tenant-b").replace(
+                    "<name>", "x.iso"
+                )
                 assert app.request(asked, method="PATCH", status=405).headers["Allow"] == methods
     assert set(places) == views(own_installation).keys() - {(VersionChoice, "")}
 

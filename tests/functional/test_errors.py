@@ -128,6 +128,8 @@ ALLOWED = {
     "/v1/images/detail": "GET, HEAD",
     "/images/taken": "GET, HEAD, PUT, DELETE",
     "/v1/images/taken": "GET, HEAD, PUT, DELETE",
+    "/images/taken/file/x.iso": "GET, HEAD",
+    "/v1/images/taken/file/detail": "GET, HEAD",
 }
 A_BLANK_ID = ("/images/", "DELETE")  # that names an image: see test_paths.py
 METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"]

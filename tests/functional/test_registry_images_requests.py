@@ -98,6 +98,8 @@ def test_another_method_is_405_with_those_that_are(path: str, methods: str, regi
         *("/images/f17/x", "/images/f17/", "/x", "//", "/shared-images", f"/shared-images/{'x' * 256}"),
         *(
             f"/images/f17/members/{'x' * 256}",
+            "/images/f17/file",
+            "/images/f17/file/x",
             "/images/f17/members/tenant-b/x",
             "/images/detail/",
             "/images/detail/x",

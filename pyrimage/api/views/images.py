@@ -6,7 +6,7 @@ from pyramid.view import view_config
 from ... import blobs
 from ...errors import NotFound
 from ...logs import IMAGE_ID
-from ...records import Status
+from ...records import Image, Status
 from ...schemas.conditions import is_known, read_part
 from ...schemas.headers import has_body, header_name
 from ...schemas.image import check_changeable, read_change, read_new_image
@@ -14,7 +14,7 @@ from ...schemas.listing import read_list_query
 from ...security import Permission, check_publicity
 from ...web import Request, method_not_allowed
 from .. import responses
-from ..resources import V1, ImageContainer, ImageResource
+from ..resources import V1, ImageContainer, ImageFile, ImageResource
 
 
 @view_config(context=ImageContainer, request_method="GET", permission=Permission.LIST_IMAGES)
@@ -73,15 +73,31 @@ def show_image(context: ImageResource, request: Request) -> Response:
     200, 206, 304, 404 without readable data, 416, 500, 503.
     """
     image = context.image
-    if image.status == Status.ACTIVE and is_known(request, image):
-        return responses.image_unchanged(request, context.url, context.dialect, image)
-    if request.method == "HEAD":
-        return responses.image_headers(request, context.url, context.dialect, image)
+    metadata = responses.metadata_headers(request, context.url, context.dialect, image)
+    if request.method == "HEAD" and image.status != Status.ACTIVE:
+        return responses.image_headers(image, metadata)
+    return _send_data(request, image, metadata)
+
+
+@view_config(context=ImageFile, request_method="GET", permission=Permission.VIEW_IMAGE)
+def send_file(context: ImageFile, request: Request) -> Response:
+    """Send an image's bytes, or a part of them, and nothing else that is known about it.
+
+    200, 206, 304, 404 without readable data (for HEAD too), 416, 500, 503.
+    """
+    return _send_data(request, context.image, ())
+
+
+def _send_data(request: Request, image: Image, metadata: responses.Metadata) -> Response:
     if image.status != Status.ACTIVE:
         raise NotFound(f"Image {image.id} is {image.status}: it has no data to read.")
+    if is_known(request, image):
+        return responses.image_unchanged(image, metadata)
+    if request.method == "HEAD":
+        return responses.image_headers(image, metadata)
     part = read_part(request, image)
     data = blobs.open_reader(request, image, part)
-    return responses.image_data(request, context.url, context.dialect, image, data, part)
+    return responses.image_data(request, image, metadata, data, part)
 
 
 @view_config(context=ImageResource, request_method="PUT", permission=Permission.CHANGE_IMAGE)
@@ -109,3 +125,9 @@ def delete_image(context: ImageResource, request: Request) -> Response:
 def refuse_image_method(context: ImageResource, request: Request) -> Response:
     """Answer any other method: 405."""
     raise method_not_allowed(request, "GET", "HEAD", "PUT", "DELETE")
+
+
+@view_config(context=ImageFile)
+def refuse_file_method(context: ImageFile, request: Request) -> Response:
+    """Answer any other method: 405."""
+    raise method_not_allowed(request, "GET", "HEAD")

@@ -49,6 +49,12 @@ def below(make_request: MakeRequest, identity: Identity, image: Image) -> Iterat
         request.tm.abort()
 
 
+def members_of(place: ImageResource) -> MemberContainer:
+    found = place["members"]
+    assert isinstance(found, MemberContainer)
+    return found
+
+
 def allowed(place: Any, request: Request) -> set[Permission]:
     return {permission for permission in SHARING if request.has_permission(permission, place)}
 
@@ -71,7 +77,7 @@ def test_what_is_allowed_below_an_image(
     image: Image,
 ) -> None:
     with below(make_request, identity, image) as place:
-        members = place["members"]
+        members = members_of(place)
         places = [members, members[identity.project or "nobody"], members["other"]]
         assert [allowed(each, members.request) for each in places] == [of_all, of_own, of_other]
 
@@ -81,7 +87,7 @@ def test_an_image_without_owner_is_shared_by_administrators_and_members_that_can
     identity: Identity, make_request: MakeRequest, image: Image
 ) -> None:
     with below(make_request, identity, make_image(id=image.id)) as place:
-        members = place["members"]
+        members = members_of(place)
         assert bool(members.request.has_permission(SHARE, members)) is (identity is SHARER)
 
 
@@ -92,7 +98,7 @@ def test_what_a_refused_caller_is_told(
     identity: Identity, kind: type[PyrimageError], make_request: MakeRequest, image: Image
 ) -> None:
     with below(make_request, identity, image) as place:
-        for each in (place["members"], place["members"]["x"]):
+        for each in (members_of(place), members_of(place)["x"]):
             assert type(each.refusal) is kind
 
 
@@ -108,8 +114,10 @@ def test_what_is_shared_is_for_the_project_and_administrators_s10(
         assert isinstance(place.refusal, Forbidden)
 
 
-@pytest.mark.parametrize("segment", ["", "Members", "member", "x"])
-def test_below_an_image_are_its_members_alone(segment: str, make_request: MakeRequest, image: Image) -> None:
+@pytest.mark.parametrize("segment", ["", "Members", "member", "File", "files", "x"])
+def test_below_an_image_are_its_members_and_its_file_alone(
+    segment: str, make_request: MakeRequest, image: Image
+) -> None:
     with below(make_request, ADMIN, image) as place, pytest.raises(KeyError):
         place[segment]
 
@@ -124,8 +132,7 @@ def test_the_place_of_a_member_asks_the_database_for_nothing(
 ) -> None:
     with below(make_request, BOB, image) as place:
         statements.clear()
-        members = place["members"]
-        assert isinstance(members, MemberContainer)
+        members = members_of(place)
         assert isinstance(members["never heard of"], MemberResource)
         assert statements == []
 
@@ -133,6 +140,6 @@ def test_the_place_of_a_member_asks_the_database_for_nothing(
 @pytest.mark.parametrize("name", ["", "..", "a/b", "n" * 256])
 def test_what_cannot_be_a_member_has_no_place(name: str, make_request: MakeRequest, image: Image) -> None:
     with below(make_request, ADMIN, image) as place:
-        for parent in (place["members"], SharedImages(Root(place["members"].request), "shared-images")):
+        for parent in (members_of(place), SharedImages(Root(members_of(place).request), "shared-images")):
             with pytest.raises(KeyError):
                 parent[name]

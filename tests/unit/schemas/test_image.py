@@ -97,7 +97,8 @@ def test_what_head_answers_of_a_record_changes_nothing(
 ) -> None:
     location = Location("file", "key") if status == Status.ACTIVE else None
     stored = dataclasses.replace(image, status=status, location=location)
-    head = responses.image_headers(request_for(shared_installation, {}), URI, dialect, stored)
+    request = request_for(shared_installation, {})
+    head = responses.image_headers(stored, responses.metadata_headers(request, URI, dialect, stored))
     headers = {name: value for name, value in head.headers.items() if name.startswith("x-image-meta-")}
     assert ("x-image-meta-location" in headers) is (location is not None)
     again = read_change(request_for(shared_installation, headers), dialect, stored).image
