@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from factories import wire
 from servers.processes import OWNED
 from servers.pyrimage import ROOT, Server
 
@@ -118,6 +119,47 @@ def test_a_name_of_other_scripts_finds_its_image_and_is_utf_8_in_the_headers(gla
     assert shown["id"] == made["id"]
     sent = [shown[key].encode("latin-1").decode() for key in ("name", "Property 'os_type'")]  # the client reads latin-1
     assert sent == [f"by {NAME}", NAME]
+
+
+# Each with an image's URL and its id; what is told is sent back, or a name that somebody types.
+CALLS = {
+    "glanceclient, list": "told = [each for each in images.list() if each.id == image][0]; back(told)",
+    "glanceclient, get": "back(images.get(image))",
+    "requests, HEAD": "put({name: text for name, text in requests.head(url).headers.items() if name.startswith(META)})",
+    "requests, text": "put({META + 'name': 'für Läufer'})",
+    "requests, bytes": "put({META + 'name': 'für Läufer'.encode()})",
+}
+CALL = """
+import glanceclient, requests, sys
+server, image = sys.argv[1:]
+images, url, META = glanceclient.Client("1", server, token="x").images, f"{server}/v1/images/{image}", "x-image-meta-"
+back = lambda told: images.update(image, name=told.name, properties=told.properties)
+put = lambda headers: requests.put(url, headers=headers).raise_for_status()
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "name", "becomes"),
+    [
+        ("glanceclient, list", NAME, NAME),
+        ("glanceclient, get", "für Läufer", "fÃ¼r LÃ¤ufer"),  # nobody can tell it from a wish
+        ("glanceclient, get", NAME, None),  # refused: read as latin-1, some of its bytes are control characters
+        ("requests, HEAD", NAME, NAME),
+        ("requests, text", "x", None),
+        ("requests, bytes", "x", "für Läufer"),
+    ],
+)
+def test_which_calls_keep_a_name_of_other_scripts(
+    call: str, name: str, becomes: str | None, program: str, server: Server
+) -> None:
+    """As docs/glance.md has it."""
+    sent = {"x-image-meta-name": wire(name), "x-image-meta-property-os": wire(name), "x-image-meta-is-public": "true"}
+    image = server.request("POST", "/images", headers=sent).image["id"]
+    command = [*OWNED, Path(program).with_name("python"), "-W", "ignore", "-c", CALL + CALLS[call], server.url, image]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode == 0) is (becomes is not None), done.stderr
+    stored = {each["id"]: each["name"] for each in server.request("GET", "/images").json["images"]}
+    assert stored[image] == (becomes or name)
 
 
 def test_download_gives_the_bytes_whose_checksum_the_client_verifies(
