@@ -62,7 +62,7 @@ constraints: ## renew the pins in requirements/ from what setup.py allows today
 	(grep '^#' $(PINS); .venv-pins/bin/pip freeze --all --exclude pip --exclude pyrimage) > .venv-pins/pins
 	mv .venv-pins/pins $(PINS)
 	$(PYTHON) -m venv --clear .venv-pins
-	PIP_CONSTRAINT= PIP_BUILD_CONSTRAINT= .venv-pins/bin/pip install python-glanceclient==4.13.0
+	PIP_CONSTRAINT= PIP_BUILD_CONSTRAINT= .venv-pins/bin/pip install python-glanceclient==4.13.0 openstacksdk==4.22.0
 	(grep '^#' requirements/clients.txt; .venv-pins/bin/pip freeze) > .venv-pins/pins
 	mv .venv-pins/pins requirements/clients.txt
 	rm -r .venv-pins

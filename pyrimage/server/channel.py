@@ -8,11 +8,13 @@ from typing import Any
 from waitress.channel import HTTPChannel
 from waitress.task import ThreadedTaskDispatcher
 
+from .connections import SCRATCH
 from .parser import Parser
 from .tasks import Download, ErrorTask, Task
 
-LINGER_SECONDS = HALF_SECONDS = 5.0
-LINGER_BYTES = 64 * 2**20
+HALF_SECONDS = 5.0  # for a request that has begun, where an idle connection would be closed sooner
+LINGER_SECONDS, SILENT_SECONDS = 30.0, 5.0  # in all, and without a byte: nginx' own; a GiB takes 10 s at 1 Gbit/s
+LINGER_PASS = 2 * 2**20  # bytes of all lingering connections together that a pass of the main loop reads
 
 
 class Channel(HTTPChannel):
@@ -24,8 +26,12 @@ class Channel(HTTPChannel):
     lingers = False  # an answer went out before everything was read that the client may be sending
     is_answered = False  # its request is, as far as threads are concerned
     is_waiting = False  # with its next request, until the answer to the last one is sent
-    linger_until = 0.0
-    ignored = 0  # bytes, while it lingers
+    linger_began = last_byte = 0.0
+
+    def del_channel(self, channels: Any = None) -> None:
+        """Leave the loop."""
+        self.server.connections.closed(self)
+        super().del_channel(channels)
 
     def send(self, data: Any, do_close: bool = True) -> int:
         """Send bytes, or some of a file; return how many went."""
@@ -52,7 +58,9 @@ class Channel(HTTPChannel):
                 super().handle_close()
             else:
                 self.__class__ = Lingering  # overriding these for all would cost every request a tenth
-                self.linger_until = time.monotonic() + LINGER_SECONDS
+                self.linger_began = self.last_byte = time.monotonic()
+                self.will_close = False  # it was told to, and may be again
+                self.server.connections.linger(self)
         else:
             super().handle_close()
 
@@ -91,7 +99,7 @@ class Channel(HTTPChannel):
 
 
 class Lingering(Channel):
-    """A connection that was answered for the last time: what still comes is ignored, within bounds."""
+    """A connection that was answered for the last time: what still comes is read and forgotten, for a while."""
 
     def readable(self) -> bool:
         """Say yes."""
@@ -99,23 +107,32 @@ class Lingering(Channel):
 
     def writable(self) -> bool:
         """Let the loop call ``handle_write`` when the time is up."""
-        return time.monotonic() > self.linger_until
+        now = time.monotonic()
+        return self.will_close or now - self.linger_began > LINGER_SECONDS or now - self.last_byte > SILENT_SECONDS
 
     def handle_write(self) -> None:
         """Close."""
         self.handle_close()
 
     def handle_read(self) -> None:
-        """Ignore what comes; close at the end of it, or of our patience."""
+        """Forget what has come, no more than this one's part of a pass; close at the end of it."""
+        left = LINGER_PASS // len(self.server.connections.lingering)
         try:
-            count = len(self.socket.recv(self.adj.recv_bytes))
+            while left > 0:
+                count = self.socket.recv_into(SCRATCH, min(left, len(SCRATCH)))
+                if not count:
+                    self.handle_close()
+                    return
+                left -= count
+                self.last_byte, self.last_activity = time.monotonic(), time.time()
         except BlockingIOError:
-            return
+            pass
         except OSError:
-            count = 0
-        self.ignored += count
-        if not count or self.ignored > LINGER_BYTES:
             self.handle_close()
+
+    def is_idle(self, seconds: float) -> bool:
+        """Tell whether a server that stops has listened for long enough: nothing of value comes any more."""
+        return time.monotonic() - self.linger_began > max(seconds, HALF_SECONDS)
 
 
 class Dispatcher(ThreadedTaskDispatcher):

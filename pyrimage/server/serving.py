@@ -15,6 +15,7 @@ from waitress.server import TcpWSGIServer, UnixWSGIServer
 from waitress.utilities import cleanup_unix_socket
 
 from .channel import Channel, Dispatcher
+from .connections import Connections
 from .options import Options
 
 log = logging.getLogger("waitress")
@@ -32,6 +33,7 @@ class Maintained:
     """What our listeners do beside waitress'."""
 
     channel_class = Channel
+    connections: Connections  # of all listeners of this process
 
     def maintenance(self: Any, now: float) -> None:
         """Close connections that were idle for too long, and those whose client takes nothing of its answer.
@@ -133,13 +135,14 @@ class Serving:
     def __init__(self, app: WSGIApplication, options: Options, sockets: Sequence[socket.socket]) -> None:
         self.options = options
         self.channels: dict[int, Any] = {}  # by descriptor: listeners, their triggers and connections
+        self.connections = Connections()
         self.dispatcher = Dispatcher(options.threads, options.upload_threads)
         self.listeners = [self._listener(app, listening) for listening in sockets]
         self.is_stopping = self.is_hurried = False
         self.idle_seconds = IDLE_SECONDS
 
     def _listener(self, app: WSGIApplication, listening: socket.socket) -> Any:
-        return (UnixListener if listening.family == socket.AF_UNIX else Listener)(
+        made = (UnixListener if listening.family == socket.AF_UNIX else Listener)(
             app,
             self.channels,
             True,
@@ -149,6 +152,8 @@ class Serving:
             bind_socket=False,
             sockinfo=(listening.family, listening.type, listening.proto, listening.getsockname()),
         )
+        made.connections = self.connections
+        return made
 
     def stop(self) -> None:
         """Let ``run`` end; may be called by a signal handler, so it takes no lock."""

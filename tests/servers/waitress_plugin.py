@@ -10,12 +10,15 @@ import pytest
 from waitress import adjustments, channel, parser, server, task
 
 from pyrimage.server.channel import Channel, Dispatcher
+from pyrimage.server.connections import Connections
 from pyrimage.server.options import Options
 from pyrimage.server.parser import Parser
 from pyrimage.server.tasks import ErrorTask, LoggedTask, Task
 
 THRESHOLD = "PYRIMAGE_TEST_THRESHOLD"  # in the environment: bodies of more bytes are streamed
 OURS = {name: getattr(Options, name) for name in Options._param_map.keys() - adjustments.Adjustments._param_map.keys()}
+
+CONNECTIONS = Connections()
 
 
 class ThreadedTaskDispatcher(Dispatcher):
@@ -36,6 +39,7 @@ def pytest_configure() -> None:
     task.Task, task.WSGITask, task.ErrorTask = LoggedTask, Task, ErrorTask
     parser.HTTPRequestParser = channel.HTTPRequestParser = Parser
     channel.HTTPChannel = server.HTTPChannel = server.BaseWSGIServer.channel_class = Channel
+    server.BaseWSGIServer.connections = CONNECTIONS
     ErrorTask.to_response = in_waitress_shape  # type: ignore[assignment, method-assign]
     for name, value in OURS.items():
         setattr(adjustments.Adjustments, name, value)
@@ -60,7 +64,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 WANTED: dict[str, dict[str, Any]] = {
     "Parser": {"streaming": False, "chunked": False, "forwarded": False, "began": 0.0, "environ": {}, "error": None},
-    "Server": {"accepting": True},
+    "Server": {"accepting": True, "connections": CONNECTIONS},
     "Adjustments": OURS,
     "Adj": OURS,
     "Sock": {"shutdown": is_gone},

@@ -1,4 +1,4 @@
-"""Refused uploads of ten gigabytes: those who ask are told before the body, and the others are told all the same."""
+"""Large uploads that are refused: those who ask are told before the body, and the others are told all the same."""
 
 import contextlib
 import http.client
@@ -19,8 +19,8 @@ from servers.pyrimage import Answer, Server
 
 pytestmark = pytest.mark.system
 
-MIB, GIB = 1 << 20, 1 << 30
-SIZE = CAP = 10 * GIB
+MIB = 1 << 20
+SIZE = CAP = 256 * MIB
 QUOTA = 2 * SIZE
 FULL = "full"  # an owner whose quota has room for one byte less
 SECONDS = 0.1  # for a refusal
@@ -163,12 +163,9 @@ def test_impatient_client_that_expected_continue_is_told(server: Server, refusal
     """It sends its body without having been asked to, and the server listens for a while, so that it is not reset."""
     sent = 0
     with server.connect(refusal.head("Expect: 100-continue", length(refusal))) as client:
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            while sent < refusal.size:
-                sent += client.send(PIECE)
+        while sent < refusal.size:
+            sent += client.send(PIECE)
         refusal.check(read_answer(client))
-    print(f"the kernel took {sent / MIB:.0f} MiB")
-    assert 16 * MIB < sent < GIB  # more than sockets hold
 
 
 # Without
@@ -201,16 +198,15 @@ def test_curl_that_does_not_ask_is_told(
 ) -> None:
     answer, sent = curl(server, refusal, tmp_path, "-T", str(sparse(refusal.size)), "-H", "Expect:")
     refusal.check(answer)
-    assert sent < GIB
+    assert sent < refusal.size
 
 
 @every_refusal
 def test_http_client_is_told(server: Server, refusal: Refusal, sparse: Callable[[int], Path]) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     with contextlib.closing(connection), sparse(refusal.size).open("rb") as file:
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            fields = {**refusal.headers, "Content-Length": str(refusal.size)}
-            connection.request(refusal.method, refusal.path, file, fields)
+        fields = {**refusal.headers, "Content-Length": str(refusal.size)}
+        connection.request(refusal.method, refusal.path, file, fields)
         response = connection.getresponse()
         refusal.check(Answer(response.status, response.headers, response.read()))
 

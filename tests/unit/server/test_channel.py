@@ -1,15 +1,14 @@
-"""Connections: gentle ends, slow requests, and two pools of threads."""
+"""Connections: what a pass of the loop sends, slow requests, and two pools of threads."""
 
 import itertools
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
 
-from pyrimage.server import channel, tasks
-from pyrimage.server.channel import Channel, Lingering
+from pyrimage.server import tasks
+from pyrimage.server.channel import Channel
 from pyrimage.server.options import read_options
 from pyrimage.server.parser import Parser
 from pyrimage.server.serving import Serving, bind
@@ -17,10 +16,8 @@ from pyrimage.server.tasks import Download, Task
 from servers.loop import (
     MIB,
     SECONDS,
-    Answer,
     Gate,
     Reader,
-    Running,
     answers,
     chunked,
     echo,
@@ -32,101 +29,7 @@ from servers.loop import (
 )
 from servers.processes import wait_until
 
-ANSWER = b"x" * 100000
-UPLOAD = request("PUT /", f"Content-Length: {20 * MIB}")
-
-
-def refuse(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Answer without a look at the body."""
-    start_response("403 Forbidden", [("Content-Length", str(len(ANSWER)))])
-    return [ANSWER]
-
-
-def receive(client: socket.socket) -> Answer:
-    """Return the answer, whose connection may stay open."""
-    received = b""
-    while len(received) < len(ANSWER) or not received.endswith(b"x" * 1000):
-        received += client.recv(MIB)
-    return Answer.parse(received)
-
-
-def wait_for_the_end(server: Running) -> None:
-    wait_until(lambda: server.connections() == [], SECONDS)
-
-
-# The lingering close
-
-
-BODIES = {
-    "sized": [UPLOAD, *[b"x" * MIB] * 20],
-    "chunked": [request("PUT /", "Transfer-Encoding: chunked"), chunked(b"x" * 20 * MIB, MIB)],
-    "broken": [request("PUT /", "Content-Length: x"), *[b"x" * MIB] * 20],
-    "too large": [request("PUT /", f"Content-Length: {2**62}"), *[b"x" * MIB] * 20],
-}
-
-
-@pytest.mark.parametrize("pieces", BODIES.values(), ids=BODIES)
-def test_a_client_that_sends_on_after_the_refusal_sees_it_whole(pieces: list[bytes]) -> None:
-    """S49: the rest is neither read by the application nor a reason for the kernel to reset the connection."""
-    with serving(refuse, max_request_body_size=2**61) as server:
-        client = server.send(pieces[0])
-        for piece in pieces[1:]:
-            client.sendall(piece)
-        (answer,) = answers(receive_all(client))
-        line = server.wait_for_line()
-    assert answer.headers["connection"] == "close"
-    assert answer.body == ANSWER or answer.json["error"]["code"] == answer.status
-    assert f" {answer.status} {len(answer.body)} " in line
-    assert server.lines() == []
-
-
-def test_a_client_that_says_it_will_send_no_more_sees_the_refusal_whole() -> None:
-    with serving(refuse) as server:
-        client = server.send(UPLOAD + b"x" * MIB)
-        client.shutdown(socket.SHUT_WR)
-        assert answers(receive_all(client))[0].body == ANSWER
-        wait_for_the_end(server)
-
-
-@pytest.mark.parametrize("leave", [socket.socket.close, leave_by_reset])
-def test_a_lingering_connection_ends_with_its_client(
-    leave: Callable[[socket.socket], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(channel, "LINGER_SECONDS", 1000.0)
-    with serving(refuse) as server:
-        client = server.send(UPLOAD)
-        assert receive(client).status == 403
-        wait_until(lambda: any(isinstance(place, Lingering) for place in server.connections()), SECONDS)
-        leave(client)
-        wait_for_the_end(server)
-
-
-def test_a_lingering_connection_ends_when_it_took_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """S40."""
-    monkeypatch.setattr(channel, "LINGER_SECONDS", 0.1)
-    with serving(refuse, asyncore_loop_timeout=1) as server:
-        client = server.send(UPLOAD)
-        assert receive(client).status == 403
-        wait_for_the_end(server)
-
-
-def test_a_lingering_connection_ends_when_too_much_came(monkeypatch: pytest.MonkeyPatch) -> None:
-    """S40."""
-    monkeypatch.setattr(channel, "LINGER_SECONDS", 1000.0)
-    monkeypatch.setattr(channel, "LINGER_BYTES", 2 * MIB)
-    with serving(refuse) as server:
-        client = server.send(UPLOAD)
-        assert receive(client).status == 403
-        with pytest.raises(ConnectionError):
-            client.sendall(b"x" * 64 * MIB)
-        wait_for_the_end(server)
-
-
-def test_nothing_lingers_where_everything_was_read() -> None:
-    with serving(echo) as server:
-        client = server.send(request("PUT /", "Content-Length: 3", "Connection: close") + b"abc")
-        assert answers(receive_all(client))[0].status == 200
-        wait_for_the_end(server)
+# The loop
 
 
 @pytest.fixture
@@ -141,22 +44,6 @@ def connected() -> Iterator[tuple[Channel, socket.socket]]:
         yield made, client
     server.stop()
     server.run()
-
-
-def test_a_connection_that_is_gone_does_not_linger(connected: tuple[Channel, socket.socket]) -> None:
-    made, client = connected
-    leave_by_reset(client)
-    made.lingers = True
-    made.handle_close()
-    assert (type(made), made.connected) == (Channel, False)
-
-
-def test_a_lingering_connection_survives_a_wake_up_for_nothing(connected: tuple[Channel, socket.socket]) -> None:
-    made, _ = connected
-    made.lingers = True
-    made.handle_close()
-    made.handle_read()
-    assert (type(made), made.connected) == (Lingering, True)
 
 
 def test_a_pass_of_the_loop_sends_no_more_of_a_file_than_its_part(
