@@ -28,9 +28,14 @@ class Channel(HTTPChannel):
     is_waiting = False  # with its next request, until the answer to the last one is sent
     linger_began = last_byte = 0.0
 
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.server.connections.opened(self)
+
     def del_channel(self, channels: Any = None) -> None:
-        """Leave the loop."""
-        self.server.connections.closed(self)
+        """Leave the loop; a connection may be closed twice."""
+        if self._fileno is not None:
+            self.server.connections.closed(self)
         super().del_channel(channels)
 
     def send(self, data: Any, do_close: bool = True) -> int:

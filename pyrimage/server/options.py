@@ -60,7 +60,7 @@ class Options(Adjustments):
     for. upload_min_rate: bytes/s over half a minute of waiting, 0 for none. shutdown_timeout: seconds that transfers
     have to end in when the server is stopped. pid_file: names this process, which holds it locked. ``inbuf_overflow``
     is the length from which on a body is streamed, and ``channel_timeout`` also what a header, and a shorter body, may
-    take.
+    take. connections_per_client: of one address; None is a quarter of ``connection_limit``, 0 any number.
     """
 
     _params = (
@@ -69,6 +69,7 @@ class Options(Adjustments):
         ("port", port_number),
         ("listen", places),
         ("connection_limit", whole(1)),
+        ("connections_per_client", whole(0)),
         ("threads", whole(1)),
         ("workers", processes),
         ("upload_threads", whole(1)),
@@ -80,6 +81,8 @@ class Options(Adjustments):
     _param_map: ClassVar = dict(_params)
 
     workers = 0
+    connection_limit = 1000  # waitress' 100 are soon taken, and a quarter of them by one host of many processes
+    connections_per_client: int | None = None
     upload_threads = 64
     upload_timeout = 60
     upload_min_rate = 4096

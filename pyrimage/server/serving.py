@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import resource
+import select
 import socket
 import time
 from collections.abc import Sequence
@@ -48,6 +49,14 @@ class Maintained:
 
 class Listener(Maintained, TcpWSGIServer):
     """A listening socket."""
+
+    def accept(self) -> Any:
+        """Accept a connection and return it with its address, or None; refuse it where its client has enough."""
+        accepted = super().accept()
+        if accepted is None or self.connections.allow(accepted[1]):
+            return accepted
+        self.connections.refuse(*accepted)
+        return None
 
 
 class UnixListener(Maintained, UnixWSGIServer):
@@ -135,7 +144,7 @@ class Serving:
     def __init__(self, app: WSGIApplication, options: Options, sockets: Sequence[socket.socket]) -> None:
         self.options = options
         self.channels: dict[int, Any] = {}  # by descriptor: listeners, their triggers and connections
-        self.connections = Connections()
+        self.connections = Connections(options)
         self.dispatcher = Dispatcher(options.threads, options.upload_threads)
         self.listeners = [self._listener(app, listening) for listening in sockets]
         self.is_stopping = self.is_hurried = False
@@ -193,11 +202,12 @@ class Serving:
 
     def _accept_waiting(self, listener: Any) -> None:
         """Accept who has connected before the end; bounded, for other processes may go on to listen here."""
+        waiting = select.poll()
+        waiting.register(listener.socket, select.POLLIN)
         for _ in range(self.options.backlog):
-            before = len(self.channels)
-            listener.handle_accept()
-            if len(self.channels) == before:
+            if not waiting.poll(0):
                 break
+            listener.handle_accept()  # which may refuse one, and another process may have been quicker
 
     def _turn(self, seconds: float) -> None:
         wasyncore.loop(timeout=seconds, use_poll=self.options.asyncore_use_poll, map=self.channels, count=1)

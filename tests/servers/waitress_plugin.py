@@ -18,7 +18,7 @@ from pyrimage.server.tasks import ErrorTask, LoggedTask, Task
 THRESHOLD = "PYRIMAGE_TEST_THRESHOLD"  # in the environment: bodies of more bytes are streamed
 OURS = {name: getattr(Options, name) for name in Options._param_map.keys() - adjustments.Adjustments._param_map.keys()}
 
-CONNECTIONS = Connections()
+CONNECTIONS = Connections(Options())
 
 
 class ThreadedTaskDispatcher(Dispatcher):

@@ -266,7 +266,12 @@ def test_endless_chunks_end_at_the_cap(tmp_path: Path) -> None:
 
 def test_connections_that_say_nothing_are_closed_where_others_want_in(tmp_path: Path) -> None:
     """S40."""
-    options = {"connection_limit": "20", "channel_timeout": "1", "cleanup_interval": "1"}
+    options = {
+        "connection_limit": "20",
+        "connections_per_client": "0",
+        "channel_timeout": "1",
+        "cleanup_interval": "1",
+    }
     with Server(tmp_path, server=options) as server, contextlib.ExitStack() as idle:
         clients = [idle.enter_context(server.connect()) for _ in range(50)]
         assert server.request("GET", "/v1/images").status == 200

@@ -259,7 +259,7 @@ def many_descriptors() -> Iterator[None]:
 def test_slow_readers_hold_no_threads(tmp_path: Path) -> None:
     """S40."""
     app = download(sparse(tmp_path / "image", 64 * MIB), 64 * MIB)
-    with serving(app, threads=8, connection_limit=2000, backlog=1024) as server:
+    with serving(app, threads=8, connection_limit=4000, backlog=1024) as server:
         slow = [server.connect(receive_buffer=4096) for _ in range(500)]
         for client in slow:
             client.sendall(request("GET /slow"))

@@ -10,7 +10,15 @@ from waitress.adjustments import Adjustments
 from pyrimage.server.factory import server_factory
 from pyrimage.server.options import Options, read_options
 
-OURS = {"workers", "upload_threads", "upload_timeout", "upload_min_rate", "shutdown_timeout", "pid_file"}
+OURS = {
+    "workers",
+    "connections_per_client",
+    "upload_threads",
+    "upload_timeout",
+    "upload_min_rate",
+    "shutdown_timeout",
+    "pid_file",
+}
 WRONG = {
     "unknown server setting 'treads', did you mean 'threads'?": {"treads": "4"},
     "unknown server setting 'upload_time', did you mean 'upload_timeout'?": {"upload_time": "4"},
@@ -26,6 +34,7 @@ WRONG = {
     "server setting listen = nosuch.invalid:7: Invalid host/port": {"listen": "nosuch.invalid:7", "threads": "7"},
     "server setting listen = : use host:port": {"listen": ""},
     "server setting connection_limit = 0: use": {"connection_limit": "0"},
+    "server setting connections_per_client = -1: use": {"connections_per_client": "-1"},
     "server setting pid_file = api.pid: use an absolute path": {"pid_file": "api.pid"},
     "server setting threads = 0: use a whole number from 1": {"threads": "0"},
     "server setting workers = -1: use a whole number from 0": {"workers": "-1"},
