@@ -7,7 +7,7 @@ VENV := .venv
 CLIENTS := .venv-clients
 PINS := requirements/constraints.txt
 # Where a branch that no test takes could lose an image or let somebody in.
-COVERED := pyrimage/blobs.py,pyrimage/schemas/*,pyrimage/security.py,pyrimage/stores/transfer.py
+COVERED := pyrimage/blobs.py,pyrimage/schemas/*,pyrimage/security.py,pyrimage/signing.py,pyrimage/stores/transfer.py
 # A process for each core; each has databases of its own. To see prints or to debug: make test ARGS="-n 0 -s".
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
 

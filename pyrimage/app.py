@@ -15,8 +15,9 @@ from .errors import ConfigurationError, DatabaseAway
 from .images.claims import LocalClaims
 from .models import make_engine, make_session_factory, migrations
 from .registry.resources import Root as RegistryRoot
-from .security import LocalOnly, LocalRegistry, SignedOnly, WSGIApp
+from .security import LocalOnly, LocalRegistry, WSGIApp
 from .settings import Settings, config_from_environment, read_settings, refuse_bare_names
+from .signing import SignedOnly
 from .stores import make_stores
 
 log = logging.getLogger(__name__)

@@ -1,22 +1,17 @@
-"""Who is asking, what they may do, and the doors: of ``pyrimage.auth = none``, and of the registry."""
+"""Who is asking, what they may do, and the doors for callers on this machine."""
 
 import dataclasses
-import hashlib
-import hmac
-import io
 import ipaddress
 import re
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
-from urllib.parse import quote
 
 from pyramid.authorization import ALL_PERMISSIONS, ACLHelper, Allow, Authenticated, Deny, Everyone
 from pyramid.request import Request
 
-from .errors import Forbidden, Invalid, LimitExceeded, PyrimageError, Unauthenticated
+from .errors import Forbidden
 from .records import Image
 from .settings import Settings
 
@@ -238,93 +233,3 @@ def _is_loopback(name: str) -> bool:
     except ValueError:
         return False
     return address.is_loopback
-
-
-SCHEME = "PYRIMAGE-HMAC-SHA256"
-MAX_CLOCK_SECONDS = 60
-MAX_SIGNED_BODY = 2**20  # bytes; they are kept in memory before anybody knows whose they are
-
-SIGNATURE, TIMESTAMP = "X-Pyrimage-Signature", "X-Pyrimage-Timestamp"
-WHO = ("X-User-Id", "X-Tenant-Id", "X-Roles")
-
-
-def sign(secret: str, method: str, path: str, query: str, body: bytes, headers: Mapping[str, str]) -> str:
-    """Make the signature of a request to the registry, which ``headers`` will carry with those that it is over.
-
-    It is the HMAC-SHA256, in hexadecimal digits, of these lines: the method, the path as it is sent (percent-encoded),
-    the query, ``X-Pyrimage-Timestamp`` (seconds since 1970), the body's sha256 in hexadecimal digits, ``X-User-Id``,
-    ``X-Tenant-Id`` and ``X-Roles`` (separated by commas). A header that is not there is an empty line. Between the
-    lines stand line feeds, which none of them can hold. Source: ours.
-    """
-    who = (headers.get(name, "") for name in WHO)
-    lines = (method, path, query, headers[TIMESTAMP], hashlib.sha256(body).hexdigest(), *who)
-    return hmac.new(secret.encode(), "\n".join(lines).encode(), "sha256").hexdigest()
-
-
-class SignedOnly:
-    """The door of a registry with a secret: whoever signs says who is asking, and nobody else is answered.
-
-    Within a minute of its time a signed request can be sent again by whoever saw it: the signature keeps others from
-    making one, and TLS from seeing one. Source: ours.
-    """
-
-    def __init__(self, app: WSGIApp, secret: str) -> None:
-        self._app, self._secret = app, secret
-
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """Let a signed request in as whom it names, or note why not."""
-        is_health = environ["REQUEST_METHOD"] in ("GET", "HEAD") and environ.get("PATH_INFO") == HEALTHCHECK
-        if IDENTITY not in environ and not is_health:
-            try:
-                environ[IDENTITY] = self._identify(environ)
-            except PyrimageError as refusal:
-                environ[REFUSAL] = refusal
-        return self._app(environ, start_response)
-
-    def _identify(self, environ: dict[str, Any]) -> Identity:
-        headers = {name: _header(environ, name) for name in (SIGNATURE, TIMESTAMP, *WHO)}
-        moment = headers[TIMESTAMP]
-        if not moment or not headers[SIGNATURE]:
-            raise _unauthenticated(f"The registry answers signed requests only: {TIMESTAMP} or {SIGNATURE} is missing.")
-        if not re.fullmatch("[0-9]{1,12}", moment) or abs(time.time() - int(moment)) > MAX_CLOCK_SECONDS:
-            raise _unauthenticated(f"{TIMESTAMP} is not within {MAX_CLOCK_SECONDS} seconds of this server's clock.")
-        body = _take_body(environ)
-        place = (environ["REQUEST_METHOD"], _path(environ), environ.get("QUERY_STRING", ""))
-        expected = sign(self._secret, *place, body, headers)
-        if not hmac.compare_digest(expected.encode(), headers[SIGNATURE].encode()):
-            raise _unauthenticated(f"{SIGNATURE} is not that of this request.")
-        user, project, roles = (headers[name] for name in WHO)
-        return Identity(user or None, project or None, frozenset(filter(None, map(str.strip, roles.split(",")))))
-
-
-def _unauthenticated(reason: str) -> Unauthenticated:
-    return Unauthenticated(reason, SCHEME)
-
-
-def _header(environ: dict[str, Any], name: str) -> str:
-    text = environ.get(f"HTTP_{name.upper().replace('-', '_')}", "")
-    try:
-        return str(text.encode("latin-1").decode())
-    except UnicodeDecodeError as error:
-        raise _unauthenticated(f"{name} is not UTF-8.") from error
-
-
-def _path(environ: dict[str, Any]) -> str:
-    """Return the path as it was sent; where the server does not tell, as clients of ours quote it."""
-    raw = environ.get("REQUEST_URI")
-    if raw is not None:
-        return re.sub("^[a-zA-Z]+://[^/]*", "", raw.partition("?")[0])
-    return quote((environ.get("SCRIPT_NAME", "") + environ["PATH_INFO"]).encode("latin-1"))
-
-
-def _take_body(environ: dict[str, Any]) -> bytes:
-    """Read the body, and put it back for the application."""
-    length = environ.get("CONTENT_LENGTH") or ("" if CHUNKED in environ else "0")
-    if not re.fullmatch("[0-9]*", length):
-        raise Invalid("Content-Length is not a number.")
-    size = int(length[:30]) if length else MAX_SIGNED_BODY + 1  # of chunks, one byte too many shows that there are more
-    body: bytes = b"" if length and size > MAX_SIGNED_BODY else environ["wsgi.input"].read(size)
-    if (size if length else len(body)) > MAX_SIGNED_BODY:
-        raise LimitExceeded(f"body: more than {MAX_SIGNED_BODY} bytes are not accepted.")
-    environ["wsgi.input"] = io.BytesIO(body)
-    return body

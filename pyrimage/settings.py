@@ -79,15 +79,39 @@ def page_length(text: str) -> int:
     return int(text)
 
 
-def secret(text: str) -> str:
-    """Read a secret; too short a one could be guessed."""
-    if len(text) < 16:
-        raise ValueError("use 16 characters or more")
-    return text
+@dataclasses.dataclass(frozen=True, slots=True)
+class SigningKey:
+    """What requests to the registry are signed with. id: what requests name it by, empty for the only one."""
+
+    id: str
+    secret: str = dataclasses.field(repr=False)
+
+
+def signing_keys(text: str) -> tuple[SigningKey, ...]:
+    """Read a secret, or several as ``id:secret, id:secret``, of which the first signs.
+
+    A secret that is too short could be guessed, and one with a colon or comma be taken for two things.
+    """
+    parts = text.split(",")
+    keys = tuple(filter(None, map(_signing_key, parts)))
+    ids = {key.id for key in keys}
+    if len(ids) < len(parts) or ("" in ids and len(ids) > 1):
+        raise ValueError(
+            "use 16 characters or more, without colon and comma; or several such, each with an id of its own: "
+            "id:secret, id:secret"
+        )
+    return keys
+
+
+def _signing_key(text: str) -> SigningKey | None:
+    name, colon, secret = map(str.strip, text.rpartition(":"))
+    if len(secret) < 16 or not secret.isprintable() or not re.fullmatch("[A-Za-z0-9._-]{1,64}" if colon else "", name):
+        return None
+    return SigningKey(name, secret)
 
 
 def _setting(read: Callable[[str], Any], doc: str, **default: Any) -> Any:
-    return dataclasses.field(metadata={"read": read, "doc": doc}, repr=read is not secret, **default)
+    return dataclasses.field(metadata={"read": read, "doc": doc}, repr=read is not signing_keys, **default)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,9 +145,10 @@ class Settings:
     user_storage_quota: int | None = _setting(
         size, "Bytes of one owner's images at most (500MB, 2TB), uploads under way included; 0: no limit.", default=None
     )
-    registry_secret: str | None = _setting(
-        secret,
+    registry_secret: tuple[SigningKey, ...] | None = _setting(
+        signing_keys,
         "What requests to the registry are signed with; without it the registry serves its own machine only. "
+        "Of several (id:secret, id:secret) the first signs, and all are accepted: so one can be changed without a gap. "
         "May stand in the environment instead, as PYRIMAGE_REGISTRY_SECRET.",
         default=None,
     )
@@ -176,7 +201,7 @@ def refuse_bare_names(section: Mapping[str, str]) -> None:
 
 
 def _secret_names() -> list[str]:
-    return [field.name for field in dataclasses.fields(Settings) if field.metadata["read"] is secret]
+    return [field.name for field in dataclasses.fields(Settings) if field.metadata["read"] is signing_keys]
 
 
 def _from_environment() -> dict[str, str]:

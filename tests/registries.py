@@ -14,7 +14,8 @@ from webtest import TestApp
 from conftest import Installation, install
 from factories import ADMIN
 from pyrimage.records import new_image_id
-from pyrimage.security import SIGNATURE, TIMESTAMP, WHO, Identity, sign
+from pyrimage.security import Identity
+from pyrimage.signing import DIGEST, KEY_ID, SIGNATURE, TIMESTAMP, WHO, digest_of, sign
 
 SECRET = "a secret that nobody guesses"  # 16 characters and more
 DATA_FACTS = {"size": 5, "checksum": "5" * 32, "sha256": "6" * 64}
@@ -32,14 +33,26 @@ def signed(
     body: bytes = b"",
     *,
     secret: str = SECRET,
+    key: str | None = None,
     timestamp: int | str | None = None,
+    chunked: bool = False,
+    more: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Make the headers of a signed request; ``target`` is the path as it is sent, and its query."""
+    """Make the headers of a signed request; ``target`` is the path as it is sent, and its query.
+
+    key: the id of the key. more: other headers.
+    """
     path, _, query = target.partition("?")
     who = (identity.user or "", identity.project or "", ",".join(sorted(identity.roles)))
     moment = str(int(time.time()) if timestamp is None else timestamp)
-    headers = {TIMESTAMP: moment, **dict(zip(WHO, who, strict=True))}
-    headers[SIGNATURE] = sign(secret, method, path, query, body, headers)
+    headers = {TIMESTAMP: moment, **dict(zip(WHO, who, strict=True)), **(more or {})}
+    if key is not None:
+        headers[KEY_ID] = key
+    if body:
+        headers[DIGEST] = digest_of(body)
+    if not chunked and (body or method in ("POST", "PUT")):
+        headers["Content-Length"] = str(len(body))
+    headers[SIGNATURE] = sign(secret, method, path, query, headers)
     return {name: value.encode().decode("latin-1") for name, value in headers.items()}
 
 
@@ -60,10 +73,10 @@ class Registry:
         """Send JSON, or bytes as they are; return webtest's answer."""
         body = value if isinstance(value, bytes) else b"" if value is None else json.dumps(value).encode()
         target = quote(target, safe="/?&=%+-._~")
-        sent = {**signed(self.identity, method, target, body), **(headers or {})}
+        sent = signed(self.identity, method, target, body, more=headers)
         app = TestApp(self.installation.wsgi, extra_environ={"REMOTE_ADDR": "192.0.2.1"})
-        more = {"body": body} if body else {}
-        return app.request(target, method=method, headers=sent, status=status, **more)
+        data = {"body": body} if body else {}
+        return app.request(target, method=method, headers=sent, status=status, **data)
 
     def add(self, **image: Any) -> dict[str, Any]:
         """Record an image and return its JSON."""

@@ -20,6 +20,7 @@ ORDER = [
     "pyrimage.logs",
     "pyrimage.schemas.fields",
     "pyrimage.schemas.headers",
+    "pyrimage.signing",
     "pyrimage.schemas.dialect",
     "pyrimage.schemas.conditions",
     "pyrimage.schemas.image",

@@ -1,7 +1,7 @@
 """The registry: the catalogue as JSON, for API servers that do not talk to the database themselves.
 
 It asks the same ``request.images``, ``request.members`` and ``Claims``, under the same rules: who is named by the
-signed headers (``pyrimage.security.sign``) can do what that caller can do at the API. Beside that, the server that
+signed headers (``pyrimage.signing.sign``) can do what that caller can do at the API. Beside that, the server that
 signs is believed what it alone can know: that bytes arrived (a blob, which must be that of a live claim), and when.
 
 An image's JSON holds all of its record, so that a client can make the record of it again::

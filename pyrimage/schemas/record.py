@@ -14,7 +14,7 @@ from pyramid.request import Request
 
 from ..errors import Conflict, DataMismatch, Forbidden, Invalid
 from ..records import EMPTY, Blob, Image, Location, Status, utcnow
-from ..security import MAX_CLOCK_SECONDS
+from ..signing import MAX_CLOCK_SECONDS
 from .fields import CONTROL, Digits, Flag, HeaderType, Hex, Ignored, NoSource, Text
 from .headers import KEY_LENGTH, NOT_KEY
 from .image import (

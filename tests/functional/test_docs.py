@@ -22,6 +22,7 @@ from pyrimage.schemas.listing import ListSchema, RegistryListSchema
 from pyrimage.scripts import manage
 from pyrimage.server.options import Options
 from pyrimage.settings import Settings
+from pyrimage.signing import SIGNATURE, SIGNED
 from pyrimage.web import STATUS
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -174,6 +175,11 @@ def test_the_reference_shows_every_parameter_at_work(stories: dict[str, Story]) 
 def test_the_reference_lists_every_status_of_an_error() -> None:
     listed = {first for first, *_ in rows(section(REFERENCE, "## Errors"))}
     assert {str(code) for code, _ in STATUS.values()} - listed == set()
+
+
+def test_the_registrys_page_lists_every_header_that_is_signed_in_order() -> None:
+    listed = [name.lower() for name in first_words(section("registry-api", "## Who is asking"))]
+    assert listed == [name.lower() for name in (*SIGNED, SIGNATURE)]
 
 
 def test_the_registrys_page_lists_every_claim_path() -> None:

@@ -1,5 +1,6 @@
 """Who is let into the registry: whoever signs, or, without a secret, callers on this machine."""
 
+import base64
 import hashlib
 import hmac
 import io
@@ -13,8 +14,10 @@ import pytest
 from webtest import TestApp
 
 from factories import ADMIN, ALICE, CHUNKED, NOBODY, error_of, stored
-from pyrimage.security import MAX_SIGNED_BODY, SIGNATURE, TIMESTAMP, WHO, Identity
+from pyrimage.schemas.headers import PURGE_PROPERTIES
+from pyrimage.security import Identity
 from pyrimage.settings import PREFIX
+from pyrimage.signing import DIGEST, KEY_ID, MAX_SIGNED_BODY, SIGNATURE, TIMESTAMP, WHO, digest_of
 from registries import SECRET, Registry, signed
 
 if TYPE_CHECKING:
@@ -68,16 +71,21 @@ def test_the_healthcheck_needs_no_signature(method: str, registry: Registry) -> 
 
 
 def test_the_signature_is_that_of_the_documentation(registry: Registry) -> None:
-    body, moment = b'{"image": {"name": "f17"}}', str(int(time.time()))
-    lines = ["POST", "/images", "a=%C3%A9&b", moment, hashlib.sha256(body).hexdigest(), "alice", "tenant-a", "b,member"]
-    signature = hmac.new(SECRET.encode(), "\n".join(lines).encode(), hashlib.sha256).hexdigest()
+    body = b'{"image": {"name": "f17"}}'
     headers = {
+        "X-Pyrimage-Key-Id": "",
+        "X-Pyrimage-Timestamp": str(int(time.time())),
+        "Content-Type": "application/json",
+        "Content-Length": "26",
+        "Content-Digest": f"sha-256=:{base64.b64encode(hashlib.sha256(body).digest()).decode()}:",
         "X-User-Id": "alice",
         "X-Tenant-Id": "tenant-a",
         "X-Roles": "b,member",
-        "X-Pyrimage-Timestamp": moment,
-        "X-Pyrimage-Signature": signature,
+        "X-Glance-Registry-Purge-Props": "true",
     }
+    lines = ["POST", "/images", "a=%C3%A9&b", *headers.values()]
+    signature = hmac.new(SECRET.encode(), "\n".join(lines).encode(), hashlib.sha256).hexdigest()
+    headers["X-Pyrimage-Signature"] = signature
     app = TestApp(registry.installation.wsgi, extra_environ=ELSEWHERE)
     made = app.post("/images?a=%C3%A9&b", body, headers=headers, status=200).json["image"]
     assert (made["name"], made["owner"]) == ("f17", "tenant-a")
@@ -92,6 +100,9 @@ CHANGES: dict[str, Any] = {
     "roles": ("POST", "/images", {"X-Roles": "admin"}),
     "more roles": ("POST", "/images", {"X-Roles": "admin,member"}),
     "time": ("POST", "/images", {TIMESTAMP: str(int(time.time()) + 5)}),
+    "type": ("POST", "/images", {"Content-Type": "application/json"}),
+    "digest": ("POST", "/images", {DIGEST: digest_of(b"")}),
+    "key": ("POST", "/images", {KEY_ID: "other"}),
     "signature": ("POST", "/images", {SIGNATURE: "0" * 64}),
     "no ASCII": ("POST", "/images", {SIGNATURE: "\u00c3\u00a9" * 32}),
     "no UTF-8": ("POST", "/images", {"X-User-Id": "\u00e9"}),
@@ -109,9 +120,60 @@ def test_a_signature_is_that_of_its_request_alone(change: str, registry: Registr
 
 
 def test_a_signature_is_that_of_its_body(registry: Registry) -> None:
-    headers = signed(ALICE, "POST", "/images", b'{"image": {}}')
-    message = refused(registry, "POST", "/images", headers, b'{"image": {"is_public": true}}')
-    assert message == "X-Pyrimage-Signature is not that of this request."
+    headers = signed(ALICE, "POST", "/images", b'{"image": {"min_ram": 0}}')
+    message = refused(registry, "POST", "/images", headers, b'{"image": {"min_ram": 5}}')
+    assert message == "Content-Digest is not that of the body, or missing."
+
+
+def test_what_shall_become_of_properties_is_signed(registry: Registry) -> None:
+    """Else whoever stands between could remove them all."""
+    path, body = f"/images/{registry.add(properties={'a': '1'})['id']}", b'{"image": {}}'
+    refused(registry, "PUT", path, {**signed(ADMIN, "PUT", path, body), PURGE_PROPERTIES: "true"}, body)
+    headers = signed(ADMIN, "PUT", path, body, more={PURGE_PROPERTIES: "true"})
+    refused(registry, "PUT", path, {**headers, PURGE_PROPERTIES: "false"}, body)
+    del headers[PURGE_PROPERTIES]
+    refused(registry, "PUT", path, headers, body)
+
+
+INERT = {
+    "Accept": "text/plain",
+    "Accept-Language": "de",
+    "User-Agent": "python-glanceclient",
+    "Cookie": "a=b",
+    "If-Match": '"x"',
+    "If-None-Match": "*",
+    "If-Unmodified-Since": "Thu, 22 Sep 2011 19:57:47 GMT",
+    "If-Modified-Since": "Fri, 22 Sep 2045 19:57:47 GMT",
+    "Range": "bytes=0-1",
+    "If-Range": '"x"',
+    "X-Forwarded-For": "127.0.0.1",
+    "X-Forwarded-Host": "evil.example",
+    "X-Forwarded-Proto": "https",
+    "Host": "evil.example",
+    "Origin": "https://evil.example",
+    "X-HTTP-Method-Override": "DELETE",
+    "x-image-meta-name": "x",
+    "x-image-meta-property-a": "x",
+    "x-glance-api-copy-from": "http://evil.example",
+    "X-Openstack-Request-Id": "req-x",
+    "Digest": "sha-256=x",
+    "Repr-Digest": "sha-256=:x:",
+    "Content-MD5": "x",
+}
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
+def test_what_is_not_signed_changes_nothing(method: str, registry: Registry) -> None:
+    made = registry.add(id="f17", name="f17", properties={"a": "1"})
+    body = b'{"image": {"min_ram": 5}}' if method == "PUT" else b""
+    data = {"body": body} if body else {}
+    app = TestApp(registry.installation.wsgi, extra_environ=ELSEWHERE)
+    headers = {**INERT, **signed(ADMIN, method, "/images/f17", body)}
+    answer = app.request("/images/f17", method=method, headers=headers, status=200, **data)
+    assert answer.content_type == "application/json"
+    shown = registry.ask("GET", "/images/f17").json["image"]
+    changes: dict[str, dict[str, Any]] = {"PUT": {"min_ram": 5}, "DELETE": {"deleted": True, "status": "deleted"}}
+    assert shown == {**made, **changes.get(method, {}), **{name: shown[name] for name in ("updated_at", "deleted_at")}}
 
 
 def test_another_secret_is_refused(registry: Registry) -> None:
@@ -159,28 +221,21 @@ def test_other_identity_headers_have_no_effect_beside_a_signature(registry: Regi
 
 
 def test_a_large_body_is_refused_before_it_is_read(registry: Registry) -> None:
-    """S38: what is kept in memory before anybody knows whose it is, is bounded."""
+    """S38: what is kept in memory is bounded."""
     body = io.BytesIO(b" " * (MAX_SIGNED_BODY + 1))
     app = TestApp(registry.installation.wsgi, extra_environ=ELSEWHERE)
     headers = signed(ADMIN, "POST", "/images", body.getvalue())
-    sent = {"body_file": body, "headers": headers}
-    app.request("/images", method="POST", **sent, content_length=MAX_SIGNED_BODY + 1, status=413)
+    app.request("/images", method="POST", body_file=body, headers=headers, status=413)
     assert body.tell() == 0
-    app.request("/images", method="POST", environ=dict(CHUNKED), status=413, **sent)
+    headers = signed(ADMIN, "POST", "/images", body.getvalue(), chunked=True)
+    app.request("/images", method="POST", body_file=body, headers=headers, environ=dict(CHUNKED), status=413)
     assert body.tell() == MAX_SIGNED_BODY + 1
-
-
-def test_a_body_is_not_read_for_who_does_not_sign(registry: Registry) -> None:
-    body = io.BytesIO(b"{}")
-    app = TestApp(registry.installation.wsgi, extra_environ=ELSEWHERE)
-    app.request("/images", method="POST", body_file=body, content_length=2, status=401)
-    assert body.tell() == 0
 
 
 def test_a_chunked_body_is_signed_as_any_other(registry: Registry) -> None:
     body = json.dumps({"image": {"name": "f17"}}).encode()
     app = TestApp(registry.installation.wsgi, extra_environ=ELSEWHERE)
-    sent = {"body_file": io.BytesIO(body), "headers": signed(ALICE, "POST", "/images", body)}
+    sent = {"body_file": io.BytesIO(body), "headers": signed(ALICE, "POST", "/images", body, chunked=True)}
     assert app.request("/images", method="POST", environ=dict(CHUNKED), **sent).json["image"]["name"] == "f17"
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from factories import ADMIN, ALICE, BOB, data_headers, error_of
-from pyrimage.security import SIGNATURE, WHO, Identity
+from pyrimage.security import Identity
+from pyrimage.signing import SIGNATURE, WHO
 from registries import SECRET, blob_of, fresh_key, signed
 from servers.processes import free_port, run
 from servers.pyrimage import Answer, Server
@@ -50,7 +51,7 @@ def ask(
 ) -> Answer:
     """Send JSON to the registry, signed."""
     body = b"" if value is None else json.dumps(value).encode()
-    headers = signed(identity, method, target, body)
+    headers = signed(identity, method, target, body, chunked=chunked)
     if chunked:
         return registry.request(method, target, iter([body[:5], body[5:]]), headers, encode_chunked=True)
     return registry.request(method, target, body or None, headers)

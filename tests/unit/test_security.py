@@ -1,5 +1,3 @@
-import io
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,20 +7,16 @@ import pytest
 from pyramid.authorization import Allow, Authenticated, Deny, Everyone
 
 from factories import ADMIN, ALICE, NOBODY
-from pyrimage.errors import Forbidden, Invalid, LimitExceeded, Unauthenticated
+from pyrimage.errors import Forbidden
 from pyrimage.security import (
     ADMINISTRATOR,
-    CHUNKED,
     IDENTITY,
     REFUSAL,
-    TIMESTAMP,
     Identity,
     LocalOnly,
     LocalRegistry,
     Permission,
     SecurityPolicy,
-    SignedOnly,
-    sign,
 )
 from pyrimage.settings import Settings
 from pyrimage.web import Request
@@ -185,68 +179,7 @@ def test_an_open_door_makes_administrators_of_all() -> None:
     assert seen[IDENTITY] == ADMINISTRATOR
 
 
-# The registry's doors
-
-SECRET = "a secret of 16 and more"
-
-
-def behind_the_registrys_door(body: io.BytesIO, **changes: Any) -> dict[str, Any]:
-    """Send a request of ``GET /images`` that is signed, but for the changes; return the environ behind the door."""
-    seen: dict[str, Any] = {}
-
-    def app(environ: dict[str, Any], start_response: object) -> Iterable[bytes]:
-        seen.update(environ)
-        return []
-
-    moment = str(int(time.time()))
-    environ = {"REQUEST_METHOD": "GET", "wsgi.input": body, "HTTP_X_PYRIMAGE_TIMESTAMP": moment, **ELSEWHERE}
-    headers = {TIMESTAMP: moment, "X-User-Id": "alice"}
-    environ["HTTP_X_PYRIMAGE_SIGNATURE"] = sign(SECRET, "GET", "/images", "", body.getvalue(), headers)
-    SignedOnly(app, SECRET)({**environ, "HTTP_X_USER_ID": "alice", **changes}, print)
-    return seen
-
-
-def test_the_registrys_door_lets_in_whom_the_signature_names() -> None:
-    seen = behind_the_registrys_door(io.BytesIO(b"body"), CONTENT_LENGTH="4")
-    assert seen[IDENTITY] == Identity(user="alice")
-    assert seen["wsgi.input"].read() == b"body"
-
-
-def test_the_registrys_door_keeps_an_identity_that_is_there() -> None:
-    seen = behind_the_registrys_door(io.BytesIO(), **{IDENTITY: ALICE, "HTTP_X_USER_ID": "bob"})
-    assert seen[IDENTITY] is ALICE
-    assert REFUSAL not in seen
-
-
-@pytest.mark.parametrize(
-    ("changes", "refusal"),
-    [
-        ({"HTTP_X_USER_ID": "bob"}, Unauthenticated),
-        ({"HTTP_X_USER_ID": "\xff"}, Unauthenticated),
-        ({"REQUEST_METHOD": "HEAD"}, Unauthenticated),
-        ({"PATH_INFO": "/images/"}, Unauthenticated),
-        ({"QUERY_STRING": "x"}, Unauthenticated),
-        ({"REQUEST_URI": "/images/%20"}, Unauthenticated),
-        ({"HTTP_X_PYRIMAGE_TIMESTAMP": "0"}, Unauthenticated),
-        ({"CONTENT_LENGTH": "1"}, Unauthenticated),
-        ({"CONTENT_LENGTH": ""}, Unauthenticated),  # no length is no body
-        ({"CONTENT_LENGTH": "x"}, Invalid),
-        ({"CONTENT_LENGTH": "-4"}, Invalid),
-        ({"CONTENT_LENGTH": "9" * 5000}, LimitExceeded),
-    ],
-)
-def test_the_registrys_door_notes_why_others_are_refused(changes: dict[str, Any], refusal: type[Exception]) -> None:
-    seen = behind_the_registrys_door(io.BytesIO(b"body"), **{"CONTENT_LENGTH": "4", **changes})
-    assert IDENTITY not in seen
-    assert type(seen[REFUSAL]) is refusal
-
-
-@pytest.mark.parametrize(("size", "is_refused"), [(0, False), (2**20, False), (2**20 + 1, True), (2**21, True)])
-def test_of_chunks_no_more_is_read_than_is_accepted(size: int, is_refused: bool) -> None:
-    body = io.BytesIO(b" " * size)
-    seen = behind_the_registrys_door(body, **{CHUNKED: True})
-    assert (REFUSAL in seen) is is_refused
-    assert body.tell() == min(size, 2**20 + 1)
+# The registry's
 
 
 def test_a_registry_without_a_secret_is_not_opened_by_what_opens_the_api() -> None:

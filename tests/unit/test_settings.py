@@ -9,12 +9,13 @@ from pyrimage.settings import (
     CONFIG_DIRECTORIES,
     MASK,
     Settings,
+    SigningKey,
     config_from_environment,
     find_config,
     masked,
     read_settings,
     refuse_bare_names,
-    secret,
+    signing_keys,
 )
 
 INI = {"pyrimage.auth": "none", "pyrimage.filesystem_store_datadir": "/srv/images"}
@@ -65,7 +66,6 @@ def test_what_must_be_set_is_named_with_its_meaning(key: str) -> None:
         *(("auto_migrate", text, False) for text in ("false", "FALSE", "no", "off", "0")),
         ("require_formats", "true", True),
         ("application", "registry", "registry"),
-        ("registry_secret", " 0123456789 abcdef ", "0123456789 abcdef"),
         ("publicize_image", "admin", "admin"),
         ("default_store", "file", "file"),
         ("public_endpoint", "https://images.example.org/", "https://images.example.org"),
@@ -136,12 +136,42 @@ def test_every_setting_is_described(field: "dataclasses.Field[object]") -> None:
     assert field.metadata["doc"].endswith(".")
 
 
-@pytest.mark.parametrize("text", ["", "hunter2", "fifteen letters"])
-def test_a_secret_that_is_too_short_is_refused_and_not_shown(text: str) -> None:
+FIRST, SECOND = "0123456789 abcdef", "=+/\u00e9#%&;!$'\"abcde"
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        (f" {FIRST} ", [("", FIRST)]),
+        (SECOND, [("", SECOND)]),
+        (f"2026:{FIRST}", [("2026", FIRST)]),
+        (f"2026-a.b_C : {FIRST} ,\n old:{SECOND}", [("2026-a.b_C", FIRST), ("old", SECOND)]),
+        (f"a:{FIRST},b:{SECOND},c:{FIRST}", [("a", FIRST), ("b", SECOND), ("c", FIRST)]),
+    ],
+)
+def test_the_registrys_keys_are_a_secret_or_several_with_ids(text: str, keys: list[tuple[str, str]]) -> None:
+    found = read_settings({**INI, "pyrimage.registry_secret": text}).registry_secret
+    assert found == tuple(SigningKey(*key) for key in keys)
+    assert "abcdef" not in repr(found)  # S44
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "hunter2", "fifteen letters", "a:hunter2", f"a:{FIRST},b:hunter2", "a:    fifteen letters"),
+        *(f":{FIRST}", f"a b:{FIRST}", f"\u00e9:{FIRST}", f"{'i' * 65}:{FIRST}", f"a:b:{FIRST}", f"a:{FIRST}:"),
+        *(f"{FIRST},{SECOND}", f"{FIRST},a:{SECOND}", f"a:{FIRST},{SECOND}", f"a:{FIRST},a:{SECOND}"),
+        *(f"a:{FIRST},", f",a:{FIRST}", f"a:{FIRST},,b:{SECOND}", f"{FIRST}\n{SECOND}", f"{FIRST}\udcff"),
+    ],
+)
+def test_a_secret_that_is_too_short_or_could_be_two_is_refused_and_not_shown(text: str) -> None:
     """S44."""
     with pytest.raises(ConfigurationError) as caught:
         read_settings({**INI, "pyrimage.registry_secret": text})
-    assert str(caught.value) == "pyrimage.registry_secret = ***: use 16 characters or more."
+    assert str(caught.value) == (
+        "pyrimage.registry_secret = ***: use 16 characters or more, without colon and comma; or several such, each "
+        "with an id of its own: id:secret, id:secret."
+    )
 
 
 SECRETS = ("the secret of the ini", "the secret of the environment")
@@ -158,7 +188,7 @@ def test_a_secret_may_stand_in_the_environment(
         monkeypatch.setenv("PYRIMAGE_REGISTRY_SECRET", SECRETS[environment])
     keys = {} if ini is None else {"pyrimage.registry_secret": SECRETS[ini]}
     settings = read_settings({**INI, **keys})
-    assert settings.registry_secret == secret
+    assert settings.registry_secret == (None if secret is None else (SigningKey("", secret),))
     assert "secret" not in repr(settings)  # S44
 
 
@@ -170,7 +200,7 @@ def test_an_empty_secret_of_the_environment_is_none(monkeypatch: pytest.MonkeyPa
 # Settings for people to read
 
 WORD = "S3cr3t"
-SECRET_NAMES = [field.name for field in dataclasses.fields(Settings) if field.metadata["read"] is secret]
+SECRET_NAMES = [field.name for field in dataclasses.fields(Settings) if field.metadata["read"] is signing_keys]
 
 
 @pytest.mark.parametrize("name", SECRET_NAMES)
