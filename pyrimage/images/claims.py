@@ -8,7 +8,7 @@ import socket
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, Connection, Engine, and_, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Engine, and_, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from ..errors import Conflict, ImageExists, UploadEnded, UploadInProgress
@@ -38,7 +38,9 @@ class LocalClaims:
                 raise ImageExists(f"The id {claim.image_id} is taken.")
             if not is_new and status != Status.QUEUED:
                 raise Conflict(f"Image {claim.image_id} is {status}; only a queued image takes data.")
-            held = self._admit(connection, claim, claim.size or 0, is_more=owner != (claim.owner or ""))
+            is_more = owner != (claim.owner or "")
+            room = self._quotas.admit(connection, claim.owner, claim.image_id, is_more=is_more, size=claim.size or 0)
+            held = 0 if room is not None and claim.size is None else None
             values = {
                 "key": claim.key,
                 "image_id": claim.image_id,
@@ -56,22 +58,20 @@ class LocalClaims:
         return held
 
     def reserve(self, claim: Claim, came: int) -> int | None:
-        """Enlarge the claim, by more than is needed now where there is room for that."""
-        mine = and_(ClaimRow.image_id == claim.image_id, ClaimRow.owner == (claim.owner or ""))
-        alive = and_(ClaimRow.key == claim.key, mine, ClaimRow.state == LIVE)
+        """Enlarge the claim, by more than is needed now where there is room for that.
+
+        Who sends it from elsewhere may say another size than is recorded: that counts for nothing.
+        """
         with self._engine.begin() as connection:
-            held = self._admit(connection, claim, came, is_more=False)
-            if not connection.execute(update(ClaimRow).where(alive).values(size=held)).rowcount:
+            room = self._quotas.admit(connection, claim.owner, claim.image_id, is_more=False, size=came)
+            held = None
+            if room is not None:
+                held = came + (min(came, STEP) if came + STEP <= room else 0)  # nobody shall hold what others may need
+            size = ClaimRow.size if held is None else held
+            alive = and_(_is_row_of(claim), ClaimRow.state == LIVE)
+            if not connection.execute(update(ClaimRow).where(alive).values(size=size)).rowcount:
                 raise UploadEnded(f"The upload into image {claim.image_id} took longer than its lease, and was ended.")
         return held
-
-    def _admit(self, connection: Connection, claim: Claim, size: int, *, is_more: bool) -> int | None:
-        """Return how many bytes the claim shall hold, ``size`` or more; None where it need not grow."""
-        room = self._quotas.admit(connection, claim.owner, claim.image_id, is_more=is_more, size=size)
-        if room is None or claim.size is not None:
-            return None
-        ahead = min(size, STEP) if size + STEP <= room else 0  # nobody shall hold what others may need
-        return size + ahead
 
     def renew(self, keys: Sequence[str]) -> None:
         """Renew the leases with one UPDATE."""
@@ -100,7 +100,7 @@ class LocalClaims:
     def seize(self, claim: Claim, grace: timedelta) -> bool:
         """Mark the claim ``ending``, so that its upload, should it still be alive, cannot commit any more."""
         with self._engine.begin() as connection:
-            mine = and_(ClaimRow.key == claim.key, _is_expired(grace))
+            mine = and_(_is_row_of(claim), _is_expired(grace))
             return connection.execute(update(ClaimRow).where(mine).values(state=ENDING)).rowcount > 0
 
     def is_located(self, claim: Claim) -> bool:
@@ -120,6 +120,11 @@ class LocalClaims:
         same = and_(LocationRow.store == location.store, LocationRow.key == location.key)
         with self._engine.begin() as connection:
             connection.execute(delete(LocationRow).where(same, LocationRow.state == GARBAGE))
+
+
+def _is_row_of(claim: Claim) -> ColumnElement[bool]:
+    same = and_(ClaimRow.image_id == claim.image_id, ClaimRow.store == claim.store)
+    return and_(ClaimRow.key == claim.key, same, ClaimRow.owner == (claim.owner or ""))
 
 
 def _is_expired(grace: timedelta) -> ColumnElement[bool]:

@@ -82,9 +82,9 @@ class Claims(Protocol):
         """
 
     def reserve(self, claim: Claim, came: int) -> int | None:
-        """Make a claim hold the bytes that came, or more; return how many.
+        """Make a claim hold the bytes that came, or more; return how many, None where nobody counts.
 
-        Raises LimitExceeded, UploadEnded.
+        What was recorded counts, not the size that ``claim`` names. Raises LimitExceeded, UploadEnded.
         """
 
     def renew(self, keys: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """Claims over the registry: a path for each method, and who may ask which."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -8,7 +9,7 @@ from sqlalchemy import update
 from factories import ADMIN, ALICE, BOB, NOBODY, error_of, stored
 from pyrimage.models import ClaimRow
 from pyrimage.records import utcnow
-from registries import Registry, blob_of, fresh_key
+from registries import SECRET, Registry, blob_of, fresh_key
 
 if TYPE_CHECKING:
     from conftest import Installation
@@ -141,6 +142,21 @@ def test_nobody_claims_the_bytes_of_another_image(key: str, registry: Registry) 
     for caller in (ADMIN, ALICE):
         sent = {"claim": {**claim, "owner": caller.project}, "is_new": True}
         assert "body.claim.key" in error_of(registry.by(caller).ask("POST", "/claims/begin", sent, 400))
+
+
+@pytest.mark.parametrize("said", [1000, None, 0])
+def test_no_words_about_a_claims_size_pass_the_quota(
+    said: int | None, install_with: Callable[..., "Installation"]
+) -> None:
+    """S36: 2,800 of 1,000 bytes."""
+    limits = {"user_storage_quota": "1000", "registry_secret": SECRET}
+    alice = Registry(install_with(application="registry", **limits), ALICE)
+    claim = alice.claim(size=900)
+    alice.ask("POST", "/claims/reserve", {"claim": {**claim, "size": said}, "came": 5}, 200)
+    sent = {"image": {"id": claim["image_id"]}, "blob": blob_of(claim, size=2800)}
+    alice.ask("POST", "/images", sent, 409)
+    alice.ask("POST", "/claims/reserve", {"claim": {**claim, "size": said}, "came": 2800}, 413)
+    alice.ask("POST", "/images", sent, 409)
 
 
 def test_a_user_neither_enlarges_nor_moves_another_projects_claim(

@@ -180,11 +180,16 @@ class ClaimsConformance:
         with pytest.raises(UploadEnded), catalogue.transaction() as images:
             images.change(image, new, dataclasses.replace(blob, **more), purge=False)
 
-    @pytest.mark.parametrize("other", [{"image_id": "other"}, {"owner": "tenant-b"}])
-    def test_another_claim_of_the_same_key_is_not_enlarged(self, catalogue: Catalogue, other: dict[str, Any]) -> None:
-        _, claim = self.begun(catalogue)
+    @pytest.mark.parametrize("other", [{"image_id": "other"}, {"owner": "tenant-b"}, {"store": "s3"}, {"key": "KEY"}])
+    def test_another_claim_than_the_one_recorded_is_neither_enlarged_nor_seized(
+        self, catalogue: Catalogue, other: dict[str, Any]
+    ) -> None:
+        _, claim = self.begun(catalogue, expired=True)
+        strange = dataclasses.replace(claim, **other)
         with pytest.raises(UploadEnded):
-            catalogue.claims.reserve(dataclasses.replace(claim, **other), 6)
+            catalogue.claims.reserve(strange, 6)
+        assert not catalogue.claims.seize(strange, NOW)
+        assert catalogue.claims.seize(dataclasses.replace(claim, size=None), NOW)
 
     def test_bytes_are_located_once_their_row_is_committed(self, catalogue: Catalogue) -> None:
         image, claim = self.begun(catalogue)

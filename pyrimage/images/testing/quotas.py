@@ -207,6 +207,33 @@ class QuotasConformance:
             claim = Claim(f"image-{number}", "file", f"key-{number}", "tenant-a", None)
             assert catalogue.limited(**limits).claims.begin(claim, is_new=True) is None
 
+    @pytest.mark.parametrize("limit", [{}, {"user_storage_quota": 10}], ids=str)
+    @pytest.mark.parametrize("said", [5, None])
+    def test_a_claim_keeps_a_size_whatever_is_said_of_it(
+        self, catalogue: Catalogue, said: int | None, limit: dict[str, int]
+    ) -> None:
+        """S36: one without could be committed with any number of bytes."""
+        limited = catalogue.limited(**limit)
+        claim = begin(limited, 1)
+        limited.claims.reserve(dataclasses.replace(claim, size=said), 5)
+        catalogue.expire(claim.key)
+        assert limited.claims.expired(NOW) == [claim]
+        image, blob = completed(make(id=claim.image_id, owner=claim.owner), claim.key)
+        with pytest.raises(UploadEnded), limited.transaction() as images:
+            images.add(dataclasses.replace(image, size=6), dataclasses.replace(blob, size=6))
+        with limited.transaction() as images:
+            images.add(image, blob)
+
+    def test_what_is_said_of_a_claims_size_admits_no_more_bytes(self, catalogue: Catalogue) -> None:
+        """S36."""
+        limited = catalogue.limited(user_storage_quota=10)
+        claim = begin(limited, 1)
+        for said in (5, None):
+            with pytest.raises(LimitExceeded):
+                limited.claims.reserve(dataclasses.replace(claim, size=said), 11)
+            assert limited.claims.reserve(dataclasses.replace(claim, size=said), 6) == 6
+        begin(limited, 2, 4)
+
     def test_a_claim_that_was_ended_does_not_grow(self, catalogue: Catalogue) -> None:
         limited = catalogue.limited(user_storage_quota=10)
         claim = begin(limited, 1, size=None)
