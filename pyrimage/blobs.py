@@ -113,8 +113,15 @@ class Blobs:
 
     def delete(self, location: Location) -> None:
         """Remove the bytes of a garbage location, then its row."""
-        self.stores[location.store].delete(location.key)
+        self._remove(location.store, location.key)
         self.claims.forget_garbage(location)
+
+    def _remove(self, store: str, key: str) -> None:
+        """Remove bytes. Under a key that the store never makes there are none, whoever wrote it into a row."""
+        if self.stores[store].is_key(key):
+            self.stores[store].delete(key)
+        else:
+            log.warning("%a is not a key of the store %s: nothing to remove", key, store)
 
     def end_expired(self, claim: Claim, grace: timedelta) -> bool:
         """End a claim whose server died, and remove what it left; False if its upload is alive after all.
@@ -124,7 +131,7 @@ class Blobs:
         if not self.claims.seize(claim, grace):
             return False
         if not self.claims.is_located(claim):
-            self.stores[claim.store].delete(claim.key)
+            self._remove(claim.store, claim.key)
         self.claims.end(claim.key, claim.image_id, "The server stopped during the upload.")
         log.warning("image %s: ended the expired claim of %s", claim.image_id, claim.key)
         return True

@@ -103,7 +103,7 @@ class HinderedStore:
 
     def __init__(self, store: Store) -> None:
         self._store, self.scheme = store, store.scheme
-        self.new_key, self.url = store.new_key, store.url
+        self.new_key, self.is_key, self.url = store.new_key, store.is_key, store.url
         self.before: dict[str, Action] = {}
 
     def step(self, name: str) -> None:

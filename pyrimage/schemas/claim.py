@@ -13,7 +13,7 @@ from ..errors import Invalid
 from ..records import Claim, Location
 from .fields import Digits, ImageId, Text
 from .member import MAX_BODY, JsonType, Object, Truth, read_json
-from .record import Required, Value, location_node
+from .record import Required, Value, location_node, location_problems
 
 MAX_GRACE = 10**9  # seconds
 MAX_KEYS = 10_000  # claims of one server
@@ -84,9 +84,7 @@ def read_begin(request: Request) -> tuple[Claim, bool]:
     """Read ``{"claim": {...}, "is_new": true}``."""
     body = _read(request, _BEGIN)
     claim = Claim(**body["claim"])
-    problems = []
-    if claim.store not in request.stores:
-        problems.append(f"body.claim.store: {claim.store!a} is not a store here.")
+    problems = location_problems(request, claim.store, claim.key, "body.claim")
     if not re.fullmatch(_FRESH_KEY.format(re.escape(claim.image_id)), claim.key):
         problems.append("body.claim.key: must be the image's id, a dot or slash, and 16 to 64 hexadecimal digits.")
     if problems:

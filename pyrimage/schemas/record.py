@@ -146,6 +146,15 @@ def location_node(kind: colander.SchemaType, name: str) -> colander.SchemaNode:
     return node
 
 
+def location_problems(request: Request, store: str, key: str, place: str) -> list[str]:
+    """Say why bytes cannot lie there, if they cannot; the store judges its keys. ``place``: where that stands."""
+    if store not in request.stores:
+        return [f"{place}.store: {store!a} is not a store here."]
+    if not request.stores[store].is_key(key):
+        return [f"{place}.key: {key!a} is not a key of the store {store}."]
+    return []
+
+
 _BLOB = colander.SchemaNode(
     Object(),
     _node(Required(Digits()), "size"),
@@ -231,8 +240,8 @@ def _blob(request: Request, found: dict[str, Any] | None) -> tuple[Blob | None, 
         problems.append("body.blob.location: only a blob of no bytes, with their digests, has none.")
     if location is not None and location.key != blob.claim:
         problems.append("body.blob.location.key: must be the key of the upload's claim, body.blob.claim.")
-    if location is not None and location.store not in request.stores:
-        problems.append(f"body.blob.location.store: {location.store!a} is not a store here.")
+    if location is not None:
+        problems += location_problems(request, location.store, location.key, "body.blob.location")
     return blob, problems
 
 

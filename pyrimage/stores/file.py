@@ -39,6 +39,10 @@ class FileStore:
         """Make ``<image id>.<16 hex digits>``."""
         return f"{image_id}.{secrets.token_hex(8)}"
 
+    def is_key(self, key: str) -> bool:
+        """Say whether ``key`` is an image id, a dot and 16 hex digits."""
+        return _KEY.fullmatch(key) is not None
+
     def open_writer(self, key: str, size: int | None) -> "FileWriter":
         """Begin a new blob, if there is room for ``size`` bytes."""
         final = self._final(key)
@@ -79,7 +83,7 @@ class FileStore:
         return f"{self._url}/{key[-2:]}/{key}"
 
     def _final(self, key: str) -> Path:
-        if not _KEY.fullmatch(key):  # no row, however it came about, leads out of the directory
+        if not self.is_key(key):  # no row, however it came about, leads out of the directory
             raise BlobDamaged(f"{key!a} is not a key of the file store.")
         return self._blobs / key[-2:] / key
 

@@ -35,6 +35,9 @@ class Store(Protocol):
     def new_key(self, image_id: str) -> str:
         """Make a key that was never used, so that no attempt can touch another one's bytes."""
 
+    def is_key(self, key: str) -> bool:
+        """Say whether ``key`` has the form of those that ``new_key`` makes; bytes lie under no other. Asks nobody."""
+
     def open_writer(self, key: str, size: int | None) -> BlobWriter:
         """Begin a new blob. size: bytes to come, None if unknown.
 

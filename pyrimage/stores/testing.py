@@ -30,6 +30,7 @@ PARTS = (
     *((offset, None) for offset in (0, 1, CHUNK, LARGE - 1)),
 )
 IDS = ("a", "A", "9", "a.b_c-d", "ends.", "0" * 64, "z" * 64)
+NO_KEYS = ("", ".", "..", "f17", "/etc/passwd", "../f17.0123456789abcdef", "f17.0123456789abcdef\n", "f17\x00")
 SIZES = (1, 1000, CHUNK - 1, CHUNK, CHUNK + 1, 8 * 1024 * 1024 + 1)
 
 # How far a writer can get before it is discarded.
@@ -147,6 +148,11 @@ class StoreConformance:
         key = self.put(store, b"bytes", image_id)
         assert key.startswith(image_id)
         assert read_all(store, key, 5) == b"bytes"
+
+    def test_a_key_is_told_from_other_texts(self, store: Store) -> None:
+        for image_id in IDS:
+            assert store.is_key(store.new_key(image_id))
+        assert [text for text in NO_KEYS if store.is_key(text)] == []
 
     def test_keys_are_fresh(self, store: Store) -> None:
         assert len({store.new_key(IMAGE_ID) for _ in range(1000)}) == 1000

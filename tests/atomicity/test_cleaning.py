@@ -20,11 +20,13 @@ from breakage import (
     raising,
 )
 from conftest import Installation
-from factories import data_headers, detail, upload
+from factories import data_headers, detail, image_row, insert_rows, upload
 from pyrimage.blobs import GRACE, scrub
 from pyrimage.errors import StoreUnavailable
 from pyrimage.images.claims import LEASE
 from pyrimage.models import ClaimRow, LocationRow
+from pyrimage.models.location import GARBAGE
+from pyrimage.records import Claim, utcnow
 
 # -- deletions
 
@@ -164,6 +166,32 @@ def test_scrub_beside_a_deletion_does_what_the_deletion_does(
     deletion.result()
     assert own_installation.blobs_on_disk() == []
     assert own_installation.rows(LocationRow) == 0
+
+
+IMPOSSIBLE = ("a/0123456789abcdef", "../../precious", "../precious.0123456789abcdef", "f17")  # for a file store
+
+
+def test_scrub_forgets_rows_under_whose_keys_nothing_can_lie(
+    own_installation: Installation, committing_app: TestApp
+) -> None:
+    """They are told, and no other row waits for them."""
+    claims = blobs_of(own_installation).claims
+    for number, key in enumerate(IMPOSSIBLE):
+        claims.begin(Claim(f"i{number}", "file", key, None, None), is_new=True)
+    dead = claim_upload(own_installation, "dead", is_new=True, age=DEAD)
+    insert_rows(own_installation, image_row(id="gone", status="deleted", deleted=True, deleted_at=utcnow()))
+    garbage = {"image_id": "gone", "store": "file", "owned": True, "state": GARBAGE}
+    insert_rows(own_installation, *(LocationRow(key=key, **garbage) for key in IMPOSSIBLE))
+    files = [own_installation.datadir.parent / "precious", own_installation.datadir.parent / IMPOSSIBLE[2][3:]]
+    for path in files:
+        path.touch()
+    assert committing_app.get(upload(committing_app, id="i0")).body == b"bytes"
+    told = "\n".join(clean(own_installation))
+    assert [told.count(f"file {key}") for key in (*IMPOSSIBLE, dead.key)] == [1, 2, 2, 2, 1]
+    assert clean(own_installation) == []
+    assert own_installation.rows(ClaimRow) == 0
+    assert own_installation.rows(LocationRow) == len(own_installation.blobs_on_disk()) == 1
+    assert all(path.exists() for path in files)
 
 
 def test_scrub_leaves_an_upload_alone_that_renewed_its_lease_meanwhile(own_installation: Installation) -> None:

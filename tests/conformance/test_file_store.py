@@ -90,6 +90,7 @@ def test_key_that_leads_out_of_the_directory_is_refused(
     store: FileStore, directory: Path, key: str, use: Callable[[FileStore, str], object]
 ) -> None:
     """S26."""
+    assert not store.is_key(key)
     with pytest.raises(BlobDamaged):
         use(store, key)
     assert list(directory.parent.parent.rglob("*")) == []

@@ -159,6 +159,18 @@ def test_no_words_about_a_claims_size_pass_the_quota(
     alice.ask("POST", "/images", sent, 409)
 
 
+@pytest.mark.parametrize("end", ["/0123456789abcdef", ".0123456789abcdef0", f".{'0' * 64}"])
+def test_keys_that_the_store_does_not_make_are_not_claimed(
+    end: str, registry: Registry, installation: "Installation"
+) -> None:
+    """Whoever scrubs could not remove what lies there, and would be told so for ever."""
+    before = stored(installation)
+    sent = {"claim": {"image_id": "f17", **WITHOUT_PROJECT, "key": f"f17{end}"}, "is_new": True}
+    message = error_of(registry.ask("POST", "/claims/begin", sent, 400))
+    assert message == f"body.claim.key: 'f17{end}' is not a key of the store file."
+    assert stored(installation) == before
+
+
 def test_a_user_neither_enlarges_nor_moves_another_projects_claim(
     registry: Registry, installation: "Installation"
 ) -> None:

@@ -74,6 +74,10 @@ LIES: dict[str, dict[str, Any]] = {
     "no claim": {"claim": None},
     "no location": {"location": None},
     "another store": {},  # see below
+    "a key that the store does not make": {
+        "location": {"store": "file", "key": "f17/0123456789abcdef"},
+        "claim": "f17/0123456789abcdef",
+    },
     "no size": {"size": None},
     "a digest that is none": {"checksum": "x"},
 }
