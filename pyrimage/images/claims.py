@@ -20,6 +20,7 @@ from ..settings import Settings
 from .quotas import Quotas
 
 LEASE = timedelta(seconds=120)
+MAX_REASON = 1000  # characters of last_error; what is longer is cut, for the claim has to end
 STEP = 64 * 2**20  # bytes; how far the claim of an upload of unknown length is ahead of what came, at most
 
 
@@ -81,11 +82,12 @@ class LocalClaims:
 
     def end(self, key: str, image_id: str, reason: str | None) -> None:
         """Delete the claim and write down the reason."""
+        noted = None if reason is None else reason[:MAX_REASON]
         with self._engine.begin() as connection:
             queued = and_(ImageRow.id == image_id, ImageRow.status == Status.QUEUED)
             mine = and_(ClaimRow.key == key, ClaimRow.image_id == image_id)
             if connection.execute(delete(ClaimRow).where(mine)).rowcount:
-                connection.execute(update(ImageRow).where(queued).values(last_error=reason))
+                connection.execute(update(ImageRow).where(queued).values(last_error=noted))
 
     def expired(self, grace: timedelta, image_id: str | None = None) -> Sequence[Claim]:
         """Return the claims that ``seize`` would take."""

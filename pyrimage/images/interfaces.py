@@ -91,7 +91,7 @@ class Claims(Protocol):
         """Renew the leases of these live claims."""
 
     def end(self, key: str, image_id: str, reason: str | None) -> None:
-        """Forget a claim whose upload failed, and note the reason on the image if that is queued."""
+        """Forget a claim whose upload failed, and note the reason, cut to 1,000 characters, on the image if queued."""
 
     def expired(self, grace: timedelta, image_id: str | None = None) -> Sequence[Claim]:
         """Return claims whose lease ended more than ``grace`` ago, of one image or of all."""

@@ -49,6 +49,16 @@ def test_an_ended_claim_leaves_its_reason_on_the_queued_image(registry: Registry
     alice.claim(queued["id"])
 
 
+def test_of_a_reason_the_first_thousand_characters_are_kept(registry: Registry) -> None:
+    """Refused for its length, it would leave the claim there."""
+    queued = registry.add()
+    for length in (1000, 1001, 900_000):
+        claim = registry.claim(queued["id"])
+        reason = f"{length}" + "x" * (length - len(str(length)))
+        registry.ask("POST", "/claims/end", {"key": claim["key"], "image_id": queued["id"], "reason": reason}, 204)
+        assert registry.ask("GET", f"/images/{queued['id']}").json["image"]["last_error"] == reason[:1000]
+
+
 def test_an_expired_claim_is_listed_seized_and_ended(registry: Registry) -> None:
     claim, other = registry.by(ALICE).claim(), registry.by(BOB).claim(size=None)
     assert registry.ask("POST", "/claims/expired", {"grace": 0}, 200).json == {"claims": []}

@@ -147,6 +147,13 @@ class ClaimsConformance:
             catalogue.claims.end(claim.key, image.id, "the client hung up \U0001f600")
         assert catalogue.find(image.id) == dataclasses.replace(image, last_error="the client hung up \U0001f600")
 
+    def test_a_long_reason_is_cut_and_ends_the_claim(self, catalogue: Catalogue) -> None:
+        image, claim = self.begun(catalogue)
+        reason = "\U0001f600" * 999 + "ab" * 70_000
+        catalogue.claims.end(claim.key, image.id, reason)
+        assert catalogue.find(image.id) == dataclasses.replace(image, last_error=reason[:1000])
+        catalogue.claims.begin(claim, is_new=False)
+
     def test_ending_leaves_an_active_image_and_other_claims_alone(self, catalogue: Catalogue) -> None:
         self.begun(catalogue, "other", expired=True)
         image = catalogue.upload("key")
