@@ -3,6 +3,7 @@
 import contextlib
 import http.server
 import re
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from factories import error_of, sha256
 from servers import proxies
 from servers.processes import wait_until
-from servers.proxies import ADMITTED, NAME, REFUSED, Proxy
+from servers.proxies import ADMITTED, NAME, PAGE, REFUSED, Proxy
 from servers.pyrimage import Answer, Server
 
 pytestmark = pytest.mark.system
@@ -31,6 +32,13 @@ def ask(proxy: Proxy, start: str, *lines: str) -> Answer:
 
 def test_the_program_finds_no_fault_with_its_file(proxy: Proxy) -> None:
     assert not re.findall(r"\[(warn|emerg|alert|error|crit|WARNING|ALERT)\b", proxy.check())
+
+
+def test_the_page_promises_no_older_version_than_the_tests_run(proxy: Proxy) -> None:
+    said = subprocess.run([proxy.program, "-v"], capture_output=True, text=True, timeout=60, check=True)
+    tested = re.findall("[0-9]+(?:[.][0-9]+)+", said.stdout + said.stderr)[0]
+    [oldest] = re.findall(f"{proxy.kind} ([0-9.]+) or later", PAGE.read_text(encoding="utf-8"), re.IGNORECASE)
+    assert [int(part) for part in tested.split(".")] <= [int(part) for part in oldest.split(".")]
 
 
 # Headers
