@@ -6,8 +6,10 @@ import hmac
 import io
 import json
 import logging
+import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,8 +18,8 @@ from webtest import TestApp
 from factories import ADMIN, ALICE, CHUNKED, NOBODY, error_of, stored
 from pyrimage.schemas.headers import PURGE_PROPERTIES
 from pyrimage.security import Identity
-from pyrimage.settings import PREFIX
-from pyrimage.signing import DIGEST, KEY_ID, MAX_SIGNED_BODY, SIGNATURE, TIMESTAMP, WHO, digest_of
+from pyrimage.settings import PREFIX, read_settings
+from pyrimage.signing import DIGEST, KEY_ID, MAX_SIGNED_BODY, SIGNATURE, TIMESTAMP, WHO, digest_of, sign
 from registries import SECRET, Registry, signed
 
 if TYPE_CHECKING:
@@ -89,6 +91,17 @@ def test_the_signature_is_that_of_the_documentation(registry: Registry) -> None:
     app = TestApp(registry.installation.wsgi, extra_environ=ELSEWHERE)
     made = app.post("/images?a=%C3%A9&b", body, headers=headers, status=200).json["image"]
     assert (made["name"], made["owner"]) == ("f17", "tenant-a")
+
+
+def test_a_request_is_signed_as_the_documentation_shows(registry: Registry) -> None:
+    page = (Path(__file__).parents[2] / "docs/registry-api.md").read_text(encoding="utf-8")
+    [shown] = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    ini = {"pyrimage.auth": "none", "pyrimage.filesystem_store_datadir": "/srv", "pyrimage.registry_secret": SECRET}
+    known = {"ini": ini, "time": time, "read_settings": read_settings, "digest_of": digest_of, "sign": sign}
+    exec(shown, known)  # noqa: S102 - it is ours
+    app = TestApp(registry.installation.wsgi, extra_environ=ELSEWHERE)
+    sent: dict[str, Any] = {"headers": known["headers"], "body": known["body"]}
+    assert app.request("/images", method="POST", **sent, status=200).json["image"]["name"] == "f17"
 
 
 CHANGES: dict[str, Any] = {
