@@ -24,10 +24,12 @@ class Images(Protocol):
     def add(self, image: Image, blob: Blob | None) -> None:
         """Store a new image, and end the claim of its blob. Raises ImageExists, LimitExceeded, UploadEnded."""
 
-    def change(self, old: Image, new: Image, blob: Blob | None, *, purge: bool) -> None:
+    def change(self, old: Image, new: Image, blob: Blob | None, *, purge: bool) -> Image:
         """Store what differs between ``old``, as found, and ``new``; end the claim of the blob.
 
         purge: no property stays but the new ones; else none goes.
+
+        Returns ``new`` with the ``updated_at`` that is stored: always later than the image's last one.
 
         Raises Conflict if the image's status or owner, or a format where one changes, is no longer what it was,
         LimitExceeded, UploadEnded.

@@ -1,7 +1,10 @@
 """The catalogue over SQL."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from functools import lru_cache
+from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, and_, bindparam, delete, false, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
@@ -20,6 +23,8 @@ from .quotas import Quotas
 from .rows import COLUMNS, WITH_LOCATION, Statement, columns, constant, read, record, visible, write
 
 FORMATS = ("disk_format", "container_format")
+_TICK = timedelta(microseconds=1)  # how exactly rows hold times
+_LAST = datetime.fromisoformat("9999-12-31T23:59:59.999999")
 
 
 class LocalImages:
@@ -51,26 +56,27 @@ class LocalImages:
         self._add_properties(image.id, image.properties)
         self._settle(image, blob)
 
-    def change(self, old: Image, new: Image, blob: Blob | None, *, purge: bool) -> None:
+    def change(self, old: Image, new: Image, blob: Blob | None, *, purge: bool) -> Image:
         """Update the columns and properties that differ, if what they were checked against is still what it was.
 
         The owner too, for an upload's claim counts among its bytes.
         """
         before, after = columns(old), columns(new)
-        changed = {name: value for name, value in after.items() if value != before[name]}
-        changed["status"] = new.status  # an UPDATE needs a column, also where only properties differ
+        changed = {name: value for name, value in after.items() if value != before[name] and name != "updated_at"}
+        kept = ["status", "owner"]
         if blob is not None:
             changed["last_error"] = None  # one may have been noted since ``old`` was found
         elif "owner" in changed:
             self._admit(new)
-        kept = ["status", "owner"]
         if changed.keys() & set(FORMATS):  # they were checked against each other
             kept += FORMATS
         same = and_(ImageRow.id == old.id, *(getattr(ImageRow, name) == before[name] for name in kept))
-        if not write(self._session, update(ImageRow).where(same).values(changed)):
+        moment = self._update(same, changed, new.updated_at)
+        if moment is None:
             raise Conflict(f"Image {old.id} is no longer {old.status}, or has another owner or other formats.")
         self._change_properties(old, new, purge=purge)
         self._settle(new, blob)
+        return dataclasses.replace(new, updated_at=moment)
 
     def remove(self, image: Image) -> Sequence[Location]:
         """Mark the row deleted, turn owned locations into garbage, drop registered ones.
@@ -78,13 +84,11 @@ class LocalImages:
         Memberships stay, for nothing but that the image may still be a marker of its members' lists.
         """
         now = utcnow()
-        values = {"status": Status.DELETED, "deleted": True, "deleted_at": now, "updated_at": now}
         final = {"final_status": ImageRow.status, "final_updated_at": ImageRow.updated_at}
+        values = {"status": Status.DELETED, "deleted": True, "deleted_at": now}
         alive = and_(ImageRow.id == image.id, ImageRow.deleted == false())
-        same = (ImageRow.protected == image.protected, ImageRow.owner == (image.owner or ""))
-        deletion = update(ImageRow).where(alive, *same)
-        # In this order: MariaDB sets one after the other.
-        if not write(self._session, deletion.ordered_values(*final.items(), *values.items())):
+        same = and_(alive, ImageRow.protected == image.protected, ImageRow.owner == (image.owner or ""))
+        if self._update(same, {**final, **values}, now) is None:
             if read(self._session, select(ImageRow.id).where(alive)):
                 raise Conflict(f"Image {image.id} was protected or given away meanwhile.")
             raise NotFound(f"Image {image.id} is not there any more.")
@@ -93,6 +97,24 @@ class LocalImages:
         rows = read(self._session, select(LocationRow.store, LocationRow.key).where(mine))
         write(self._session, update(LocationRow).where(mine).values(state=GARBAGE))
         return [Location(store, key) for store, key in rows]
+
+    def _update(self, same: ColumnElement[bool], values: Mapping[str, Any], now: datetime) -> datetime | None:
+        """Update an image's row, and return its new ``updated_at``; None if there is no such row.
+
+        That is ``now``, or just after what it was: clocks go back, and of two changes at once the second to be written
+        may have been the first to look at the clock. A list of what changed since would miss such a change for ever.
+        """
+        statement = update(ImageRow).where(same)
+        # In the order given: MariaDB sets one after the other.
+        forward = statement.where(ImageRow.updated_at < now).ordered_values(*values.items(), ("updated_at", now))
+        if write(self._session, forward):
+            return now
+        rows = read(self._session, select(ImageRow.updated_at).where(same).with_for_update())
+        if not rows:
+            return None
+        moment = max(now, min(rows[0][0], _LAST - _TICK) + _TICK)
+        write(self._session, statement.ordered_values(*values.items(), ("updated_at", moment)))
+        return moment
 
     def _admit(self, image: Image) -> None:
         """Refuse an image for which its owner has no room. That of an upload was admitted with its claim."""

@@ -345,6 +345,17 @@ def test_every_change_moves_updated_at_alone(
     assert row.created_at == long_ago < row.updated_at
 
 
+def test_the_answer_tells_the_updated_at_that_is_stored_when_the_clock_went_back(testapp: TestApp) -> None:
+    moment = "2100-01-01T00:00:00.999999"
+    for path in (upload(testapp, updated_at=moment), reserve(testapp, updated_at=moment)):
+        answer = testapp.put(path, headers=meta(name="f18"))
+        assert answer.json["image"]["updated_at"] == "2100-01-01T00:00:01"
+        assert answer.headers["x-image-meta-updated_at"] == detail(testapp, path)["updated_at"] == "2100-01-01T00:00:01"
+    assert testapp.put(path, DATA, headers=data_headers()).json["image"]["updated_at"] == "2100-01-01T00:00:01"
+    listed = testapp.get(f"/v1/images?is_public=None&changes-since={moment}").json["images"]
+    assert len(listed) == 2
+
+
 def test_a_refused_change_changes_nothing(testapp: TestApp, installation: "Installation") -> None:
     path = upload(testapp, name="f17", properties=PROPERTIES)
     before = stored(installation)

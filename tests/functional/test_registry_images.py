@@ -1,5 +1,6 @@
 """The registry's images: JSON in and out, and the same rules as at the API. Source: v1, "Registry API"."""
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -214,6 +215,16 @@ def test_the_times_that_an_api_server_made_are_kept(registry: Registry) -> None:
     later = utcnow().isoformat(timespec="microseconds")
     changed = registry.by(ALICE).ask("PUT", f"/images/{made['id']}", {"image": {"updated_at": later}}).json["image"]
     assert (changed["created_at"], changed["updated_at"]) == (now, later)
+
+
+def test_a_time_that_an_api_server_made_does_not_go_back(registry: Registry) -> None:
+    """Its clock may be behind another's."""
+    now = utcnow()
+    made = registry.by(ALICE).add(updated_at=now.isoformat())
+    sent = {"image": {"updated_at": (now - timedelta(seconds=5)).isoformat()}}
+    changed = registry.by(ALICE).ask("PUT", f"/images/{made['id']}", sent, 200).json["image"]
+    assert changed["updated_at"] == (now + timedelta(microseconds=1)).isoformat(timespec="microseconds")
+    assert registry.ask("GET", f"/images/{made['id']}").json["image"] == changed
 
 
 @pytest.mark.parametrize("moment", ["2011-09-22T19:57:47", "2999-01-01"])

@@ -109,8 +109,7 @@ def change_image(context: ImageResource, request: Request) -> Response:
     if not image.is_public:
         check_publicity(request, context, submission.image, header_name("is_public"))
     blob = blobs.receive(request, submission)
-    changed = submission.completed(blob)
-    request.images.change(image, changed, blob, purge=submission.purge)
+    changed = request.images.change(image, submission.completed(blob), blob, purge=submission.purge)
     return responses.image_json(request, context.url, context.dialect, changed)
 
 

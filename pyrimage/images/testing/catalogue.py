@@ -64,15 +64,13 @@ class Catalogue:
         """Store an image's new fields."""
         new = dataclasses.replace(old, **fields)
         with self.transaction() as images:
-            images.change(old, new, blob, purge=purge)
-        return new
+            return images.change(old, new, blob, purge=purge)
 
     def complete(self, queued: Image, key: str = "key") -> Image:
         """Commit an upload into a queued image."""
         new, blob = completed(queued, key)
         with self.transaction() as images:
-            images.change(queued, new, blob, purge=False)
-        return new
+            return images.change(queued, new, blob, purge=False)
 
     def remove(self, image: Image) -> list[Location]:
         """Delete an image."""

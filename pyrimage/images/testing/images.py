@@ -135,6 +135,63 @@ class ImagesConformance:
         assert catalogue.find(image.id) == changed
         assert catalogue.find(others.id) == others
 
+    @pytest.mark.parametrize("clock", [NOON - timedelta(days=1), NOON], ids=["went back", "stood still"])
+    def test_every_change_moves_updated_at_on_whatever_the_clock_says(
+        self, catalogue: Catalogue, clock: datetime
+    ) -> None:
+        """What a list shows as changed since a moment is never missed."""
+        image = catalogue.add()
+        catalogue.claims.begin(claim_on(image), is_new=False)
+        for act in (
+            lambda: catalogue.change(image, name="f17", updated_at=clock),
+            lambda: catalogue.change(image, updated_at=clock, properties={"os": "linux"}),
+            lambda: catalogue.complete(dataclasses.replace(image, updated_at=clock)),
+        ):
+            last = catalogue.find(image.id)
+            assert last is not None
+            changed = act()
+            assert changed.updated_at > last.updated_at
+            stored = catalogue.find(image.id)
+            assert stored is not None
+            assert stored.updated_at == changed.updated_at
+            assert catalogue.ids(changes_since=last.updated_at) == [image.id]
+
+    @pytest.mark.parametrize(
+        ("last", "then"),
+        [
+            ("2100-01-01T00:00:00.999999", "2100-01-01T00:00:01.000000"),
+            ("9999-12-31T23:59:59.999999", "9999-12-31T23:59:59.999999"),  # no time is later
+        ],
+    )
+    def test_a_change_and_a_removal_move_a_time_that_is_still_to_come(
+        self, catalogue: Catalogue, last: str, then: str
+    ) -> None:
+        """An administrator may have copied the image from a machine whose clock is wrong."""
+        moment = datetime.fromisoformat(last)
+        changing, going = catalogue.add(updated_at=moment), catalogue.add(updated_at=moment)
+        assert catalogue.change(changing, name="f17", updated_at=NOON).updated_at == datetime.fromisoformat(then)
+        catalogue.remove(going)
+        gone = catalogue.find(going.id)
+        assert gone is not None
+        assert gone.updated_at == datetime.fromisoformat(then)
+        assert gone.deleted_at is not None
+        assert gone.deleted_at < moment
+
+    def test_of_changes_at_once_each_has_its_own_time_and_the_last_one_the_latest(self, catalogue: Catalogue) -> None:
+        image = catalogue.add()
+        changes = [
+            lambda number=number: catalogue.change(
+                image, min_ram=number + 1, updated_at=NOON + timedelta(seconds=number % 3)
+            )
+            for number in range(12)
+        ]
+        times = {changed.updated_at: changed.min_ram for changed in at_once(*changes)}
+        stored = catalogue.find(image.id)
+        assert stored is not None
+        assert len(times) == len(changes)
+        assert max(times) == stored.updated_at
+        assert times[stored.updated_at] == stored.min_ram
+
     def test_properties_come_go_change_and_stay(self, catalogue: Catalogue) -> None:
         image = catalogue.add(properties={"stays": "1", "changes": "2", "goes": "3"})
         changed = catalogue.change(image, properties={"stays": "1", "changes": "", "comes": "4"})

@@ -118,8 +118,9 @@ class QuotasConformance:
             add(limited, 2)
         new, blob = completed(dataclasses.replace(image, owner="tenant-a"), claim.key)
         with limited.transaction() as images:
-            images.change(image, new, blob, purge=False)
-        assert catalogue.find(image.id) == new
+            stored = images.change(image, new, blob, purge=False)
+        assert catalogue.find(image.id) == stored
+        assert stored.owner == "tenant-a"
 
     @pytest.mark.parametrize("more", [upload, begin, give, stream])
     @pytest.mark.parametrize("first", [upload, begin, give, stream])

@@ -52,8 +52,7 @@ def change_image(context: ImageResource, request: Request) -> Response:
     submission, blob = read_changed_record(request, image)
     if not image.is_public:
         check_publicity(request, context, submission.image, spell("is_public"))
-    changed = submission.completed(blob)
-    request.images.change(image, changed, blob, purge=submission.purge)
+    changed = request.images.change(image, submission.completed(blob), blob, purge=submission.purge)
     return responses.image_json(request, changed)
 
 
