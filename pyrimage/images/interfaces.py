@@ -31,8 +31,8 @@ class Images(Protocol):
 
         Returns ``new`` with the ``updated_at`` that is stored: always later than the image's last one.
 
-        Raises Conflict if the image's status or owner, or a format where one changes, is no longer what it was,
-        LimitExceeded, UploadEnded.
+        Raises Conflict if the image's status or owner, a format where one changes, or with a blob a format or what was
+        announced is no longer what it was, LimitExceeded, UploadEnded.
         """
 
     def remove(self, image: Image) -> Sequence[Location]:

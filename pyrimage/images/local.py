@@ -15,6 +15,7 @@ from ..models import ClaimRow, ImageRow, LocationRow, PropertyRow
 from ..models.claim import LIVE
 from ..models.location import ACTIVE, GARBAGE
 from ..records import Blob, Image, Location, Status, utcnow
+from ..schemas.image import DIGESTS
 from ..schemas.listing import ListQuery
 from ..security import Identity
 from ..settings import Settings
@@ -23,6 +24,7 @@ from .quotas import Quotas
 from .rows import COLUMNS, WITH_LOCATION, Statement, columns, constant, read, record, visible, write
 
 FORMATS = ("disk_format", "container_format")
+ANNOUNCED = ("size", *DIGESTS)
 _TICK = timedelta(microseconds=1)  # how exactly rows hold times
 _LAST = datetime.fromisoformat("9999-12-31T23:59:59.999999")
 
@@ -66,14 +68,18 @@ class LocalImages:
         kept = ["status", "owner"]
         if blob is not None:
             changed["last_error"] = None  # one may have been noted since ``old`` was found
-        elif "owner" in changed:
-            self._admit(new)
-        if changed.keys() & set(FORMATS):  # they were checked against each other
+            kept += [*FORMATS, *ANNOUNCED]  # the data was checked against these
+        elif changed.keys() & set(FORMATS):  # they were checked against each other
             kept += FORMATS
+        if blob is None and "owner" in changed:
+            self._admit(new)
         same = and_(ImageRow.id == old.id, *(getattr(ImageRow, name) == before[name] for name in kept))
         moment = self._update(same, changed, new.updated_at)
         if moment is None:
-            raise Conflict(f"Image {old.id} is no longer {old.status}, or has another owner or other formats.")
+            raise Conflict(
+                f"Image {old.id} is no longer {old.status}, or has another owner or other formats"
+                f"{'' if blob is None else ', or another size or digest is announced'}."
+            )
         self._change_properties(old, new, purge=purge)
         self._settle(new, blob)
         return dataclasses.replace(new, updated_at=moment)

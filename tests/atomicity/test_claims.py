@@ -3,11 +3,12 @@
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import pytest
 from webtest import TestApp
 
 from breakage import Body, Gate, assert_no_bytes, blobs_of, expire_claims, other_program, send, state_of
 from conftest import Installation
-from factories import data_headers, detail, meta
+from factories import data_headers, detail, error_of, md5, meta, sha256
 from pyrimage.blobs import GRACE, scrub
 from pyrimage.models import ClaimRow
 
@@ -119,3 +120,44 @@ def test_slow_upload_that_was_overtaken_does_not_touch_the_other_ones_bytes(
     assert send(own_installation, "PUT", queued, Body(b"bytes", meanwhile=overtake)).status_int == 409
     assert committing_app.get(queued).body == b"other"
     assert detail(committing_app, queued)["last_error"] is None
+
+
+# What data was checked against when its upload began is still so when it ends
+
+
+@pytest.mark.parametrize(
+    "meanwhile",
+    [
+        {"disk_format": "aki"},
+        {"disk_format": "qcow2", "container_format": "bare"},
+        {"size": 4},
+        {"checksum": md5(b"other")},
+        {"sha256": sha256(b"other")},
+    ],
+    ids=str,
+)
+def test_data_is_refused_when_another_put_changed_what_it_was_checked_against(
+    own_installation: Installation, committing_app: TestApp, queued: str, meanwhile: dict[str, Any]
+) -> None:
+    """Trap 11: the later of the two is told so, leaves no bytes, and may come again."""
+    before = {**detail(committing_app, queued), **meanwhile}
+    body = Body(b"bytes", meanwhile=lambda: committing_app.put(queued, headers=meta(**meanwhile), status=200))
+    answer = send(own_installation, "PUT", queued, body)
+    assert answer.status_int == 409
+    assert "announced" in error_of(answer)
+    assert_no_bytes(own_installation, images=1)
+    found = detail(committing_app, queued)
+    assert (found["status"], found["last_error"]) == ("queued", error_of(answer))
+    assert {name: found[name] for name in meanwhile} == {name: before[name] for name in meanwhile}
+    sent = {"size": 5, "checksum": md5(b"bytes"), "sha256": sha256(b"bytes")}
+    committing_app.put(queued, b"bytes", headers=data_headers(**sent), status=200)
+
+
+def test_data_is_taken_when_another_put_changed_other_fields(
+    own_installation: Installation, committing_app: TestApp, queued: str
+) -> None:
+    fields = {"name": "renamed", "min_ram": 512, "properties": {"os": "linux"}}
+    body = Body(b"bytes", meanwhile=lambda: committing_app.put(queued, headers=meta(**fields), status=200))
+    assert send(own_installation, "PUT", queued, body).status_int == 200
+    found = detail(committing_app, queued)
+    assert {"status": "active", **fields}.items() <= found.items()

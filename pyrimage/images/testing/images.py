@@ -261,6 +261,48 @@ class ImagesConformance:
         assert catalogue.find(image.id) == amazon
         catalogue.change(image, name="other fields are not concerned")
 
+    @pytest.mark.parametrize(
+        "meanwhile",
+        [
+            {"disk_format": "aki", "container_format": "aki"},
+            {"container_format": "bare"},
+            {"size": 4},
+            {"checksum": "4" * 32},
+            {"sha256": "4" * 64},
+            {"size": 5, "checksum": "5" * 32, "sha256": "6" * 64},
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("found", [{}, {"disk_format": "raw", "size": 5, "checksum": "5" * 32}], ids=str)
+    def test_data_is_refused_when_what_it_was_checked_against_changed_meanwhile(
+        self, catalogue: Catalogue, found: dict[str, Any], meanwhile: dict[str, Any]
+    ) -> None:
+        """The upload itself changes none of it."""
+        image = catalogue.add(**found)
+        catalogue.claims.begin(claim_on(image), is_new=False)
+        changed = catalogue.change(image, **meanwhile)
+        with pytest.raises(Conflict, match="announced"):
+            catalogue.complete(image)
+        assert catalogue.find(image.id) == changed
+        assert catalogue.claims.seize(claim_on(image), grace=timedelta(days=-1))
+
+    def test_data_is_taken_when_only_other_fields_changed_meanwhile(self, catalogue: Catalogue) -> None:
+        image = catalogue.add(disk_format="raw", size=5)
+        catalogue.claims.begin(claim_on(image), is_new=False)
+        catalogue.change(image, name="after", min_ram=512, protected=True, properties={"os": "linux"})
+        catalogue.complete(image)
+        stored = catalogue.find(image.id)
+        assert stored is not None
+        assert (stored.status, stored.name, stored.properties) == (Status.ACTIVE, "after", {"os": "linux"})
+
+    def test_of_data_and_a_change_of_what_was_announced_at_once_the_later_is_refused(
+        self, catalogue: Catalogue
+    ) -> None:
+        image = catalogue.add()
+        catalogue.claims.begin(claim_on(image), is_new=False)
+        outcomes = at_once(lambda: catalogue.complete(image), lambda: catalogue.change(image, size=4))
+        assert kinds_of(outcomes) == ["Conflict", "Image"]
+
     def test_a_removal_is_refused_when_the_image_was_given_away_meanwhile(self, catalogue: Catalogue) -> None:
         image = catalogue.add(owner="tenant-a")
         given = catalogue.change(image, owner="tenant-b")
