@@ -170,7 +170,7 @@ def fill_database(session: Session) -> None:
     connection = session.connection()
     limit_size(connection)
     try:
-        connection.exec_driver_sql("INSERT INTO owners VALUES (?)", ("x" * 1_000_000,))
+        connection.exec_driver_sql("INSERT INTO owners (id) VALUES (?)", ("x" * 1_000_000,))
     finally:
         limit_size(connection, pages=1_000_000)
 

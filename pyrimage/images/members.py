@@ -41,7 +41,7 @@ class LocalMembers:
     def hold(self, image_id: str) -> None:
         """Lock the image's row."""
         alive = and_(ImageRow.id == image_id, ImageRow.deleted == false())
-        if not write(self._session, update(ImageRow).where(alive).values(deleted=False)):  # an UPDATE needs a column
+        if not write(self._session, update(ImageRow).where(alive).values(locks=ImageRow.locks + 1)):
             raise NotFound(f"Image {image_id} is not there any more.")
 
     def put(self, image_id: str, member: str, can_share: bool | None) -> None:

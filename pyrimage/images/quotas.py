@@ -83,7 +83,7 @@ def _lock(database: Database, owner: str) -> Any:
     connection = database.connection() if isinstance(database, Session) else database
     if connection.dialect.name in ("mysql", "mariadb"):
         upsert = mysql.insert(OwnerRow).values(id=owner)
-        return upsert.on_duplicate_key_update(id=upsert.inserted.id)
+        return upsert.on_duplicate_key_update(locks=OwnerRow.locks + 1)
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     row = insert(OwnerRow).values(id=owner)
-    return row.on_conflict_do_update(index_elements=[OwnerRow.id], set_={"id": row.excluded.id})
+    return row.on_conflict_do_update(index_elements=[OwnerRow.id], set_={"locks": OwnerRow.locks + 1})

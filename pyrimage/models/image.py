@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import BigInteger, ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
-from .meta import Base, long_text, moment, text
+from .meta import Base, counter, long_text, moment, text
 
 ID_LENGTH = 64
 
@@ -13,7 +13,7 @@ ID_LENGTH = 64
 class ImageRow(Base):
     """One image. Keys that lists sort by are never null: ``''`` stands for none.
 
-    A deleted image's row stays, and with it its id.
+    A deleted image's row stays, and with it its id. locks: how often it was locked and not changed.
     """
 
     __tablename__ = "images"
@@ -39,6 +39,7 @@ class ImageRow(Base):
     # As they were when the image was deleted: a list that it is the marker of goes on from where it stood.
     final_status: Mapped[str | None] = mapped_column(text(30))
     final_updated_at: Mapped[datetime | None] = mapped_column(moment())
+    locks: Mapped[int] = counter()
 
     __table_args__ = (
         # Lists of the public images, the others, one owner's: by time, by name, or of one name by time.

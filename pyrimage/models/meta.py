@@ -2,9 +2,10 @@
 
 from datetime import datetime
 
-from sqlalchemy import DateTime, MetaData, String, Text
+from sqlalchemy import BigInteger, DateTime, MetaData, String, Text
+from sqlalchemy import text as sql
 from sqlalchemy.dialects import mysql, postgresql
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.orm import DeclarativeBase, MappedColumn, mapped_column
 from sqlalchemy.types import TypeEngine
 
 NAMING_CONVENTION = {
@@ -39,6 +40,14 @@ def long_text() -> TypeEngine[str]:
 def moment() -> TypeEngine[datetime]:
     """Return the type of a time in UTC, to the microsecond."""
     return DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+
+
+def counter() -> MappedColumn[int]:
+    """Make the column that an UPDATE raises where it shall lock the row, and has nothing else to change.
+
+    An UPDATE to the value that is there is no change, and between the nodes of a Galera cluster only changes lock.
+    """
+    return mapped_column(BigInteger, server_default=sql("0"))
 
 
 class Base(DeclarativeBase):

@@ -2,12 +2,16 @@
 
 from sqlalchemy.orm import Mapped, mapped_column
 
-from .meta import Base, text
+from .meta import Base, counter, text
 
 
 class OwnerRow(Base):
-    """One owner of images, ``''`` for none: the row whose lock makes a quota exact."""
+    """One owner of images, ``''`` for none: the row whose lock makes a quota exact.
+
+    locks: how often it was locked.
+    """
 
     __tablename__ = "owners"
 
     id: Mapped[str] = mapped_column(text(255), primary_key=True)
+    locks: Mapped[int] = counter()

@@ -37,7 +37,7 @@ def test_request_may_write_after_others_wrote_since_it_read(
 
         def write_before_it_writes(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
             if statement.startswith("UPDATE images"):
-                database.execute("INSERT OR IGNORE INTO owners VALUES ('somebody')")
+                database.execute("INSERT OR IGNORE INTO owners (id) VALUES ('somebody')")
 
         event.listen(own_installation.engine, "before_cursor_execute", write_before_it_writes)
         committing_app.request(path, method=method, headers=meta(name="f18"), status=200)

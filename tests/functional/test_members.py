@@ -102,10 +102,12 @@ def test_a_replacement_says_who_shall_be_and_keeps_what_it_does_not_say(testapp:
 def test_a_list_that_is_sent_back_changes_nothing(testapp: TestApp, path: str, installation: "Installation") -> None:
     for member, can_share in {"one": True, "two": False}.items():
         put(testapp, path, member, can_share)
-    before = stored(installation)
+    before, shown = stored(installation), detail(testapp, path)
     told = testapp.get(f"{path}/members").json["members"]
     testapp.put_json(f"{path}/members", {"memberships": told}, status=204)
-    assert stored(installation) == before
+    after = stored(installation)
+    assert {**after, "images": None} == {**before, "images": None}  # whose row counts that it was locked
+    assert detail(testapp, path) == shown
 
 
 def test_sharing_is_no_change_of_the_image(testapp: TestApp, path: str) -> None:
