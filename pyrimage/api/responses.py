@@ -30,8 +30,9 @@ _ATTRIBUTE_CHARACTERS = "!#$&+^`|"  # beside those that quote() never encodes
 
 
 def json_response(value: Any, status: int = 200) -> Response:
-    """Answer with JSON."""
-    return Response(json.dumps(value).encode(), status=status, content_type="application/json", charset="UTF-8")
+    """Answer with JSON in UTF-8. Not escaped: a page would be three times as long where its texts are not ASCII."""
+    body = json.dumps(value, ensure_ascii=False).encode()
+    return Response(body, status=status, content_type="application/json", charset="UTF-8")
 
 
 def image_list(request: Request, url: str, dialect: Dialect, images: Iterable[Image], *, detailed: bool) -> Response:

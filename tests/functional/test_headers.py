@@ -82,6 +82,12 @@ def test_one_value_of_eight_kibibytes_comes_back(testapp: TestApp) -> None:
     assert round_trip(testapp, "/v1/images", meta(properties={"k": "v" * 8192}))[1]["properties"] == {"k": "v" * 8192}
 
 
+def test_json_is_not_escaped(testapp: TestApp) -> None:
+    """Else a page would have twice and three times the bytes that its properties may have."""
+    testapp.post("/v1/images", headers=meta(is_public=True, properties={"a": wire("\u96f2\U0001f600")}), status=201)
+    assert "\u96f2\U0001f600".encode() in testapp.get("/v1/images/detail").body
+
+
 def test_ten_thousand_properties_are_accepted(testapp: TestApp) -> None:
     properties = {f"k{number}": str(number) for number in range(10_000)}  # the guide: there is no limit
     assert round_trip(testapp, "/v1/images", meta(properties=properties))[1]["properties"] == properties
