@@ -138,6 +138,11 @@ class Settings:
     image_property_quota: int | None = _setting(
         quota, "Free properties of one image at most; -1: no limit.", default=None
     )
+    image_property_bytes: int | None = _setting(
+        size,
+        "Bytes of the free properties of one image at most, keys and values in UTF-8 together; 0: no limit.",
+        default=16_384,
+    )
     image_member_quota: int | None = _setting(
         quota, "Members that one image is shared with at most; -1: no limit.", default=None
     )

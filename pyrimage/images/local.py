@@ -138,10 +138,10 @@ class LocalImages:
         if not purge:
             come = {key: value for key, value in come.items() if old.properties.get(key) != value}
             gone = and_(gone, PropertyRow.key.in_(come))
-        before = write(self._session, delete(PropertyRow).where(gone)) if purge or come else 0
+        if purge or come:
+            self._quotas.check_properties(self._session, old.id, come, purge=purge)
+            write(self._session, delete(PropertyRow).where(gone))
         self._add_properties(old.id, come)
-        if len(come) > before:
-            self._quotas.check_properties(self._session, old.id)
 
     def _refuse_claimed(self, image_id: str) -> None:
         # The claim of a dead server is in nobody's way: the next upload ends it.

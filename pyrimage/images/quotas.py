@@ -4,6 +4,8 @@ Whoever adds to an owner's images or bytes locks the owner's row first, counts t
 frees some needs no lock, nor does the commit of an upload: its image takes up what its claim did.
 """
 
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, exists, false, func, select
@@ -13,8 +15,9 @@ from sqlalchemy.orm import Session
 from ..errors import LimitExceeded
 from ..models import ClaimRow, ImageRow, OwnerRow, PropertyRow
 from ..records import Status
-from ..schemas.image import check_property_count
+from ..schemas.image import check_properties
 from ..settings import Settings
+from .rows import read
 
 Database = Session | Connection
 
@@ -31,7 +34,7 @@ _SUM = select(
     func.coalesce(select(func.sum(ImageRow.size)).where(_IMAGES, ImageRow.status == Status.ACTIVE).scalar_subquery(), 0)
     + func.coalesce(select(func.sum(ClaimRow.size)).where(_CLAIMS).scalar_subquery(), 0)
 )
-_PROPERTIES = select(func.count()).where(PropertyRow.image_id == bindparam("image"))
+_PROPERTIES = select(PropertyRow.key, PropertyRow.value).where(PropertyRow.image_id == bindparam("image"))
 
 
 class Quotas:
@@ -58,10 +61,19 @@ class Quotas:
         database.execute(_lock(database, others["owner"]))
         return _check(database, others, size or 0, images, total)
 
-    def check_properties(self, session: Session, image_id: str) -> None:
-        """Count an image's properties; the transaction has written to its row before. Raises LimitExceeded."""
-        if self._settings.image_property_quota is not None:
-            check_property_count(self._settings, session.scalar(_PROPERTIES, {"image": image_id}) or 0)
+    def check_properties(self, session: Session, image_id: str, come: Mapping[str, str], *, purge: bool) -> None:
+        """Judge what an image's properties are about to become, whatever others made of them since it was found.
+
+        The transaction has changed the image's row before. purge: none stays beside those that come.
+        Raises LimitExceeded.
+        """
+
+        @cache
+        def stored() -> dict[str, str]:
+            return dict(read(session, _PROPERTIES, image=image_id))
+
+        if self._settings.image_property_quota is not None or self._settings.image_property_bytes is not None:
+            check_properties(self._settings, come if purge else {**stored(), **come}, stored)
 
 
 def _check(database: Database, others: dict[str, str], size: int, images: int | None, total: int | None) -> int | None:

@@ -260,17 +260,27 @@ def check_limits(settings: Settings, new: Image, old: Image | None, coming: int 
     cap = settings.image_size_cap
     if cap is not None and size > cap:
         raise LimitExceeded(f"The image would have {size} bytes; {cap} are accepted (pyrimage.image_size_cap).")
-    if old is None or new.properties.keys() - old.properties.keys():
-        check_property_count(settings, len(new.properties))
+    check_properties(settings, new.properties, lambda: {} if old is None else old.properties)
 
 
-def check_property_count(settings: Settings, count: int) -> None:
-    """Refuse more properties than one image may have. Raises LimitExceeded."""
-    quota = settings.image_property_quota
-    if quota is not None and count > quota:
+def check_properties(settings: Settings, new: Mapping[str, str], old: Callable[[], Mapping[str, str]]) -> None:
+    """Refuse more properties, or more bytes of them, than one image may have. What it has already it may keep.
+
+    old: gives those that it has; asked only if the new ones are too many. Raises LimitExceeded.
+    """
+    quota, room = settings.image_property_quota, settings.image_property_bytes
+    if quota is not None and len(new) > quota and new.keys() - old().keys():
         raise LimitExceeded(
-            f"The image would have {count} properties; {quota} are accepted (pyrimage.image_property_quota)."
+            f"The image would have {len(new)} properties; {quota} are accepted (pyrimage.image_property_quota)."
         )
+    if room is not None and (size := _bytes_of(new)) > room and size > _bytes_of(old()):
+        raise LimitExceeded(
+            f"The image's properties would have {size} bytes; {room} are accepted (pyrimage.image_property_bytes)."
+        )
+
+
+def _bytes_of(properties: Mapping[str, str]) -> int:
+    return len("".join([*properties, *properties.values()]).encode())
 
 
 def check_formats(

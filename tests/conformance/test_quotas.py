@@ -190,6 +190,20 @@ def test_uploads_that_are_refused_beside_others_leave_nothing(limited: Limited) 
         assert connection.execute(text("SELECT count(*) FROM claims")).scalar_one() == 0
 
 
+def test_six_clients_add_as_many_bytes_of_properties_as_an_image_may_have(limited: Limited) -> None:
+    server = limited()
+    path = reserve(server.client(ALICE))
+
+    def add(number: int) -> int:
+        properties = {f"key_{number}": "v" * 4000}
+        headers = {"x-glance-registry-purge-props": "false", **meta(properties=properties)}
+        return int(server.client(ALICE).put(path, headers=headers, status="*").status_int)
+
+    statuses = at_once(*[lambda number=number: add(number) for number in range(6)])
+    assert Counter(statuses) == {200: 4, 413: 2}
+    assert len(detail(server.client(ADMIN), path)["properties"]) == 4
+
+
 def test_sixteen_clients_add_as_many_properties_as_the_quota_says(limited: Limited) -> None:
     """S38."""
     server = limited(image_property_quota=ROOM + 2)

@@ -126,8 +126,14 @@ OTHERS = {
     ),
     "property names and values: no length rule but 255 for the key and the header limit": case(
         queued(),
+        *taken({"properties": {"k" * 255: "v" * 16_000}}, **{f"property_{'k' * 255}": "v" * 16_000}),
+        *refused("pyrimage.image_property_bytes", 413, properties={"k": "v" * 60_000}),
+    ),
+    "property names and values: no length rule where that is the setting": case(
+        queued(),
         *taken({"properties": {"k" * 255: "v" * 60_000}}, **{f"property_{'k' * 255}": "v" * 60_000}),
         *refused("1 to 255 characters", properties={"k" * 256: "x"}),
+        settings={"image_property_bytes": "0"},
     ),
     "text that the database cannot hold (4-byte characters)": case(
         queued(),
@@ -136,6 +142,7 @@ OTHERS = {
 }
 OTHERS_OTHERWISE = {
     "name over 255: `Image name too long`": "The message names the header and what would be accepted.",
+    "property names and values: no length rule": "16 KiB for all, unless pyrimage.image_property_bytes is set.",
     "property count over 128: 413": "It is unlimited unless pyrimage.image_property_quota is set.",
     "member count over 128: 413": "It is unlimited unless pyrimage.image_member_quota is set.",
     "text that the database cannot hold: 400": "Every database that is tested holds all of Unicode.",

@@ -132,10 +132,10 @@ def properties(count: int) -> list[bytes]:
 
 def test_thousands_of_properties_come_back(server: Server) -> None:
     """The guide: "There is no limit on the number of free-form key/value attributes"."""
-    made = server.ask(b"POST /v1/images", *properties(5000))
-    assert made.image["properties"] == {f"p{number}": "v" for number in range(5000)}
+    made = server.ask(b"POST /v1/images", *properties(2500))
+    assert made.image["properties"] == {f"p{number}": "v" for number in range(2500)}
     head = server.ask(b"HEAD /v1/images/" + made.image["id"].encode())
-    assert sum(name.lower().startswith("x-image-meta-property-") for name in head.headers) == 5000
+    assert sum(name.lower().startswith("x-image-meta-property-") for name in head.headers) == 2500
 
 
 def test_ten_thousand_properties_are_more_than_a_request_may_hold(own_server: Server) -> None:

@@ -1,13 +1,14 @@
 """The behaviour of ``Images``, its lists aside."""
 
 import dataclasses
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from ...errors import Conflict, ImageExists, NotFound, UploadEnded, UploadInProgress
-from ...records import EMPTY, Location, Status
+from ...records import EMPTY, Image, Location, Status
 from ...security import Identity
 from .catalogue import (
     ADMIN,
@@ -142,11 +143,12 @@ class ImagesConformance:
         """What a list shows as changed since a moment is never missed."""
         image = catalogue.add()
         catalogue.claims.begin(claim_on(image), is_new=False)
-        for act in (
+        acts: list[Callable[[], Image]] = [
             lambda: catalogue.change(image, name="f17", updated_at=clock),
             lambda: catalogue.change(image, updated_at=clock, properties={"os": "linux"}),
             lambda: catalogue.complete(dataclasses.replace(image, updated_at=clock)),
-        ):
+        ]
+        for act in acts:
             last = catalogue.find(image.id)
             assert last is not None
             changed = act()

@@ -294,6 +294,66 @@ class QuotasConformance:
         image = limited.change(image, properties={"1": "changed", "2": "", "3": ""})
         limited.change(image, properties={"1": "changed", "new": ""})
 
+    @pytest.mark.parametrize(
+        ("properties", "size"), [({"os": "linux"}, 7), ({"os": "\u00e1\U0001f600"}, 8), ({"a": "", "b": "c"}, 3)]
+    )
+    def test_an_images_properties_have_as_many_bytes_as_the_limit_says(
+        self, catalogue: Catalogue, properties: dict[str, str], size: int
+    ) -> None:
+        image = catalogue.add()
+        message = rf"would have {size} bytes; {size - 1} are accepted \(pyrimage.image_property_bytes\)"
+        for purge in (True, False):
+            with pytest.raises(LimitExceeded, match=message):
+                catalogue.limited(image_property_bytes=size - 1).change(image, properties=properties, purge=purge)
+            assert catalogue.find(image.id) == image
+        changed = catalogue.limited(image_property_bytes=size).change(image, properties=properties, purge=False)
+        assert catalogue.find(image.id) == changed
+
+    def test_bytes_of_properties_that_others_added_count(self, catalogue: Catalogue) -> None:
+        limited = catalogue.limited(image_property_bytes=10)
+        image = catalogue.add()
+        first = limited.change(image, properties={"one": "1"}, purge=False)
+        with pytest.raises(LimitExceeded):
+            limited.change(image, properties={"two": "2345"}, purge=False)
+        assert catalogue.find(image.id) == first
+        limited.change(image, properties={"two": "234"}, purge=False)
+        with pytest.raises(LimitExceeded):
+            limited.change(image, properties={"one": "12"}, purge=False)
+        limited.change(image, properties={"other": "12345"})
+
+    def test_properties_of_too_many_bytes_may_stay_change_and_go_while_they_do_not_grow(
+        self, catalogue: Catalogue
+    ) -> None:
+        limited = catalogue.limited(image_property_bytes=4)
+        image = catalogue.add(properties={"one": "111", "two": "222"})
+        image = limited.change(image, name="f17")
+        for purge in (True, False):
+            image = limited.change(image, properties={"one": "222", "two": "111"}, purge=purge)
+            for grown in ({"one": "2222", "two": "111"}, {"one": "222", "two": "111", "x": ""}):
+                with pytest.raises(LimitExceeded):
+                    limited.change(image, properties=grown, purge=purge)
+        smaller = limited.change(image, properties={"x": "1111"})
+        with pytest.raises(LimitExceeded):
+            limited.change(image, properties={"one": "222"})  # less than ``image`` had, and more than there is
+        assert catalogue.find(image.id) == smaller
+
+    @pytest.mark.parametrize("value", ["v" * 4, "\U0001f600"], ids=ascii)
+    def test_of_sixteen_properties_added_at_once_as_many_stay_as_there_are_bytes_for(
+        self, catalogue: Catalogue, value: str
+    ) -> None:
+        limited = catalogue.limited(image_property_bytes=10 * ROOM + 5)
+        image = catalogue.add(properties={"one": ""})
+        calls = [
+            lambda key=f"key-{number:02}": limited.change(
+                image, properties={**image.properties, key: value}, purge=False
+            )
+            for number in range(CLIENTS)
+        ]
+        assert tally(at_once(*calls)) == {"done": ROOM, "LimitExceeded": CLIENTS - ROOM}
+        stored = catalogue.find(image.id)
+        assert stored is not None
+        assert len(stored.properties) == ROOM + 1
+
     def test_of_sixteen_properties_added_at_once_as_many_stay_as_there_is_room_for(self, catalogue: Catalogue) -> None:
         """S38."""
         limited = catalogue.limited(image_property_quota=ROOM + 2)

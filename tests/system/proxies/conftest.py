@@ -9,7 +9,9 @@ from servers import proxies
 from servers.proxies import Proxy
 from servers.pyrimage import Server
 
-SETTINGS = {**proxies.settings("app:main"), "pyrimage.auto_migrate": "true"}
+# No limits of properties: what the page has passes more than production.ini lets in.
+UNLIMITED = {"pyrimage.image_property_quota": "-1", "pyrimage.image_property_bytes": "0"}
+SETTINGS = {**proxies.settings("app:main"), **UNLIMITED, "pyrimage.auto_migrate": "true"}
 
 
 @pytest.fixture(scope="module")
