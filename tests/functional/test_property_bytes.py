@@ -73,6 +73,19 @@ def test_an_image_that_has_more_can_be_changed_and_does_not_grow(install_with: I
     client.put(path, b"bytes", headers=data_headers(properties={"a": "x"}), status=200)
 
 
+def test_what_others_may_have_added_is_read_only_where_it_counts(testapp: TestApp, statements: list[str]) -> None:
+    path = reserve(testapp, properties={"a": "1"})
+
+    def reads(headers: dict[str, str], status: int = 200) -> int:
+        statements.clear()
+        testapp.put(path, headers=headers, status=status)
+        return sum(statement.startswith("SELECT image_properties") for statement in statements)
+
+    assert reads(meta(properties={"a": "2", "b": "3"})) == 0
+    assert reads({**KEEP, **meta(name="f17")}) == 0
+    assert reads({**KEEP, **meta(properties={"b": "4"})}) == 1
+
+
 def test_the_registry_has_the_same_limit(registry: Registry) -> None:
     made = registry.add(properties={"a": FITS})
     for sent in ({"a": TOO_MUCH}, {"b": ""}):
