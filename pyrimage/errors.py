@@ -6,6 +6,7 @@
     ├── ConfigurationError          an ini value that cannot work; raised at start only
     ├── Invalid                     what the client sent cannot be accepted
     │   └── DataMismatch            the bytes are not those that were announced
+    ├── UnsupportedEncoding         the body is not sent as it is
     ├── ClientLeft                  before all of its request had come
     ├── ClientTooSlow               the request was given up
     ├── Unauthenticated             nobody knows who asks
@@ -54,6 +55,10 @@ class Invalid(PyrimageError):
 
 class DataMismatch(Invalid):
     """The bytes that came are not those that were announced."""
+
+
+class UnsupportedEncoding(PyrimageError):
+    """The body is compressed, or encoded in another way that nothing here undoes."""
 
 
 class ClientLeft(PyrimageError):

@@ -4,7 +4,7 @@ import json
 import logging
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -33,6 +33,7 @@ from .images.local import LocalImages
 from .images.members import LocalMembers
 from .logs import REQUEST_ID, answering
 from .models import make_session
+from .schemas.headers import check_body_fields
 from .security import REFUSAL, SecurityPolicy
 from .settings import Settings
 from .stores import Stores
@@ -55,6 +56,7 @@ STATUS: dict[type[Exception], tuple[int, str]] = {
     errors.NotFound: (404, "Not Found"),
     errors.Conflict: (409, "Conflict"),
     errors.LimitExceeded: (413, "Request Entity Too Large"),
+    errors.UnsupportedEncoding: (415, "Unsupported Media Type"),
     errors.RangeNotSatisfiable: (416, "Range Not Satisfiable"),
     errors.StoreFull: (507, "Insufficient Storage"),
     errors.StoreUnavailable: (503, "Service Unavailable"),
@@ -186,17 +188,23 @@ def error_view(error: Exception, request: Request) -> Response:
         response.text = f"{code} {title}\n\n{message}\n"
     else:
         response.text = json.dumps({"error": {"code": code, "title": title, "message": message}})
-    if code == 503:
-        response.headers["Retry-After"] = RETRY_AFTER
-    if isinstance(error, errors.RangeNotSatisfiable):
-        response.headers["Content-Range"] = f"bytes */{error.size}"
-    if isinstance(error, errors.PyrimageError) and request.settings.application == "registry":
-        response.headers[ERROR_KIND] = type(error).__name__
-    if isinstance(error, errors.Unauthenticated):
-        response.headers["WWW-Authenticate"] = error.challenge
-    if isinstance(error, HTTPException) and "Allow" in error.headers:
-        response.headers["Allow"] = error.headers["Allow"]
+    response.headers.extend(_headers_of(error, code, request))
     return response
+
+
+def _headers_of(error: Exception, code: int, request: Request) -> Iterator[tuple[str, str]]:
+    if code == 503:
+        yield "Retry-After", RETRY_AFTER
+    if isinstance(error, errors.RangeNotSatisfiable):
+        yield "Content-Range", f"bytes */{error.size}"
+    if isinstance(error, errors.PyrimageError) and request.settings.application == "registry":
+        yield ERROR_KIND, type(error).__name__
+    if isinstance(error, errors.UnsupportedEncoding):
+        yield "Accept-Encoding", "identity"  # what a client could send instead (RFC 9110, 15.5.16)
+    if isinstance(error, errors.Unauthenticated):
+        yield "WWW-Authenticate", error.challenge
+    if isinstance(error, HTTPException) and "Allow" in error.headers:
+        yield "Allow", error.headers["Allow"]
 
 
 def _message(error: Exception, request: Request) -> str:
@@ -228,6 +236,7 @@ _NOT_CANONICAL = re.compile(r"//|/\.\.?(/|$)|/@@|[\x00-\x1f\x7f\\]")
 def admit(request: Request) -> None:
     """Refuse what the door did not let in, a method that HTTP does not know, and any other spelling of a path.
 
+    And a body that is not what it seems: here, so that no reader of a body can forget it.
     Called at the root of the tree. The server decodes ``%2f`` and merges a leading ``//`` before PATH_INFO, so its
     REQUEST_URI is looked at too.
     """
@@ -237,6 +246,8 @@ def admit(request: Request) -> None:
     if environ["REQUEST_METHOD"] not in METHODS:
         name = environ["REQUEST_METHOD"][:20]
         raise HTTPNotImplemented(f"{name!a} is no method known here; GET, HEAD, POST, PUT and DELETE are.")
+    if environ["REQUEST_METHOD"] in ("POST", "PUT"):
+        check_body_fields(environ)
     raw = environ.get("REQUEST_URI", "/").partition("?")[0]
     raw = re.sub("^[a-zA-Z]+://[^/]*", "", raw)
     if _NOT_CANONICAL.search(environ["PATH_INFO"]) or raw.startswith("//") or "%2f" in raw.lower():

@@ -1,12 +1,14 @@
 """What a request's headers say before any schema has seen it: fields, properties, and whether a body comes."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from pyramid.request import Request
 
-from ..errors import Invalid
+from ..errors import Invalid, UnsupportedEncoding
 from .fields import CONTROL
 
 META = "x-image-meta-"
@@ -17,6 +19,9 @@ KEY_LENGTH = 255
 
 _META_KEY = "HTTP_X_IMAGE_META_"
 NOT_KEY = re.compile("[^a-z0-9_]")
+
+# Encodings of a body that leave it as it is. HTTP has no Content-Transfer-Encoding, but mail's programs send it.
+_PLAIN = {"CONTENT_ENCODING": {"identity"}, "CONTENT_TRANSFER_ENCODING": {"binary", "8bit", "7bit"}}
 
 
 @dataclass(slots=True)
@@ -102,3 +107,22 @@ def has_body(request: Request) -> bool:
     leaves a mark.
     """
     return bool(content_length(request)) or "pyrimage.chunked" in request.environ
+
+
+def check_body_fields(environ: Mapping[str, Any]) -> None:
+    """Refuse a request whose body is not the whole of what is meant, as it is.
+
+    Nothing here joins parts or undoes encodings: the part, or the compressed bytes, would be taken for an image.
+    Without a body as well, for it may have been lost on its way. Raises Invalid, UnsupportedEncoding.
+
+    Source: RFC 9110, 8.4 and 14.5; ours for ``Upload-Complete``, of which only a draft tells.
+    """
+    if "HTTP_CONTENT_RANGE" in environ:
+        raise Invalid("Content-Range: parts are not accepted; send the whole, without it.")
+    if environ.get("HTTP_UPLOAD_COMPLETE", "").strip().startswith("?0"):
+        raise Invalid("Upload-Complete: parts are not accepted; send the whole in one request.")
+    for field_name, plain in _PLAIN.items():
+        codings = {each.strip().lower() for each in environ.get(f"HTTP_{field_name}", "").split(",")} - {""}
+        if not codings <= plain:
+            name = field_name.title().replace("_", "-")
+            raise UnsupportedEncoding(f"{name}: the body is taken as it is; send it unencoded, without {name}.")

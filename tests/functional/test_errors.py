@@ -28,6 +28,7 @@ ERRORS: dict[str, tuple[str, str, dict[str, str], bytes, int, str]] = {
     "version unknown": ("GET", "/v9/images", {}, b"", 404, "Not Found"),
     "path not canonical": ("GET", "/images/../images", {}, b"", 404, "Not Found"),
     "method": ("PATCH", "/images", {}, b"", 405, "Method Not Allowed"),
+    "encoding": ("POST", "/images", {"Content-Encoding": "gzip"}, b"", 415, "Unsupported Media Type"),
     "range": ("GET", "/images/taken", {"Range": "bytes=5-"}, b"", 416, "Range Not Satisfiable"),
     "id taken": ("POST", "/v1/images", meta(id="taken"), b"", 409, "Conflict"),
 }

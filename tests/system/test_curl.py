@@ -118,6 +118,16 @@ def test_put_of_a_file_fills_a_queued_image_once(curl: Curl) -> None:
     assert curl(path, "-T", str(curl.file)).status == 409
 
 
+def test_an_upload_that_is_resumed_is_refused_and_the_whole_is_taken_after_it(curl: Curl) -> None:
+    """The rest alone would make an image: curl sends no more of a file than what it believes to be missing."""
+    path = f"/images/{curl('/images', '-X', 'POST', '-H', 'x-image-meta-name: reserved').image['id']}"
+    refused = curl(path, "-C", "2000000", "-T", str(curl.file), "--expect100-timeout", "50")
+    assert (refused.status, "100 Continue" in curl.transcript) == (400, False)
+    assert "Content-Range" in refused.json["error"]["message"]
+    assert curl(path, "-I").headers["x-image-meta-status"] == "queued"
+    assert curl(path, "-T", str(curl.file)).image["checksum"] == md5(DATA)
+
+
 def test_delete_removes_the_image(curl: Curl, server: Server) -> None:
     path = curl.upload()
     assert curl(path, "-X", "DELETE").status == 200

@@ -59,6 +59,8 @@ REFUSALS = {
     "data is there": Refusal(409, "only a queued image", "PUT", "/v1/images/taken", headers=data_headers()),
     "bad header": Refusal(400, "x-image-meta-disk-format", headers=data_headers(disk_format="floppy")),
     "content type": Refusal(400, OCTETS, headers={**data_headers(name="f17"), "Content-Type": "text/plain"}),
+    "part": Refusal(400, "Content-Range", headers={**data_headers(name="f17"), "Content-Range": f"bytes 1-{SIZE}/*"}),
+    "encoded": Refusal(415, "Content-Encoding", headers={**data_headers(name="f17"), "Content-Encoding": "gzip"}),
     "door": Refusal(403, "pyrimage.allow_anonymous", headers={**data_headers(name="f17"), "X-Forwarded-For": "::1"}),
     "no image": Refusal(404, "nothing at this path", "PUT", "/v1/images/none", headers=data_headers()),
 }

@@ -36,6 +36,7 @@ STATUSES = {
     "Forbidden": 403,
     "LimitExceeded": 413,
     "NotFound": 404,
+    "UnsupportedEncoding": 415,
     "RangeNotSatisfiable": 416,
     **dict.fromkeys(("Conflict", "ImageExists", "UploadInProgress", "UploadEnded"), 409),
     **dict.fromkeys(("PyrimageError", "ConfigurationError", "StoreError", "BlobDamaged"), 500),
