@@ -25,11 +25,13 @@ class Dialect:
     """One spelling.
 
     hyphens: in names of headers, for the fields the guide prints so. time_separator: between date and time.
+    as_glance: JSON has the fields of Glance's v1 and no other, for who copies images sends each back as a header.
     no_time: a ``deleted_at`` that is not there, in JSON. name_required: of new images. content_type_required: of data.
     precision: how exactly times are told, as ``isoformat`` calls it.
     """
 
     hyphens: bool
+    as_glance: bool
     time_separator: str
     no_time: str | None
     name_required: bool
@@ -49,10 +51,12 @@ class Dialect:
         }
 
     def detail(self, image: Image, uri: str, location: str | None) -> dict[str, Any]:
-        """Return the full JSON of an image; ``location`` is None for callers who may not see it."""
+        """Return the full JSON of an image; ``location`` is None for callers who may not see it.
+
+        Glance does not know the rest (sha256, last_error), or would fetch the bytes from there (location).
+        """
         detail = {
             **self.brief(image, uri),
-            "sha256": image.sha256,
             "status": image.status,
             "is_public": image.is_public,
             "protected": image.protected,
@@ -63,9 +67,11 @@ class Dialect:
             "created_at": self.time(image.created_at),
             "updated_at": self.time(image.updated_at),
             "deleted_at": self.time(image.deleted_at),
-            "last_error": image.last_error,
             "properties": dict(image.properties),
         }
+        if self.as_glance:
+            return {**detail, "virtual_size": None}
+        detail |= {"sha256": image.sha256, "last_error": image.last_error}
         if location is not None:
             detail["location"] = location
         return detail
@@ -80,10 +86,9 @@ class Dialect:
         A name or value that could break the header block is left out: it can only come from a row that something
         else wrote.
         """
-        fields = self.detail(image, uri, location)
-        del fields["properties"], fields["last_error"]
+        fields = {**self.detail(image, uri, location), "sha256": image.sha256, "location": location}
         for name, value in fields.items():
-            if value is not None:
+            if value is not None and name not in ("properties", "last_error"):
                 spelling = _HYPHENS.get(name, name) if self.hyphens else name
                 yield from _header(f"x-image-meta-{spelling}", value)
         for key, value in image.properties.items():
@@ -104,12 +109,27 @@ def _header(name: str, value: Any) -> Iterator[tuple[str, str]]:
         yield name, text if text.isascii() else text.encode().decode("latin-1")
 
 
-GUIDE = Dialect(hyphens=True, time_separator=" ", no_time="", name_required=True, content_type_required=False)
-WIRE = Dialect(hyphens=False, time_separator="T", no_time=None, name_required=False, content_type_required=True)
+GUIDE = Dialect(
+    hyphens=True,
+    as_glance=False,
+    time_separator=" ",
+    no_time="",
+    name_required=True,
+    content_type_required=False,
+)
+WIRE = Dialect(
+    hyphens=False,
+    as_glance=True,
+    time_separator="T",
+    no_time=None,
+    name_required=False,
+    content_type_required=True,
+)
 
 # The registry's, of which a client makes the record again.
 RECORD = Dialect(
     hyphens=False,
+    as_glance=False,
     time_separator="T",
     no_time=None,
     name_required=False,

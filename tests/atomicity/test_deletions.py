@@ -8,7 +8,7 @@ from webtest import TestApp
 
 from breakage import hinder
 from conftest import Installation
-from factories import error_of, insert_rows, meta, reserve, upload
+from factories import detail, error_of, insert_rows, meta, reserve, upload
 from pyrimage.models import LocationRow
 
 
@@ -77,4 +77,4 @@ def test_only_the_upload_that_still_had_its_claim_leaves_its_reason(
                 "INSERT INTO claims VALUES ('k', 'queued', 'file', '', 5, 'live', '2011-09-22 00:00:00.000000', 'x:1')"
             )
     claims.end("k", "queued", "why")
-    assert committing_app.put(path).json["image"]["last_error"] == ("why" if claimed else None)
+    assert detail(committing_app, path)["last_error"] == ("why" if claimed else None)

@@ -21,7 +21,7 @@ def test_uploaded_bytes_come_back(testapp: TestApp) -> None:
 
 
 def test_an_upload_is_hashed_and_measured(testapp: TestApp) -> None:
-    made = testapp.post("/v1/images", DATA, headers=data_headers(name="f17")).json["image"]
+    made = testapp.post("/images", DATA, headers=data_headers(name="f17")).json["image"]
     assert made["checksum"] == "c2e5db72bd7fd153f53ede5da5a06de3"  # the guide's own example
     assert made["sha256"] == sha256(DATA)
     assert made["size"] == 5120
@@ -82,7 +82,7 @@ def test_an_image_without_readable_bytes_can_be_looked_at(status: str, installat
 
 
 def test_size_zero_without_data_makes_an_empty_image(testapp: TestApp, installation: "Installation") -> None:
-    made = testapp.post("/v1/images", headers=meta(name="nothing", size=0), status=201).json["image"]
+    made = testapp.post("/images", headers=meta(name="nothing", size=0), status=201).json["image"]
     assert (made["status"], made["checksum"], made["sha256"]) == ("active", EMPTY.checksum, EMPTY.sha256)
     assert testapp.get(f"/v1/images/{made['id']}").body == b""
     assert installation.blobs_on_disk() == []

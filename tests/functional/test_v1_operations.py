@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
 BRIEF = {"id", "uri", "name", "disk_format", "container_format", "size", "checksum"}
 DETAIL = BRIEF | {
-    *("sha256", "status", "is_public", "protected", "deleted", "owner", "min_disk", "min_ram"),
-    *("created_at", "updated_at", "deleted_at", "last_error", "properties"),
+    *("status", "is_public", "protected", "deleted", "owner", "min_disk", "min_ram"),
+    *("created_at", "updated_at", "deleted_at", "properties"),
 }
+GLANCES = {*DETAIL, "virtual_size"}
+OURS = {*DETAIL, "sha256", "last_error"}
 STATUSES = ("queued", "saving", "active", "killed", "pending_delete", "deactivated")
 DATALESS = ("queued", "saving", "killed", "pending_delete")
 WRONG_IDS = ("new", "-1", "71c675ab-d94f-49cd-a114-e12490b328d9x", "71c675ab-d94f-49cd-a114-e12490b328dg")
@@ -64,7 +66,12 @@ LISTS = {
         ),
     ),
     'GET /images/detail: 200 {"images": [detail, ...]}': case(
-        two_images, ask("GET /images/detail", 200, listed=["new", "old"], keys=DETAIL)
+        two_images,
+        ask("GET /images/detail", 200, listed=["new", "old"], keys=GLANCES),
+        below=["/v1"],
+    ),
+    "GET /images/detail: more below no version": case(
+        two_images, ask("GET /images/detail", 200, listed=["new", "old"], keys=OURS), below=[""]
     ),
     "/images/detail, other methods: 405, Allow: GET, HEAD": case(
         nothing,

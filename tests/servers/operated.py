@@ -13,7 +13,7 @@ from servers.processes import OWNED, PROGRAMS, RUN_SECONDS, clean_environment
 from servers.pyrimage import ROOT, Answer, Server
 
 PAGE = ROOT / "docs/operation.md"
-ALL = "/v1/images/detail?is_public=None"
+ALL = "/images/detail?is_public=None"
 
 
 def section(heading: str) -> str:

@@ -55,11 +55,17 @@ def test_brief_json(dialect: Dialect) -> None:
     assert dialect.brief(WHOLE, URI) == BRIEF
 
 
-@pytest.mark.parametrize(("dialect", "moment"), [(GUIDE, "2010-02-03 09:34:01"), (WIRE, "2010-02-03T09:34:01")])
-def test_detailed_json(dialect: Dialect, moment: str) -> None:
+OURS = {"sha256": "d" * 64, "last_error": "the disk was full", "location": LOCATION}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "moment", "more"),
+    [(GUIDE, "2010-02-03 09:34:01", OURS), (WIRE, "2010-02-03T09:34:01", {"virtual_size": None})],
+)
+def test_detailed_json(dialect: Dialect, moment: str, more: dict[str, Any]) -> None:
     assert dialect.detail(WHOLE, URI, LOCATION) == {
         **BRIEF,
-        "sha256": "d" * 64,
+        **more,
         "status": "deleted",
         "is_public": True,
         "protected": False,
@@ -70,9 +76,7 @@ def test_detailed_json(dialect: Dialect, moment: str) -> None:
         "created_at": moment,
         "updated_at": moment,
         "deleted_at": moment,
-        "last_error": "the disk was full",
         "properties": {"os_type": "linux", "empty": ""},
-        "location": LOCATION,
     }
 
 
