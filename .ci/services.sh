@@ -69,7 +69,7 @@ SQL
     wait_until mariadb_serves
 }
 
-install_missing make:make curl:curl git:git strace:strace openssl:openssl nginx:nginx-light haproxy:haproxy \
+install_missing make:make curl:curl wget:wget git:git strace:strace openssl:openssl nginx:nginx-light haproxy:haproxy \
     systemd-analyze:systemd logrotate:logrotate rsync:rsync sqlite3:sqlite3 \
     wget:wget qemu-img:qemu-utils nbdkit:nbdkit nbdcopy:libnbd-bin pg_ctlcluster:postgresql mariadbd:mariadb-server
 postgresql_serves || start_postgresql

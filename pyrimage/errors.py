@@ -12,6 +12,7 @@
     ├── Unauthenticated             nobody knows who asks
     ├── Forbidden                   understood, and not for this caller
     ├── LimitExceeded               more than a cap or a quota of the settings allows
+    ├── PreconditionFailed          a condition that the request named does not hold
     ├── RangeNotSatisfiable         of the bytes that were asked for, none is there
     ├── NotFound                    not there, or gone between two steps
     ├── Conflict                    the image's state does not allow it
@@ -83,6 +84,10 @@ class Forbidden(PyrimageError):
 
 class LimitExceeded(PyrimageError):
     """More than a cap or a quota allows; the text names its setting."""
+
+
+class PreconditionFailed(PyrimageError):
+    """What the request was to be done for, or not to be done to, is not what is there."""
 
 
 class RangeNotSatisfiable(PyrimageError):

@@ -69,6 +69,7 @@ class Image:
 
     size: bytes; of a queued image what its client announced, 0 for nothing announced; likewise the digests.
     min_ram: MB, min_disk: GB. Times are UTC without zone.
+    activated_at: since when the bytes are there, and nobody else's word; None where there are none.
     location: the readable bytes, None where there are none.
     last_error: why the last upload into a queued image failed.
     """
@@ -89,6 +90,7 @@ class Image:
     created_at: datetime
     updated_at: datetime
     deleted_at: datetime | None = None
+    activated_at: datetime | None = None
     last_error: str | None = None
     properties: Mapping[str, str] = field(default_factory=dict)
     location: Location | None = None

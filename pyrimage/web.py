@@ -55,6 +55,7 @@ STATUS: dict[type[Exception], tuple[int, str]] = {
     errors.Forbidden: (403, "Forbidden"),
     errors.NotFound: (404, "Not Found"),
     errors.Conflict: (409, "Conflict"),
+    errors.PreconditionFailed: (412, "Precondition Failed"),
     errors.LimitExceeded: (413, "Request Entity Too Large"),
     errors.UnsupportedEncoding: (415, "Unsupported Media Type"),
     errors.RangeNotSatisfiable: (416, "Range Not Satisfiable"),

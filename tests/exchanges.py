@@ -22,9 +22,10 @@ HOST = "127.0.0.1:9292"  # goes with every request, unprinted
 _BLOCK = re.compile(r"^```(http|ini)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _ID = "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 _TIME = "[0-9]{4}-[0-9]{2}-[0-9]{2}%s[0-9]{2}:[0-9]{2}:[0-9]{2}"
+_HTTP_TIME = "[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT"
 _DIRECTORY = r"file:///[^\s\"]*/blobs/[0-9a-f]{2}/"
 _ATTEMPT = r"\.[0-9a-f]{16}"
-_FORMS = (_TIME % "T" + r"\.[0-9]{6}", _TIME % "T", _TIME % " ", _DIRECTORY, _ATTEMPT)
+_FORMS = (_TIME % "T" + r"\.[0-9]{6}", _TIME % "T", _TIME % " ", _HTTP_TIME, _DIRECTORY, _ATTEMPT)
 _VARYING = re.compile("|".join(f"({form})" for form in (_ID, *_FORMS)))
 
 # Answers carry these where the page may not say so; see "How to read the examples".

@@ -3,13 +3,14 @@
 import json
 import re
 from collections.abc import Iterable
+from email.utils import format_datetime
 from typing import IO, Any
 from urllib.parse import quote
 
 from pyramid.response import FileIter, Response
 
 from ..records import Image, Member, Status
-from ..schemas.conditions import Part
+from ..schemas.conditions import Part, last_modified
 from ..schemas.dialect import Dialect, shown_location
 from ..schemas.image import DISK_FORMATS, OCTETS
 from ..web import Request
@@ -68,6 +69,7 @@ def image_headers(image: Image, metadata: Metadata) -> Response:
     response = Response(content_type=OCTETS, charset=None)
     _add_headers(response, image, metadata)
     response.content_length = image.size
+    _add_validators(response, image)
     if image.status == Status.ACTIVE:
         response.headers["Accept-Ranges"] = "bytes"
         response.headers["Content-Disposition"] = content_disposition(image)
@@ -78,6 +80,7 @@ def image_unchanged(image: Image, metadata: Metadata) -> Response:
     """Answer 304: the client has the bytes. It gets the headers, for these may have changed all the same."""
     response = Response(status=304)
     _add_headers(response, image, metadata)
+    _add_validators(response, image)
     return response
 
 
@@ -121,6 +124,11 @@ def _add_headers(response: Response, image: Image, metadata: Metadata) -> None:
     response.headers.extend(metadata)
     if image.checksum is not None:
         response.headers["ETag"] = image.checksum  # bare digits: clients compare them with the checksum's
+
+
+def _add_validators(response: Response, image: Image) -> None:
+    """Say since when the bytes are there. Not of the JSON that answers a POST or PUT."""
+    response.headers["Last-Modified"] = format_datetime(last_modified(image), usegmt=True)
 
 
 def content_disposition(image: Image) -> str:

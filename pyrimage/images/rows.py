@@ -31,6 +31,7 @@ _IMAGE = (
     ImageRow.created_at,
     ImageRow.updated_at,
     ImageRow.deleted_at,
+    ImageRow.activated_at,
     ImageRow.last_error,
 )
 COLUMNS = (*_IMAGE, LocationRow.store, LocationRow.key, LocationRow.owned)

@@ -35,6 +35,7 @@ class ImageRow(Base):
     updated_at: Mapped[datetime] = mapped_column(moment())
     deleted: Mapped[bool]
     deleted_at: Mapped[datetime | None] = mapped_column(moment())
+    activated_at: Mapped[datetime | None] = mapped_column(moment())
     last_error: Mapped[str | None] = mapped_column(long_text())
     # As they were when the image was deleted: a list that it is the marker of goes on from where it stood.
     final_status: Mapped[str | None] = mapped_column(text(30))

@@ -39,7 +39,7 @@ def claims(found: Iterable[Claim]) -> Response:
 
 
 def _record(request: Request, image: Image) -> dict[str, Any]:
-    shown = _without_uri(RECORD.detail(image, "", None))
+    shown = _without_uri({**RECORD.detail(image, "", None), "activated_at": RECORD.time(image.activated_at)})
     if image.location is None:
         return {**shown, "location": None, "location_data": []}
     store = request.stores.get(image.location.store)

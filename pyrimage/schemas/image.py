@@ -84,6 +84,7 @@ class Submission:
     image: the record as it shall be, its data aside. store: scheme of the store for the data.
     is_new: nobody has the id yet. has_body: data comes. is_empty: none comes, and the image is complete without.
     size: bytes that must come, None if nobody said. updated_at: an administrator's, for images copied from elsewhere.
+    activated_at: when the data was complete, if that was at another server.
     purge: no property stays but those that were sent.
     """
 
@@ -94,6 +95,7 @@ class Submission:
     is_empty: bool = False
     size: int | None = None
     updated_at: datetime | None = None
+    activated_at: datetime | None = None
     purge: bool = False
 
     def completed(self, blob: Blob | None) -> Image:
@@ -109,6 +111,7 @@ class Submission:
             location=blob.location,
             last_error=None,
             updated_at=self.updated_at or utcnow(),
+            activated_at=self.activated_at or utcnow(),
         )
 
 

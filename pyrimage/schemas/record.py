@@ -15,7 +15,7 @@ from pyramid.request import Request
 from ..errors import Conflict, DataMismatch, Forbidden, Invalid
 from ..records import EMPTY, Blob, Image, Location, Status, utcnow
 from ..signing import MAX_CLOCK_SECONDS
-from .fields import CONTROL, Digits, Flag, HeaderType, Hex, Ignored, NoSource, Text
+from .fields import CONTROL, Digits, Flag, HeaderType, Hex, Ignored, NoSource, Text, Timestamp
 from .headers import KEY_LENGTH, NOT_KEY
 from .image import (
     DIGESTS,
@@ -125,7 +125,7 @@ def _fields() -> list[colander.SchemaNode]:
     kinds = {node.name: node.typ for node in ImageSchema() if node.name != "store"}
     ignored = {name: Ignored() for name, kind in kinds.items() if isinstance(kind, Ignored | NoSource)}
     values = {name: Value(kind) for name, kind in kinds.items() if name not in ignored}
-    others = {"properties": Properties(), "location_data": Ignored()}
+    others = {"properties": Properties(), "location_data": Ignored(), "activated_at": Value(Timestamp())}
     return [_optional(kind, name) for name, kind in {**values, **ignored, **others}.items()]
 
 
@@ -196,7 +196,9 @@ def read_new_record(request: Request) -> tuple[Submission, Blob | None]:
     image = dataclasses.replace(new_record(fields, properties, request.identity), status=status, **times)
     _check_announced(image, blob)
     check_limits(request.settings, image, None, blob.size if blob else None)
-    return Submission(image, "", is_new=True, has_body=blob is not None, updated_at=times.get("updated_at")), blob
+    updated_at, activated_at = times.get("updated_at"), _activated_at(fields)
+    asked = Submission(image, "", True, blob is not None, updated_at=updated_at, activated_at=activated_at)
+    return asked, blob
 
 
 def read_changed_record(request: Request, image: Image) -> tuple[Submission, Blob | None]:
@@ -226,7 +228,9 @@ def read_changed_record(request: Request, image: Image) -> tuple[Submission, Blo
     changed = dataclasses.replace(changed, status=status, **times)
     _check_announced(changed, blob)
     check_limits(request.settings, changed, image, blob.size if blob else None)
-    return Submission(changed, "", False, blob is not None, updated_at=times.get("updated_at"), purge=purge), blob
+    updated_at, activated_at = times.get("updated_at"), _activated_at(fields)
+    asked = Submission(changed, "", False, blob is not None, False, None, updated_at, activated_at, purge)
+    return asked, blob
 
 
 def _blob(request: Request, found: dict[str, Any] | None) -> tuple[Blob | None, list[str]]:
@@ -279,6 +283,12 @@ def _new_times(fields: Fields, blob: Blob | None, request: Request) -> Fields:
     began = sent.get("created_at")
     took_long = blob is not None and blob.claim is not None and began is not None and began < utcnow()
     return {name: moment for name, moment in sent.items() if _is_now(moment) or (took_long and name == "created_at")}
+
+
+def _activated_at(fields: Fields) -> datetime | None:
+    """Take the moment that the asking server tells of its own upload; clients send an older one back."""
+    moment: datetime | None = fields.get("activated_at")
+    return moment if moment is not None and _is_now(moment) else None
 
 
 def _is_now(moment: datetime) -> bool:

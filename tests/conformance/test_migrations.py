@@ -3,6 +3,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine, MetaData, QueuePool, event, inspect, text
+from sqlalchemy import Engine, MetaData, QueuePool, event, insert, inspect, select, text
 
 from conftest import ini_settings, install
 from factories import error_of
@@ -180,6 +181,24 @@ def test_images_survive_the_way_down_to_the_first_schema_and_up_again(engine: En
     with engine.connect() as connection:
         found = connection.execute(text("SELECT id, size, updated_at, final_status FROM images")).one()
     assert (found.id, found.size, str(found.updated_at), found.final_status) == ("f17", 2**40, moment, None)
+
+
+def test_images_that_are_active_already_became_so_by_their_last_change(engine: Engine) -> None:
+    migrations.upgrade(engine)
+    downgrade(engine, "0002")
+    columns_of = Base.metadata.tables["images"].c
+    texts = dict.fromkeys(("name", "disk_format", "container_format", "owner"), "")
+    moment = datetime.fromisoformat("2011-09-22 19:57:47.123456")
+    facts = {**texts, "created_at": moment, "updated_at": moment, "size": 0, "min_disk": 0, "min_ram": 0}
+    facts |= dict.fromkeys(("is_public", "protected", "deleted"), False)
+    with engine.begin() as connection:
+        for status in ("active", "queued"):
+            values = {columns_of[name]: value for name, value in {**facts, "id": status, "status": status}.items()}
+            connection.execute(insert(Base.metadata.tables["images"]).values(values))
+    migrations.upgrade(engine)
+    with engine.connect() as connection:
+        found = {row.id: row.activated_at for row in connection.execute(select(*columns_of))}
+    assert found == {"active": moment, "queued": None}
 
 
 def test_a_migration_that_dies_leaves_nothing_behind(engine: Engine) -> None:

@@ -31,7 +31,7 @@ def registry(installation: Installation, shared_registry: Registry) -> Registry:
 def record_of(shown: dict[str, Any]) -> Image:
     """Make the record again of what the registry answered, as its client will."""
     fields = {field.name: shown[field.name] for field in dataclasses.fields(Image) if field.name != "location"}
-    for name in ("created_at", "updated_at", "deleted_at"):
+    for name in ("created_at", "updated_at", "deleted_at", "activated_at"):
         fields[name] = shown[name] and datetime.fromisoformat(shown[name])
     places = [Location(each["store"], each["key"], each["owned"]) for each in shown["location_data"]]
     return Image(**fields, location=places[0] if places else None)

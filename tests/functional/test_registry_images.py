@@ -7,7 +7,8 @@ import pytest
 
 from factories import ADMIN, ALICE, BOB, NOBODY, error_of, stored
 from pyrimage.records import utcnow
-from registries import DATA_FACTS, NO_DATA, Registry
+from pyrimage.security import Identity
+from registries import DATA_FACTS, NO_DATA, Registry, blob_of
 
 if TYPE_CHECKING:
     from conftest import Installation
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 IN_DETAIL = {
     *("id", "name", "disk_format", "container_format", "size", "checksum", "sha256", "status", "is_public"),
     *("protected", "deleted", "owner", "min_disk", "min_ram", "created_at", "updated_at", "deleted_at"),
-    *("last_error", "properties", "location", "location_data"),
+    *("activated_at", "last_error", "properties", "location", "location_data"),
 }
 IN_BRIEF = {"id", "name", "disk_format", "container_format", "size", "checksum"}
 EVERYTHING: dict[str, Any] = {
@@ -240,3 +241,23 @@ def test_an_upload_may_have_begun_long_ago(registry: Registry) -> None:
     made = registry.by(ALICE).upload(created_at="2011-09-22T19:57:47", updated_at="2011-09-22T19:57:47")
     assert made["created_at"] == "2011-09-22T19:57:47.000000"
     assert not made["updated_at"].startswith("2011")
+
+
+def test_bytes_are_of_the_time_that_their_server_tells_of_now(registry: Registry) -> None:
+    now = utcnow().isoformat(timespec="microseconds")
+    assert registry.by(ALICE).upload(activated_at=now)["activated_at"] == now
+    queued = registry.by(ALICE).add(activated_at=now)
+    assert queued["activated_at"] is None
+    sent = {"image": {"activated_at": now}, "blob": blob_of(registry.by(ALICE).claim(queued["id"]))}
+    filled = registry.by(ALICE).ask("PUT", f"/images/{queued['id']}", sent, 200).json["image"]
+    assert filled["activated_at"] == now
+
+
+@pytest.mark.parametrize("moment", ["2011-09-22T19:57:47", "2999-01-01", None])
+@pytest.mark.parametrize("caller", [ADMIN, ALICE])
+def test_nobody_gives_bytes_another_time(caller: Identity, moment: str | None, registry: Registry) -> None:
+    before = utcnow().isoformat(timespec="microseconds")
+    made = registry.by(caller).upload(activated_at=moment)
+    sent = {"image": {**made, "activated_at": moment}}  # a whole image, sent back
+    changed = registry.by(caller).ask("PUT", f"/images/{made['id']}", sent, 200).json["image"]
+    assert before <= made["activated_at"] == changed["activated_at"] <= utcnow().isoformat(timespec="microseconds")

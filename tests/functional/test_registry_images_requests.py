@@ -24,7 +24,7 @@ BAD_FIELDS: list[tuple[str, Any]] = [
     *((name, value) for name in ("name", "owner", "status", "disk_format", "checksum", "id") for value in NO_TEXT),
     *((name, value) for name in ("size", "min_disk", "min_ram") for value in NO_NUMBER),
     *((name, value) for name in ("is_public", "protected") for value in NO_FLAG),
-    *((name, value) for name in ("created_at", "updated_at") for value in NO_TIME),
+    *((name, value) for name in ("created_at", "updated_at", "activated_at") for value in NO_TIME),
     *(("properties", value) for value in NO_PROPERTIES),
     *(("properties", {key: "x"}) for key in ("", "A", "a-b", "\u00e9", "a\n", "a" * 256)),
     *(("name", value) for value in ("a\nb", "\x00", "\x7f", "\ud800", "x" * 256)),

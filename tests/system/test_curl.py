@@ -1,7 +1,9 @@
 """curl with the guide's hyphen headers, against a real server."""
 
+import os
 import random
 import subprocess
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import pytest
@@ -99,6 +101,37 @@ def test_download_is_what_was_uploaded(curl: Curl) -> None:
     got = curl(curl.upload())
     assert (got.status, got.headers["Content-Type"]) == (200, "application/octet-stream")
     assert got.body == DATA
+
+
+def test_a_file_that_is_there_is_not_downloaded_again(curl: Curl, tmp_path: Path) -> None:
+    """By its time (-z), its tag, or both."""
+    path, there, tag = curl.upload(), tmp_path / "there", tmp_path / "tag"
+    got = curl(path, "--etag-save", str(tag))
+    there.write_bytes(got.body)
+    became = parsedate_to_datetime(got.headers["Last-Modified"]).timestamp()
+    os.utime(there, (became, became))
+    curl(path, "-X", "PUT", "-H", "x-image-meta-name: renamed")
+    for options in (("-z", str(there)), ("--etag-compare", str(tag)), ("-z", str(there), "--etag-compare", str(tag))):
+        assert curl(path, *options).status == 304
+    os.utime(there, (became - 1, became - 1))
+    again = curl(path, "-z", str(there))
+    assert (again.status, again.body) == (200, DATA)
+
+
+def test_wget_downloads_once(curl: Curl, server: Server, tmp_path: Path) -> None:
+    """As a mirror does (-N): the file gets the time of the bytes."""
+    path = curl.upload()
+    there = tmp_path / path.rpartition("/")[2]
+    command = [*OWNED, "wget", "-N", "-nv", "-P", str(tmp_path), f"{server.url}{path}"]
+    said = []
+    for _ in range(2):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        curl(path, "-X", "PUT", "-H", "x-image-meta-name: renamed")
+        said.append(done.stderr)
+        assert there.read_bytes() == DATA
+    assert ["saved" in text or "->" in text for text in said] == [True, False]
+    modified = parsedate_to_datetime(curl(path, "-I").headers["Last-Modified"])
+    assert there.stat().st_mtime == modified.timestamp()
 
 
 def test_put_changes_what_is_known_and_nothing_else(curl: Curl) -> None:

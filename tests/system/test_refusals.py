@@ -59,6 +59,7 @@ REFUSALS = {
     "data is there": Refusal(409, "only a queued image", "PUT", "/v1/images/taken", headers=data_headers()),
     "bad header": Refusal(400, "x-image-meta-disk-format", headers=data_headers(disk_format="floppy")),
     "content type": Refusal(400, OCTETS, headers={**data_headers(name="f17"), "Content-Type": "text/plain"}),
+    "condition": Refusal(412, "If-Match", "PUT", "/v1/images/busy", headers={**data_headers(), "If-Match": "*"}),
     "part": Refusal(400, "Content-Range", headers={**data_headers(name="f17"), "Content-Range": f"bytes 1-{SIZE}/*"}),
     "encoded": Refusal(415, "Content-Encoding", headers={**data_headers(name="f17"), "Content-Encoding": "gzip"}),
     "door": Refusal(403, "pyrimage.allow_anonymous", headers={**data_headers(name="f17"), "X-Forwarded-For": "::1"}),

@@ -34,6 +34,7 @@ STATUSES = {
     "ClientTooSlow": 408,
     "Unauthenticated": 401,
     "Forbidden": 403,
+    "PreconditionFailed": 412,
     "LimitExceeded": 413,
     "NotFound": 404,
     "UnsupportedEncoding": 415,

@@ -1,13 +1,15 @@
 """The images: list, add, show, download, change, delete. Source: v1, "Operations"."""
 
+import dataclasses
+
 from pyramid.response import Response
 from pyramid.view import view_config
 
 from ... import blobs
 from ...errors import NotFound
 from ...logs import IMAGE_ID
-from ...records import Image, Status
-from ...schemas.conditions import is_known, read_part
+from ...records import Image, Status, utcnow
+from ...schemas.conditions import check_preconditions, is_known, read_part
 from ...schemas.headers import has_body, header_name
 from ...schemas.image import check_changeable, read_change, read_new_image
 from ...schemas.listing import read_list_query
@@ -70,27 +72,31 @@ def refuse_list_method(context: V1 | ImageContainer, request: Request) -> Respon
 def show_image(context: ImageResource, request: Request) -> Response:
     """Show an image's headers (HEAD), and send its bytes or a part of them (GET).
 
-    200, 206, 304, 404 without readable data, 416, 500, 503.
+    200, 206, 304, 404 without readable data, 412, 416, 500, 503.
     """
     image = context.image
-    metadata = responses.metadata_headers(request, context.url, context.dialect, image)
-    if request.method == "HEAD" and image.status != Status.ACTIVE:
-        return responses.image_headers(image, metadata)
-    return _send_data(request, image, metadata)
+    if request.method != "HEAD":
+        _check_readable(image)
+    return _send_data(request, image, responses.metadata_headers(request, context.url, context.dialect, image))
 
 
 @view_config(context=ImageFile, request_method="GET", permission=Permission.VIEW_IMAGE)
 def send_file(context: ImageFile, request: Request) -> Response:
     """Send an image's bytes, or a part of them, and nothing else that is known about it.
 
-    200, 206, 304, 404 without readable data (for HEAD too), 416, 500, 503.
+    200, 206, 304, 404 without readable data (for HEAD too), 412, 416, 500, 503.
     """
+    _check_readable(context.image)
     return _send_data(request, context.image, ())
 
 
-def _send_data(request: Request, image: Image, metadata: responses.Metadata) -> Response:
+def _check_readable(image: Image) -> None:
     if image.status != Status.ACTIVE:
         raise NotFound(f"Image {image.id} is {image.status}: it has no data to read.")
+
+
+def _send_data(request: Request, image: Image, metadata: responses.Metadata) -> Response:
+    check_preconditions(request, image)
     if is_known(request, image):
         return responses.image_unchanged(image, metadata)
     if request.method == "HEAD":
@@ -102,12 +108,16 @@ def _send_data(request: Request, image: Image, metadata: responses.Metadata) -> 
 
 @view_config(context=ImageResource, request_method="PUT", permission=Permission.CHANGE_IMAGE)
 def change_image(context: ImageResource, request: Request) -> Response:
-    """Change what is known about an image, or give a queued one its data. 200, 400, 403, 404, 409, 413, 503, 507."""
+    """Change what is known about an image, or give a queued one its data.
+
+    200, 400, 403, 404, 409, 412, 413, 503, 507.
+    """
     image = context.image
     check_changeable(image, has_data=has_body(request))
     submission = read_change(request, context.dialect, image)
     if not image.is_public:
         check_publicity(request, context, submission.image, header_name("is_public"))
+    check_preconditions(request, image)
     blob = blobs.receive(request, submission)
     changed = request.images.change(image, submission.completed(blob), blob, purge=submission.purge)
     return responses.image_json(request, context.url, context.dialect, changed)
@@ -115,8 +125,13 @@ def change_image(context: ImageResource, request: Request) -> Response:
 
 @view_config(context=ImageResource, request_method="DELETE", permission=Permission.DELETE_IMAGE)
 def delete_image(context: ImageResource, request: Request) -> Response:
-    """Delete an image; its bytes go after the commit. 200 without a body, 403, 404, 409."""
-    blobs.delete_after_commit(request, request.images.remove(context.image))
+    """Delete an image; its bytes go after the commit. 200 without a body, 403, 404, 409, 412."""
+    image = context.image
+    garbage = request.images.remove(image)
+    if garbage and image.status == Status.QUEUED:  # an upload was quicker
+        image = dataclasses.replace(image, status=Status.ACTIVE, activated_at=utcnow())
+    check_preconditions(request, image)  # last: it counts only where nothing else is in the way
+    blobs.delete_after_commit(request, garbage)
     return Response(content_type="text/plain")
 
 

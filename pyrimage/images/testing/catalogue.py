@@ -121,6 +121,7 @@ def completed(image: Image, key: str) -> tuple[Image, Blob]:
         "checksum": blob.checksum,
         "sha256": blob.sha256,
         "location": blob.location,
+        "activated_at": NOON,
     }
     return dataclasses.replace(image, status=Status.ACTIVE, **facts), blob
 

@@ -1,5 +1,7 @@
 import contextlib
+import dataclasses
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -7,9 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from factories import make_image
-from pyrimage.errors import RangeNotSatisfiable
+from pyrimage.errors import PreconditionFailed, RangeNotSatisfiable
 from pyrimage.records import Image, Status
-from pyrimage.schemas.conditions import Part, is_known, read_accept, read_part
+from pyrimage.schemas.conditions import Part, check_preconditions, is_known, read_accept, read_part
 from pyrimage.schemas.dialect import GUIDE, WIRE, Dialect
 from pyrimage.web import Request
 
@@ -168,7 +170,7 @@ def test_a_part_of_these_bytes_is_given(expected: str, make_request: MakeRequest
 )
 @pytest.mark.parametrize("asked", ["bytes=3-5", "bytes=10-"])
 def test_of_other_bytes_the_whole_is_given(asked: str, expected: str, make_request: MakeRequest) -> None:
-    """S54: the comparison is strong, and a time is no tag of ours."""
+    """S54: the comparison is strong, of times too."""
     assert read_part(make_request(headers={"Range": asked, "If-Range": expected}), image_of()) is None
 
 
@@ -283,10 +285,47 @@ def test_an_endless_accept_is_read_once(accept: str, make_request: MakeRequest) 
     assert read_accept(make_request(headers={"Accept": accept})) in (GUIDE, WIRE)
 
 
-@given(st.dictionaries(st.sampled_from(["HTTP_RANGE", "HTTP_IF_RANGE", "HTTP_IF_NONE_MATCH"]), st.text(max_size=60)))
+# Times
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"],
+)
+def test_a_time_has_three_forms(text: str, make_request: MakeRequest) -> None:
+    """Those of RFC 9110, 5.6.7."""
+    moment = datetime.fromisoformat("1994-11-06T08:49:37.5")
+    image = dataclasses.replace(image_of(), activated_at=moment)
+    earlier = dataclasses.replace(image, activated_at=moment - timedelta(seconds=1))
+    later = dataclasses.replace(image, activated_at=moment + timedelta(seconds=1))
+    same, known = make_request(headers={"Range": "bytes=3-5", "If-Range": text}), {"If-Modified-Since": text}
+    assert [part_of(same, each) for each in (earlier, image, later)] == [None, (3, 3), None]
+    assert [is_known(make_request(headers=known), each) for each in (earlier, image, later)] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "x", "0", "Sun, 06 Nov 9994 08:49:37", "Sun, 06 Nov 9994 08:49:37 +0000", "9994-11-06T08:49:37Z"),
+        *("Sun, 31 Feb 9994 08:49:37 GMT", "Sun, 06 Nov 9994 24:49:37 GMT", "Sun, 06 Nov 9994 08:49:37 GMT, x"),
+        *(" " * 250_000, "Sun, 06 Nov 9994 08:49:37 GMT" + " " * 250_000, "9" * 250_000),
+    ],
+    ids=short,
+)
+def test_what_is_no_time_counts_as_not_sent(text: str, make_request: MakeRequest) -> None:
+    assert not is_known(make_request(HTTP_IF_MODIFIED_SINCE=text), image_of())
+    check_preconditions(make_request(HTTP_IF_UNMODIFIED_SINCE=text), image_of())
+
+
+CONDITIONS = ["IF_RANGE", "IF_NONE_MATCH", "IF_MATCH", "IF_MODIFIED_SINCE", "IF_UNMODIFIED_SINCE"]
+
+
+@given(st.dictionaries(st.sampled_from(["HTTP_RANGE", *(f"HTTP_{name}" for name in CONDITIONS)]), st.text(max_size=60)))
 def test_no_header_is_an_error_of_ours(environ: dict[str, Any]) -> None:
     """S54."""
     request = Request.blank("/", environ=environ)
     assert is_known(request, image_of()) in (True, False)
     with contextlib.suppress(RangeNotSatisfiable):
         read_part(request, image_of())
+    with contextlib.suppress(PreconditionFailed):
+        check_preconditions(request, image_of())

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from factories import ADMIN, ALICE, data_headers, make_image, md5, meta, sha256
 from pyrimage.api import responses
 from pyrimage.errors import Forbidden, Invalid
-from pyrimage.records import EMPTY, Blob, Image, Location, Status
+from pyrimage.records import EMPTY, Blob, Image, Location, Status, utcnow
 from pyrimage.schemas.dialect import GUIDE, WIRE, Dialect
 from pyrimage.schemas.image import (
     AMAZON_FORMATS,
@@ -239,8 +239,9 @@ def test_a_blob_completes_the_record() -> None:
     blob = Blob(5, md5(DATA), sha256(DATA), Location("file", "key"), "key")
     done = Submission(failed, "file", is_new=False, has_body=True).completed(blob)
     expected = dataclasses.replace(ACTIVE, properties={"a": "b"}, location=blob.location, created_at=QUEUED.created_at)
-    assert done == dataclasses.replace(expected, updated_at=done.updated_at)
+    assert done == dataclasses.replace(expected, updated_at=done.updated_at, activated_at=done.activated_at)
     assert done.updated_at > QUEUED.updated_at
+    assert QUEUED.updated_at < (done.activated_at or QUEUED.updated_at) <= utcnow()
 
 
 def test_an_administrators_time_outlasts_the_upload() -> None:
