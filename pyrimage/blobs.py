@@ -39,7 +39,8 @@ from .errors import (
 from .images.interfaces import Claims
 from .records import EMPTY, Blob, Claim, Image, Location
 from .schemas.conditions import Part
-from .schemas.image import Submission
+from .schemas.headers import header_name
+from .schemas.image import DIGESTS, Submission
 from .stores import Stores
 from .stores.interfaces import BlobWriter
 from .stores.transfer import copy
@@ -175,7 +176,7 @@ def receive(request: Request, submission: Submission) -> Blob | None:
     upload.stage(writer)
     meter = _Meter(request.blobs.claims, claim, held, request.settings.image_size_cap)
     blob = copy(request.body_file_raw, writer, submission.size, meter.admit)
-    _verify(image, blob)
+    _verify(submission, blob)
     log.info("image %s: %d bytes came, md5 %s", image.id, blob.size, blob.checksum)
     if blob == EMPTY:  # chunked, and there was no chunk
         upload.discard()
@@ -184,11 +185,12 @@ def receive(request: Request, submission: Submission) -> Blob | None:
     return dataclasses.replace(blob, location=Location(store.scheme, claim.key), claim=claim.key)
 
 
-def _verify(image: Image, blob: Blob) -> None:
+def _verify(submission: Submission, blob: Blob) -> None:
     problems = [
-        f"x-image-meta-{name}: {announced} was announced, but the data's is {getattr(blob, name)}."
-        for name in ("checksum", "sha256")
-        if (announced := getattr(image, name)) is not None and announced != getattr(blob, name)
+        f"{submission.announced_by.get(name) or header_name(name)}: {announced} was announced, "
+        f"but the data's is {getattr(blob, name)}."
+        for name in DIGESTS
+        if (announced := getattr(submission.image, name)) is not None and announced != getattr(blob, name)
     ]
     if problems:
         raise DataMismatch(*problems)

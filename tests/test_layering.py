@@ -23,6 +23,7 @@ ORDER = [
     "pyrimage.signing",
     "pyrimage.schemas.dialect",
     "pyrimage.schemas.conditions",
+    "pyrimage.schemas.digests",
     "pyrimage.schemas.image",
     "pyrimage.schemas.listing",
     "pyrimage.schemas.member",

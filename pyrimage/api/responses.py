@@ -2,6 +2,7 @@
 
 import json
 import re
+from base64 import b64encode
 from collections.abc import Iterable
 from email.utils import format_datetime
 from typing import IO, Any
@@ -127,8 +128,10 @@ def _add_headers(response: Response, image: Image, metadata: Metadata) -> None:
 
 
 def _add_validators(response: Response, image: Image) -> None:
-    """Say since when the bytes are there. Not of the JSON that answers a POST or PUT."""
+    """Say since when the bytes are there, and what their digest is. Not of the JSON that answers a POST or PUT."""
     response.headers["Last-Modified"] = format_datetime(last_modified(image), usegmt=True)
+    if image.sha256 is not None and image.status == Status.ACTIVE:  # else it is announced at most
+        response.headers["Repr-Digest"] = f"sha-256=:{b64encode(bytes.fromhex(image.sha256)).decode()}:"
 
 
 def content_disposition(image: Image) -> str:

@@ -5,7 +5,7 @@ Source: v1, "Fields as request headers", "Formats" and "PUT /images/{id}".
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from ..records import EMPTY, Blob, Image, Status, new_image_id, utcnow
 from ..security import Identity
 from ..settings import Settings
 from .dialect import Dialect, shown_location
+from .digests import demand_digests
 from .fields import MAX_BYTES, Digits, Flag, Hex, Ignored, ImageId, NoSource, Owner, Text, Timestamp, Word
 from .headers import PURGE_PROPERTIES, Headers, content_length, has_body, header_name, read_headers
 
@@ -85,7 +86,7 @@ class Submission:
     is_new: nobody has the id yet. has_body: data comes. is_empty: none comes, and the image is complete without.
     size: bytes that must come, None if nobody said. updated_at: an administrator's, for images copied from elsewhere.
     activated_at: when the data was complete, if that was at another server.
-    purge: no property stays but those that were sent.
+    purge: no property stays but those that were sent. announced_by: headers, not ours, that named the data's digests.
     """
 
     image: Image
@@ -97,6 +98,7 @@ class Submission:
     updated_at: datetime | None = None
     activated_at: datetime | None = None
     purge: bool = False
+    announced_by: Mapping[str, str] = field(default_factory=dict)
 
     def completed(self, blob: Blob | None) -> Image:
         """Return the record to store: active with the blob's facts, or as it is without one."""
@@ -125,6 +127,7 @@ def read_new_image(request: Request, dialect: Dialect) -> Submission:
         del fields["size"]  # announces nothing, where 0 announces an empty image
     is_empty = not body and fields.get("size") == 0
     size = _expected_size(request, fields.get("size"), problems) if body else None
+    announced_by = demand_digests(request, fields, problems, None, has_data=body)
     if dialect.name_required and not headers.fields.get("name"):
         problems.append("x-image-meta-name is required.")
     if is_empty and any(fields.get(name) not in (None, getattr(EMPTY, name)) for name in DIGESTS):
@@ -137,7 +140,8 @@ def read_new_image(request: Request, dialect: Dialect) -> Submission:
     image = new_record(fields, headers.properties, request.identity)
     check_limits(request.settings, image, None, size)
     store = fields.get("store") or request.settings.default_store
-    return Submission(image, store, True, body, is_empty, size, fields.get("updated_at"))
+    updated_at = fields.get("updated_at")
+    return Submission(image, store, True, body, is_empty, size, updated_at, announced_by=announced_by)
 
 
 def read_change(request: Request, dialect: Dialect, image: Image) -> Submission:
@@ -153,6 +157,7 @@ def read_change(request: Request, dialect: Dialect, image: Image) -> Submission:
     problems = headers.problems
     body = has_body(request)
     size = _expected_size(request, fields.get("size") or image.size or None, problems) if body else None
+    announced_by = demand_digests(request, fields, problems, image, has_data=body)
     check_immutable(fields, problems, image, header_name)
     check_formats(fields, problems, request.settings, header_name, complete=body, image=image)
     _check_content_type(request, dialect, problems)
@@ -163,7 +168,7 @@ def read_change(request: Request, dialect: Dialect, image: Image) -> Submission:
     changed = changed_record(image, fields, headers.properties, header_name, purge=purge)
     check_limits(request.settings, changed, image, size)
     store = fields.get("store") or request.settings.default_store
-    return Submission(changed, store, is_new=False, has_body=body, size=size, purge=purge)
+    return Submission(changed, store, False, has_body=body, size=size, purge=purge, announced_by=announced_by)
 
 
 def _validated(headers: Headers, request: Request) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import colander
 from pyramid.request import Request
 
 from ..errors import Invalid, LimitExceeded, body_errors
+from .digests import check_digests
 from .fields import Flag
 from .headers import content_length, has_body
 
@@ -178,6 +179,7 @@ def read_can_share(request: Request) -> bool | None:
 def read_json(request: Request, schema: colander.SchemaNode, absent: dict[str, Any]) -> Any:
     """Read the body as JSON that ``schema`` judges; ``absent`` is what no body means. Raises Invalid, LimitExceeded."""
     data = _read_body(request)
+    check_digests(request, data)
     try:
         return schema.deserialize(json.loads(data) if data else absent)
     except colander.Invalid as invalid:
