@@ -2,6 +2,7 @@
 
 import contextlib
 import http.server
+import os
 import re
 import subprocess
 import threading
@@ -35,6 +36,8 @@ def test_the_program_finds_no_fault_with_its_file(proxy: Proxy) -> None:
 
 
 def test_the_page_promises_no_older_version_than_the_tests_run(proxy: Proxy) -> None:
+    if "CI" not in os.environ:
+        pytest.skip("the page speaks of the versions that CI has")
     said = subprocess.run([proxy.program, "-v"], capture_output=True, text=True, timeout=60, check=True)
     tested = re.findall("[0-9]+(?:[.][0-9]+)+", said.stdout + said.stderr)[0]
     [oldest] = re.findall(f"{proxy.kind} ([0-9.]+) or later", PAGE.read_text(encoding="utf-8"), re.IGNORECASE)
