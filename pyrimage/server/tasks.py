@@ -14,7 +14,7 @@ from typing import IO, Any
 from waitress import task
 from waitress.buffers import ReadOnlyFileBasedBuffer
 from waitress.channel import ClientDisconnected
-from waitress.utilities import Error
+from waitress.utilities import Error, RequestEntityTooLarge, RequestHeaderFieldsTooLarge
 
 from .body import Body
 from .parser import Parser
@@ -29,7 +29,10 @@ _SECRET = re.compile(
     "([?&][^=&]*(?:sig|token|secret|passw|pwd|credential|access_?key|api_?key)[^=&]*=)[^&]*", re.IGNORECASE
 )
 _USERINFO = re.compile("(://|%3a%2f%2f)[^/?&#]*(?:@|%40)", re.IGNORECASE)  # of a URL in the query
-SETTING_AT_FAULT = {413: "max_request_body_size", 431: "max_request_header_size"}
+SETTING_AT_FAULT: dict[type[Error], str] = {
+    RequestEntityTooLarge: "max_request_body_size",
+    RequestHeaderFieldsTooLarge: "max_request_header_size",
+}
 
 
 class LoggedTask(task.Task):
@@ -185,8 +188,8 @@ class ErrorTask(LoggedTask, task.ErrorTask):
     def to_response(self, _ident: str) -> tuple[str, list[tuple[str, str]], bytes]:
         """Return status, headers and body, as ``waitress.utilities.Error`` does."""
         code, title, message = self.error.code, self.error.reason, self.error.body
-        if code in SETTING_AT_FAULT:
-            message = f"{message} (setting {SETTING_AT_FAULT[code]} of the server)"
+        if type(self.error) in SETTING_AT_FAULT:
+            message = f"{message} (setting {SETTING_AT_FAULT[type(self.error)]} of the server)"
         elif code == 500:
             message = "The server failed to answer"  # waitress' text may hold a traceback
         accept = self.request.headers.get("ACCEPT", "").lower()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pyrimage.server.options import read_options
-from pyrimage.server.parser import Parser
+from pyrimage.server.parser import MOST_LINES, Parser
 from servers.loop import Running, echo, serving
 
 A_REQUEST_ID = re.compile(r"req-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -71,6 +71,7 @@ REFUSED = {
     "bad chunk extension": (400, PUT + CHUNKED + "\r\n1;a=\0\r\nx\r\n0\r\n\r\n"),
     "bad chunk size": (400, PUT + CHUNKED + "\r\n0x1\r\nx\r\n0\r\n\r\n"),
     "chunk without end": (400, PUT + CHUNKED + "\r\n1\r\nxx\r\n0\r\n\r\n"),
+    "header of too many lines": (431, PUT + "a:\r\n" * MOST_LINES + "\r\n"),
     "header too large": (431, PUT + "a: b\r\n" * 2000 + "\r\n"),
 }
 
@@ -90,6 +91,52 @@ def test_refused_in_our_shape_and_the_rest_never_read(status: int, raw: str) -> 
     assert f" {status} {len(answer.body)} " in line
     assert answer.headers["x-openstack-request-id"] in line
     assert server.lines() == []
+
+
+@pytest.mark.parametrize("line", [b"a:\r\n", b"\t\r\n"])
+def test_a_header_has_a_thousand_lines_at_most(line: bytes) -> None:
+    """S40: folded ones count."""
+    first, rest = b"HEAD /x HTTP/1.1\r\nb:\r\n", line * (MOST_LINES - 1)
+    assert parsed(first + rest + b"\r\n").error is None
+    refused = parsed(first + rest + line + b"\r\n")
+    assert (refused.error.code, refused.error.body) == (431, "The header has more than 1000 lines")
+    assert (refused.command, refused.request_uri, refused.completed) == (
+        "HEAD",
+        "/x",
+        True,
+    )  # for the answer and the log
+
+
+def test_what_refuses_too_many_lines_names_no_setting(server: Running) -> None:
+    answer = server.get("/", *["a:"] * MOST_LINES)
+    assert (answer.status, answer.message) == (431, "The header has more than 1000 lines")
+
+
+def test_a_refusal_quotes_only_the_beginning_of_the_line_at_fault() -> None:
+    parser = parsed(b"GET / HTTP/1.1\r\na: b\r\nc\xe9 " + b"d" * 100000 + b": e\r\nf: g\r\n\r\n")
+    assert parser.error.body == f"Malformed header line 'c\\xe9 {'d' * 57}'"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 4096])
+def test_a_long_header_is_read_in_whatever_pieces_it_comes(size: int) -> None:
+    raw, parser, taken = (
+        b"PUT / HTTP/1.1\r\na: " + b"b" * 20000 + b"\r\nContent-Length: 3\r\n\r\nabcGET /",
+        Parser(OPTIONS),
+        0,
+    )
+    while not parser.completed:
+        taken += parser.received(raw[taken : taken + size])
+    left = parser.behind + raw[taken:]
+    assert (parser.headers["A"], parser.get_body_stream().read(), left) == ("b" * 20000, b"abc", b"GET /")
+    parser.close()
+
+
+def test_a_long_header_that_comes_in_pieces_must_end_too() -> None:
+    parser = Parser(read_options({"max_request_header_size": "9000"}))
+    raw, taken = b"GET / HTTP/1.1\r\na: " + b"b" * 9000, 0
+    while not parser.completed:
+        taken += parser.received(raw[taken : taken + 7])
+    assert (parser.error.code, taken) == (431, 9002)
 
 
 def test_values_and_the_request_target_keep_their_underscores() -> None:
@@ -141,6 +188,7 @@ def test_what_follows_a_request_is_kept_for_later_but_blank_lines_are_not_a_requ
     parser = parsed(b"GET / HTTP/1.1\r\n\r\nGET /next")
     assert (parser.completed, parser.behind) == (True, b"GET /next")
     assert Parser(OPTIONS).received(b"\r\n\r\nGET / HTTP/1.1\r\n\r\n") == 4
+    assert Parser(OPTIONS).received(b"\r\n\r\n\r\n \r\n\r\nGET / HTTP/1.1\r\n\r\n") == 11
 
 
 @pytest.mark.parametrize("field", ["Content-Length: 9999999", "Transfer-Encoding: chunked", "Content-Length: 9"])
