@@ -3,22 +3,28 @@
 import contextlib
 import errno
 import io
+import re
 import select
 import socket
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from waitress.channel import ClientDisconnected, HTTPChannel
+from waitress.parser import ParsingError
 from waitress.utilities import BadRequest, Error, RequestEntityTooLarge
 
-from .parser import Parser, RequestTimeout
+from .parser import Parser, RequestTimeout, plain_fields
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 FRAMING = 16384  # bytes between two pieces of chunked data: sizes, extensions, blank lines, the trailer
+LINE = 64  # bytes that are looked at for the end of the line before a chunk
+MOST_TRAILERS = 100  # lines
+CHUNK_LINE = re.compile(rb"(?:[0-9A-Fa-f]{1,16}+(?:;[^\r\n]*+)?)?\r\n")  # waitress judges what stands in an extension
+BARE_LF = re.compile(rb"(?<!\r)\n")
 MOST_MILLISECONDS = 2**31 - 1  # that poll() takes
 WINDOW_SECONDS = 30.0  # of waiting, over which the client must keep the minimum rate
 
@@ -136,18 +142,51 @@ class Body(io.RawIOBase):
         return self._decoded.take(view)
 
     def _read_framing(self, receiver: Any) -> None:
-        """Let waitress decode the next bytes; what else they hold goes to ``_decoded`` and ``rest``."""
+        """Let waitress read what stands between two pieces of data: a chunk's end, the line before one, or the trailer.
+
+        Not more at a time, for it would copy all that follows again and again; and some of it is read more strictly.
+        """
         if not self._ahead:
             self._ahead = self._spare[: self._receive(self._spare)]
-        data, self._ahead = bytes(self._ahead[:FRAMING]), self._ahead[FRAMING:]
-        used = receiver.received(data)
-        self._framing += len(data)
-        if receiver.completed and not receiver.error:
-            self.rest = data[used:] + bytes(self._ahead)
-        elif self._framing > FRAMING and not self._decoded.pieces:
-            receiver.error = receiver.error or BadRequest("Chunk header or trailer is too long")
+        if receiver.all_chunks_received:
+            self._read_trailer(receiver)
+        elif receiver.validate_chunk_end:
+            self._pass_on(receiver, len(b"\r\n") - len(receiver.chunk_end))
+        else:
+            begun = receiver.control_line
+            line = begun + self._pass_on(receiver, bytes(self._ahead[:LINE]).find(b"\n") + 1 or LINE)
+            if line.endswith(b"\n") and not CHUNK_LINE.fullmatch(line):
+                self._refuse("Chunk size: send 1 to 16 hexadecimal digits, and CR and LF behind them")
+
+    def _read_trailer(self, receiver: Any) -> None:
+        last = receiver.trailer[-1:]
+        came = self._pass_on(receiver, FRAMING)
+        if receiver.completed:
+            self.rest = bytes(self._ahead)
+            if receiver.trailer.endswith(b"\r\n\r\n"):
+                try:
+                    plain_fields(b"\r\n" + receiver.trailer)
+                except ParsingError as error:
+                    self._refuse(f"Trailer: {error}")
+                if receiver.trailer.count(b"\r\n") > MOST_TRAILERS + 1:  # that of the blank line
+                    self._refuse(f"Trailer: more than {MOST_TRAILERS} lines")
+        elif BARE_LF.search(last + came, len(last)):  # else we would wait for the end of what is one to its sender
+            self._refuse("Trailer: end lines with CR and LF")
+
+    def _pass_on(self, receiver: Any, most: int) -> bytes:
+        """Give waitress ``most`` bytes, or what is there of them; return these."""
+        came = bytes(self._ahead[:most])
+        used = receiver.received(came)
+        self._ahead = self._ahead[used:]
+        self._framing += used
         if receiver.error:
-            raise self._failed(ValueError(receiver.error.body), receiver.error)
+            self._refuse(receiver.error.body)
+        if self._framing > FRAMING and not receiver.completed:
+            self._refuse("Chunk header or trailer is too long")
+        return came
+
+    def _refuse(self, text: str) -> NoReturn:
+        raise self._failed(ValueError(text), BadRequest(text))
 
     def _fill(self, view: memoryview) -> int:
         """Fill ``view``, which is not empty, with what was read ahead, or from the socket.

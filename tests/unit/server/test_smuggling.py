@@ -47,12 +47,13 @@ UNDERSTOOD = {
     "two chunked bodies": Row(chunked("/1", CHUNKS) * 2 + GET, [200] * 3, [f"/1 abc{LONG}"] * 2 + ["/next "]),
     "small body behind chunks": Row(chunked("/1", CHUNKS) + sized("/2", "a"), [200] * 2, [f"/1 abc{LONG}", "/2 a"]),
     "trailer": Row(chunked("/1", "3\r\nabc\r\n0\r\nDigest: x\r\nA: b\r\n\r\n") + GET, [200] * 2, ["/1 abc", "/next "]),
-    "trailer like a request": Row(
-        chunked("/1", "0\r\nGET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n") + GET, [200] * 2, ["/1 ", "/next "]
-    ),
+    "folded trailer": Row(chunked("/1", "0\r\nA: b\r\n c\r\n\r\n") + GET, [200] * 2, ["/1 ", "/next "]),
+    "long trailer": Row(chunked("/1", "0\r\n" + "A: b\r\n" * 100 + "\r\n") + GET, [200] * 2, ["/1 ", "/next "]),
     "extension": Row(chunked("/1", '3;a=b;c="d"\r\nabc\r\n0;e\r\n\r\n') + GET, [200] * 2, ["/1 abc", "/next "]),
     "no bytes in chunks": Row(chunked("/1", "0\r\n\r\n") + GET, [200] * 2, ["/1 ", "/next "]),
-    "zeros before a size": Row(chunked("/1", "0003\r\nabc\r\n000\r\n\r\n") + GET, [200] * 2, ["/1 abc", "/next "]),
+    "zeros before a size": Row(
+        chunked("/1", f"{'0' * 15}3\r\nabc\r\n{'0' * 16}\r\n\r\n") + GET, [200] * 2, ["/1 abc", "/next "]
+    ),
     "chunk like a request": Row(
         chunked("/1", f"{len(SMUGGLED):x}\r\n{SMUGGLED}\r\n0\r\n\r\n") + GET, [200] * 2, [f"/1 {SMUGGLED}", "/next "]
     ),
@@ -67,6 +68,13 @@ UNDERSTOOD = {
     ),
     "blank lines before a request": Row("\r\n\r\n\r\n" + GET + "\r\n" + GET, [200] * 2, ["/next "] * 2),
     "unread small body": Row(sized("/refuse", SHORT) + GET, [403, 200], ["/refuse", "/next "]),
+    "target of the whole server": Row(f"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n{GET}", [200] * 2, ["* ", "/next "]),
+    "target with a host": Row(GET.replace("/next", "Http://x:1/next?a") + GET, [200] * 2, ["/next "] * 2),
+    "connection that ends": Row(put("/1", "Connection: x , Close") + SMUGGLED, [200], ["/1 "]),
+    "connection that ends, said on two lines": Row(
+        put("/1", "Connection: keep-alive", "Connection: close") + SMUGGLED, [200], ["/1 "]
+    ),
+    "connection that goes on": Row(put("/1", "Connection: keep-alive, closed") + GET, [200] * 2, ["/1 ", "/next "]),
     "HTTP/1.0": Row(
         put("/1", f"Content-Length: {len(LONG)}", body=LONG, version="1.0") + SMUGGLED, [200], [f"/1 {LONG}"]
     ),
@@ -115,6 +123,14 @@ HEADERS = {
     "1_0": (400, put("/", "Content-Length: 1_0", body=LONG)),
     "superscript": (400, put("/", "Content-Length: \xb9", body=LONG)),
     "empty length": (400, put("/", "Content-Length:", body=LONG)),
+    "target of another scheme": (400, "GET a+b://x//images/abc HTTP/1.1\r\nHost: x\r\n\r\n"),
+    "target without a slash": (400, "GET images HTTP/1.1\r\nHost: x\r\n\r\n"),
+    "target of another host": (400, "CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n"),
+    "target that is the server": (400, "GET * HTTP/1.1\r\nHost: x\r\n\r\n"),
+    "tab in the target": (400, "GET /images/abc%2\tfmembers HTTP/1.1\r\nHost: x\r\n\r\n"),
+    "control character before the target": (400, "GET \x01/images/abc HTTP/1.1\r\nHost: x\r\n\r\n"),
+    "control character in the target": (400, "GET /images\x7f HTTP/1.1\r\nHost: x\r\n\r\n"),
+    "control character behind the target": (400, "GET /images\x0b\r\nHost: x\r\n\r\n"),
     "two types": (400, put("/", "Content-Type: a/b", "content-type: a/b")),
 }
 
@@ -128,6 +144,22 @@ CHUNKS_REFUSED = {
     "size as 0x3": "0x3\r\nabc\r\n0\r\n\r\n",
     "size with _": "0_3\r\nabc\r\n0\r\n\r\n",
     "size behind a blank": " 3\r\nabc\r\n0\r\n\r\n",
+    "size of 17 digits": "00000000000000003\r\nabc\r\n0\r\n\r\n",
+    "size of nothing in 17 digits": "3\r\nabc\r\n00000000000000000\r\n\r\n",
+    "bare LF before the line's end": "3\n\r\nabc\r\n0\r\n\r\n",
+    "bare LF in the last size": "0\n\r\n\r\n",
+    "LF at an extension's end": "3;a\n\r\nabc\r\n0\r\n\r\n",
+    "bare LF behind the last chunk": "0\r\n\n",
+    "bare LF in the trailer": "0\r\nA: b\nC: d\r\n\r\n",
+    "bare LF at the trailer's end": "0\r\nA: b\n\n",
+    "bare CR in the trailer": "0\r\nA: b\rc\r\n\r\n",
+    "NUL in the trailer": "0\r\nA: \0\r\n\r\n",
+    "trailer without a colon": "0\r\nA\r\n\r\n",
+    "trailer with a blank before the colon": "0\r\nA : b\r\n\r\n",
+    "trailer that begins with a fold": "0\r\n A: b\r\n\r\n",
+    "trailer without a name": "0\r\n: b\r\n\r\n",
+    "trailer of 101 lines": "0\r\n" + "A: b\r\n" * 101 + "\r\n",
+    "trailer like a request": "0\r\n" + SMUGGLED,
     "size that is none": "g\r\nabc\r\n0\r\n\r\n",
     "bare LF behind the size": "3\nabc\r\n0\r\n\r\n",
     "chunk that goes on": "3\r\nabcd\r\n0\r\n\r\n",
