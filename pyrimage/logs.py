@@ -16,6 +16,7 @@ import plaster
 
 from .errors import ConfigurationError
 from .security import IDENTITY
+from .server.logtext import SHORT
 from .settings import Settings
 
 DEFAULT_FORMAT = "%(asctime)s %(levelname)8s [%(name)s] %(message)s"
@@ -38,7 +39,7 @@ def _request_fields(record: logging.LogRecord) -> dict[str, str | None]:
     if attached is not None:
         return attached
     environ = answering.get() or {}
-    caller = str(environ.get(IDENTITY, NOBODY))
+    caller = str(environ.get(IDENTITY, NOBODY))[:SHORT]
     return {
         "request_id": environ.get(REQUEST_ID),
         "image_id": environ.get(IMAGE_ID),

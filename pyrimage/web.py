@@ -35,6 +35,7 @@ from .logs import REQUEST_ID, answering
 from .models import make_session
 from .schemas.headers import check_body_fields
 from .security import REFUSAL, SecurityPolicy
+from .server.logtext import shown
 from .settings import Settings
 from .stores import Stores
 
@@ -178,11 +179,10 @@ def error_view(error: Exception, request: Request) -> Response:
     else:
         code, title = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
     message = _message(error, request)
-    said = f"{request.method} {request.environ.get('PATH_INFO')}: {code} {message}"
-    said = said.encode("unicode_escape").decode()  # a line feed in the path would forge a line
     ours = code >= 500 and code != 501  # that is for methods of the client's own making
     level = logging.INFO if not ours else logging.ERROR if code == 500 else logging.WARNING
-    log.log(level, "%s", said, exc_info=error if ours else None)
+    path = shown(request.environ.get("PATH_INFO", ""))
+    log.log(level, "%s %s: %d %s", shown(request.method), path, code, shown(message), exc_info=error if ours else None)
     response = Response(status=f"{code} {title}", content_type="application/json", charset="UTF-8")
     if _wants_text(request):
         response.content_type = "text/plain"

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parent.parent
 # From the bottom of the house to its roof; a package's __init__ stands after what it gathers.
 ORDER = [
     "pyrimage",  # the version, nothing else
+    "pyrimage.server.logtext",  # the rest of the server stands far below; what is logged is masked in one place
     "pyrimage.errors",
     "pyrimage.records",
     "pyrimage.settings",

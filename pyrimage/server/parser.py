@@ -14,8 +14,8 @@ SHOWN_BYTES = 60  # of a line that is refused
 LONG = 1024  # bytes of a header from which on it is gathered before it is looked at
 
 # What waitress understands, and of targets only those that HTTP has. Waitress' own patterns try every way to divide
-# blanks, or a host's digits, before they refuse a line. In these the repetitions are possessive (++ and *+), so that time
-# grows with the length alone, and what passes them waitress' match at the first try.
+# blanks, or a host's digits, before they refuse a line. In these repetitions are possessive (++ and *+), so that time
+# grows with the length alone; and what passes them, waitress' match at the first try.
 REQUEST_LINE = re.compile(
     rb"(?:OPTIONS \*|[!#$%&'*+\-.^_`|~0-9A-Z]++ (?:/|[Hh][Tt][Tt][Pp][Ss]?://)[^\x00-\x20\x7f]*+)"
     rb"(?: HTTP/[0-9]\.[0-9])?"

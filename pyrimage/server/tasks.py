@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import os
-import re
 import time
 import uuid
 from typing import IO, Any
@@ -17,22 +16,30 @@ from waitress.channel import ClientDisconnected
 from waitress.utilities import Error, RequestEntityTooLarge, RequestHeaderFieldsTooLarge
 
 from .body import Body
+from .logtext import LINE, SHORT, shown
 from .parser import Parser
 
 access_log = logging.getLogger("pyrimage.access")
 
 NOBODY = "-"
-SHOWN = 1024  # characters of a request target or a name in the access line
 BUFFER = 65536  # bytes; bigger reads of a streamed body go past it, straight into the reader's buffer
 PASS = 4 * 2**20  # bytes of one file that a pass of the main loop sends before it looks at the other connections
-_SECRET = re.compile(
-    "([?&][^=&]*(?:sig|token|secret|passw|pwd|credential|access_?key|api_?key)[^=&]*=)[^&]*", re.IGNORECASE
-)
-_USERINFO = re.compile("(://|%3a%2f%2f)[^/?&#]*(?:@|%40)", re.IGNORECASE)  # of a URL in the query
 SETTING_AT_FAULT: dict[type[Error], str] = {
     RequestEntityTooLarge: "max_request_body_size",
     RequestHeaderFieldsTooLarge: "max_request_header_size",
 }
+
+
+def shorten(record: logging.LogRecord) -> bool:
+    """Let waitress' own lines, which quote paths and headers as they came, show a request as ours do."""
+    message = record.getMessage()
+    short = shown(message, LINE)
+    if short != message:
+        record.msg, record.args = short, ()
+    return True
+
+
+logging.getLogger("waitress").addFilter(shorten)
 
 
 class LoggedTask(task.Task):
@@ -87,18 +94,18 @@ class LoggedTask(task.Task):
         fields = {
             "request_id": request.environ.get("pyrimage.request_id"),
             "image_id": request.environ.get("pyrimage.image_id"),
-            "caller": None if caller == NOBODY else caller,
+            "caller": None if caller == NOBODY else caller[:SHORT],
         }
         access_log.info(
             "%s %s %s %s %s %dms %s %s",
             shown(request.environ.get("REMOTE_ADDR", self.channel.addr[0])),  # the client's, behind a trusted proxy
             shown(request.command),
-            shown(without_secrets(request.request_uri)),
+            shown(request.request_uri),
             self.status[:3],
             f"{sent}/{'?' if self.content_length is None else self.content_length}" if cut else sent,
             (time.monotonic() - request.began) * 1000,
             fields["request_id"] or NOBODY,
-            shown(caller),
+            shown(caller, SHORT),
             extra={"request_fields": fields},  # for formatters that show them apart
         )
 
@@ -282,14 +289,3 @@ class Download(ReadOnlyFileBasedBuffer):
 
     def _ended(self) -> OSError:
         return OSError(f"the file ended {self.remain} bytes early")
-
-
-def without_secrets(target: str) -> str:
-    """Mask what is secret in a request target, or as much of it as is shown: all of a long one could take minutes."""
-    return _USERINFO.sub(r"\1***@", _SECRET.sub(r"\1***", target[: SHOWN + 1]))
-
-
-def shown(text: str) -> str:
-    """Return ``text`` as ASCII without control characters, so that it can forge no log line, and not too long."""
-    short = text if len(text) <= SHOWN else text[:SHOWN] + "..."
-    return short.encode("unicode_escape").decode("ascii")

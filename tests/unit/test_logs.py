@@ -79,6 +79,11 @@ def test_a_callers_name_forges_no_line(name: str) -> None:
     )
 
 
+def test_a_callers_name_is_not_shown_at_any_length() -> None:
+    said = formatted(LogFormatter(FIELDS), {IDENTITY: Identity(user="e" * 100_000)})
+    assert f" {'e' * 256}: hello" in said
+
+
 # JSON
 
 

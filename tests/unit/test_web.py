@@ -159,6 +159,24 @@ def test_a_path_forges_no_log_line(make_request: MakeRequest, caplog: pytest.Log
     assert not set(record.getMessage()) & set("\r\n\x1b")
 
 
+def test_a_log_line_shows_four_kib_of_a_request_at_most(
+    make_request: MakeRequest, caplog: pytest.LogCaptureFixture
+) -> None:
+    request = make_request(PATH_INFO="/\xff" + "a" * 260_000, REQUEST_METHOD="G" * 260_000)
+    with caplog.at_level(logging.INFO):
+        error_view(Invalid("\xff" * 260_000), request)
+    [record] = caplog.records
+    assert len(record.getMessage()) < 4096
+
+
+def test_a_log_line_shows_no_password_of_a_url(make_request: MakeRequest, caplog: pytest.LogCaptureFixture) -> None:
+    """S46."""
+    with caplog.at_level(logging.INFO):
+        error_view(Invalid("http://joe:hunter2@h is not accepted."), make_request(PATH_INFO="/http:%2f%2fu:hunter2@h"))
+    [record] = caplog.records
+    assert record.getMessage() == "GET /http:%2f%2f***@h: 400 http://***@h is not accepted."
+
+
 # Every answer
 
 
@@ -255,7 +273,23 @@ def test_a_canonical_path_is_admitted(path: str, make_request: MakeRequest) -> N
 
 
 @pytest.mark.parametrize(
-    "path", ["//", "/a//b", "/.", "/..", "/./a", "/a/../b", "/a/..", "/@@a", "/a/@@b", "/a\\b", "/\0", "/a\n", "/\x7f"]
+    "path",
+    [
+        "//",
+        "/a//b",
+        "/.",
+        "/..",
+        "/./a",
+        "/a/../b",
+        "/a/..",
+        "/@@a",
+        "/a/@@b",
+        "/a\\b",
+        "/\0",
+        "/a\n",
+        "/\x7f",
+        "/\xc2\x85",
+    ],
 )
 def test_another_spelling_is_not(path: str, make_request: MakeRequest) -> None:
     assert not admitted(make_request, path)

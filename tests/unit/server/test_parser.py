@@ -132,7 +132,7 @@ def test_a_long_header_is_read_in_whatever_pieces_it_comes(size: int) -> None:
 
 
 def test_a_long_header_that_comes_in_pieces_must_end_too() -> None:
-    parser = Parser(read_options({"max_request_header_size": "9000"}))
+    parser: Any = Parser(read_options({"max_request_header_size": "9000"}))
     raw, taken = b"GET / HTTP/1.1\r\na: " + b"b" * 9000, 0
     while not parser.completed:
         taken += parser.received(raw[taken : taken + 7])
