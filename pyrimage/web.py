@@ -231,15 +231,16 @@ def method_not_allowed(request: Request, *allowed: str) -> HTTPMethodNotAllowed:
 
 
 # What traversal would make sense of: doubled slashes, dots, views by @@name; and what no id or name may hold.
-_NOT_CANONICAL = re.compile(r"//|/\.\.?(/|$)|/@@|[\x00-\x1f\x7f\\]")
+_NOT_CANONICAL = re.compile(r"//|/\.\.?(/|$)|/@@|[\x00-\x1f\x7f\\]|\xc2[\x80-\x9f]")  # at last, U+0080 to U+009F
+_TARGET = re.compile(r"(?:/|https?://)[^\x00-\x20\x7f]*", re.IGNORECASE)
 
 
 def admit(request: Request) -> None:
     """Refuse what the door did not let in, a method that HTTP does not know, and any other spelling of a path.
 
     And a body that is not what it seems: here, so that no reader of a body can forget it.
-    Called at the root of the tree. The server decodes ``%2f`` and merges a leading ``//`` before PATH_INFO, so its
-    REQUEST_URI is looked at too.
+    Called at the root of the tree. The server decodes ``%2f``, merges a leading ``//`` and drops tabs before PATH_INFO,
+    so its REQUEST_URI is looked at too.
     """
     environ = request.environ
     if REFUSAL in environ:
@@ -247,10 +248,12 @@ def admit(request: Request) -> None:
     if environ["REQUEST_METHOD"] not in METHODS:
         name = environ["REQUEST_METHOD"][:20]
         raise HTTPNotImplemented(f"{name!a} is no method known here; GET, HEAD, POST, PUT and DELETE are.")
+    raw = environ.get("REQUEST_URI", "/")
+    if not _TARGET.fullmatch(raw) and (environ["REQUEST_METHOD"], raw) != ("OPTIONS", "*"):
+        raise errors.Invalid("The target of a request begins with / or http://, and holds no control characters.")
     if environ["REQUEST_METHOD"] in ("POST", "PUT"):
         check_body_fields(environ)
-    raw = environ.get("REQUEST_URI", "/").partition("?")[0]
-    raw = re.sub("^[a-zA-Z]+://[^/]*", "", raw)
+    raw = re.sub("^[a-zA-Z]+://[^/]*", "", raw.partition("?")[0])
     if _NOT_CANONICAL.search(environ["PATH_INFO"]) or raw.startswith("//") or "%2f" in raw.lower():
         raise errors.NotFound("There is nothing at this path.")
 

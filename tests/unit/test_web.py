@@ -312,6 +312,20 @@ def test_the_clients_own_spelling_counts(uri: str, canonical: bool, make_request
     assert admitted(make_request, "/a", REQUEST_URI=uri) is canonical
 
 
+STRANGE = ["/a%2\tfmembers", "a+b://x//a", "ftp://x/a", "\x01/a", "/a\x7f", "/a b", "/a?b\n", "a", "", "x:80", "*"]
+
+
+@pytest.mark.parametrize("uri", STRANGE)
+def test_a_target_that_http_does_not_have_is_refused(uri: str, make_request: MakeRequest) -> None:
+    """S26: the server, if it is not ours, has made a path of it."""
+    with pytest.raises(Invalid, match="target"):
+        admit(make_request(PATH_INFO="/a", REQUEST_URI=uri))
+
+
+def test_the_whole_server_is_a_target_of_options(make_request: MakeRequest) -> None:
+    admit(make_request(PATH_INFO="*", REQUEST_URI="*", REQUEST_METHOD="OPTIONS"))
+
+
 def test_a_caller_whom_the_door_refused_is_not_admitted(make_request: MakeRequest) -> None:
     with pytest.raises(Forbidden, match="the reason"):
         admit(make_request(**{REFUSAL: Forbidden("the reason")}))
