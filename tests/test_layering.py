@@ -77,6 +77,7 @@ ORDER = [
     "pyrimage.app",
     "pyrimage.server.parser",
     "pyrimage.server.body",
+    "pyrimage.server.forwarding",
     "pyrimage.server.tasks",
     "pyrimage.server.options",
     "pyrimage.server.connections",

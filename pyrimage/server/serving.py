@@ -17,6 +17,7 @@ from waitress.utilities import cleanup_unix_socket
 
 from .channel import Channel, Dispatcher
 from .connections import Connections
+from .forwarding import ForwardingReader
 from .options import Options
 
 log = logging.getLogger("waitress")
@@ -35,6 +36,10 @@ class Maintained:
 
     channel_class = Channel
     connections: Connections  # of all listeners of this process
+
+    def __init__(self: Any, application: WSGIApplication, *args: Any, **named: Any) -> None:
+        super().__init__(application, *args, **named)  # type: ignore[call-arg]
+        self.application = ForwardingReader(application, self.adj)  # instead of what waitress has put around it
 
     def maintenance(self: Any, now: float) -> None:
         """Close connections that were idle for too long, and those whose client takes nothing of its answer.

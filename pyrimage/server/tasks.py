@@ -13,9 +13,10 @@ from typing import IO, Any
 from waitress import task
 from waitress.buffers import ReadOnlyFileBasedBuffer
 from waitress.channel import ClientDisconnected
-from waitress.utilities import Error, RequestEntityTooLarge, RequestHeaderFieldsTooLarge
+from waitress.utilities import BadRequest, Error, RequestEntityTooLarge, RequestHeaderFieldsTooLarge
 
 from .body import Body
+from .forwarding import MalformedForwarding
 from .logtext import LINE, SHORT, shown
 from .parser import Parser
 
@@ -116,10 +117,13 @@ class Task(LoggedTask, task.WSGITask):
     body: Body | None = None  # of a streamed request
 
     def service(self) -> None:
-        """Answer; what was wrong with a body is answered here if the application let it through."""
+        """Answer; what was wrong with a body is answered here if the application let it through.
+
+        So is what a trusted proxy says that cannot be understood: waitress would answer in a shape of its own.
+        """
         try:
             super().service()
-        except _BodyFailed:
+        except _Refused:
             ErrorTask(self.channel, self.request).service()
             self.close_on_finish = True
         finally:
@@ -133,11 +137,14 @@ class Task(LoggedTask, task.WSGITask):
         """Call the application."""
         try:
             super().execute()
+        except MalformedForwarding as error:
+            self.request.error = BadRequest(str(error))
+            raise _Refused from error
         except (OSError, ValueError) as error:
             refused = self.body is not None and error is self.body.failure and self.request.error is not None
             if not refused or self.wrote_header:
                 raise
-            raise _BodyFailed from error
+            raise _Refused from error
 
     def get_environment(self) -> dict[str, Any]:
         """Return waitress' environ with our keys, our file wrapper and the body that is still to come."""
@@ -176,8 +183,8 @@ class Task(LoggedTask, task.WSGITask):
             self.channel.received((self.body.rest if self.body is not None else b"") + self.request.behind)
 
 
-class _BodyFailed(Exception):
-    """A streamed body was refused while the application read it."""
+class _Refused(Exception):
+    """A streamed body was refused while the application read it, or what a proxy said before that."""
 
 
 class ErrorTask(LoggedTask, task.ErrorTask):

@@ -163,7 +163,19 @@ USED = {
         "self.validate_chunk_end = True",
         "if self.completed:",
     ],
+    "proxy_headers:clear_untrusted_headers": ["environ, untrusted_headers, log_warning=False, logger=logger"],
+    "proxy_headers:parse_proxy_headers": [
+        "environ, trusted_proxy_count, trusted_proxy_headers, logger=logger",
+        "raise MalformedProxyHeader(",
+        "strip_brackets(addr.strip())",
+    ],
+    "proxy_headers:proxy_headers_middleware": [
+        'trusted_proxy == "*" or remote_peer == trusted_proxy',
+        "if clear_untrusted:",
+    ],
     "server:BaseWSGIServer.__init__": [
+        "if adj.trusted_proxy or adj.clear_untrusted_proxy_headers",
+        "self.application = application",
         "self.trigger = trigger.trigger(map)",
         "self.asyncore.dispatcher.__init__(self, _sock",
     ],
