@@ -14,7 +14,7 @@ from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.parser import ParsingError
 from waitress.utilities import BadRequest, Error, RequestEntityTooLarge
 
-from .parser import Parser, RequestTimeout, plain_fields
+from .parser import Parser, RequestTimeout, split_fields
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -162,14 +162,14 @@ class Body(io.RawIOBase):
         last = receiver.trailer[-1:]
         came = self._pass_on(receiver, FRAMING)
         if receiver.completed:
-            self.rest = bytes(self._ahead)
             if receiver.trailer.endswith(b"\r\n\r\n"):
                 try:
-                    plain_fields(b"\r\n" + receiver.trailer)
+                    split_fields(b"\r\n" + receiver.trailer)
                 except ParsingError as error:
                     self._refuse(f"Trailer: {error}")
                 if receiver.trailer.count(b"\r\n") > MOST_TRAILERS + 1:  # that of the blank line
                     self._refuse(f"Trailer: more than {MOST_TRAILERS} lines")
+            self.rest = bytes(self._ahead)
         elif BARE_LF.search(last + came, len(last)):  # else we would wait for the end of what is one to its sender
             self._refuse("Trailer: end lines with CR and LF")
 

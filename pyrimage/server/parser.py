@@ -15,15 +15,13 @@ LONG = 1024  # bytes of a header from which on it is gathered before it is looke
 
 # What waitress understands, and of targets only those that HTTP has. Waitress' own patterns try every way to divide
 # blanks, or a host's digits, before they refuse a line. In these repetitions are possessive (++ and *+), so that time
-# grows with the length alone; and what passes them, waitress' match at the first try.
+# grows with the length alone; and a request line that passes, waitress' pattern matches at its first try.
 REQUEST_LINE = re.compile(
     rb"(?:OPTIONS \*|[!#$%&'*+\-.^_`|~0-9A-Z]++ (?:/|[Hh][Tt][Tt][Pp][Ss]?://)[^\x00-\x20\x7f]*+)"
     rb"(?: HTTP/[0-9]\.[0-9])?"
 )
-FIELDS = re.compile(rb"(?:\r\n[!#$%&'*+\-.^_`|~0-9A-Za-z]++:(?![ \t]{2})[\t\x20-\x7e\x80-\xff]*+)*+")
+FIELDS = re.compile(rb"(?:\r\n[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xff]*+(?=\r\n))*+")
 FOLD = re.compile(rb"\r\n(?=[ \t])")
-ENDS = (b"\r\n\r\n", b"\r\n")
-INDENT = re.compile(rb"(\r\n[^:\r\n]++:)[ \t]{2,}+")
 
 PREFIX = b"x-image-meta-"
 OUR_NAMES = re.compile(rb"(?<=\r\n)x-image-meta-[^:\r\n]*(?=:)", re.IGNORECASE)  # a folded line begins with a blank
@@ -142,7 +140,7 @@ class Parser(HTTPRequestParser):
         self.began = time.monotonic()
 
     def _parse_fields(self, first: bytes, lines: bytes) -> None:
-        """Let waitress read them, our names with hyphens, for it drops the others."""
+        """Read the fields, with hyphens in our names, and let waitress read the rest and act on them."""
         folded: list[bytes] = []
         if PREFIX in lines.lower():
             lines = OUR_NAMES.sub(lambda name: name[0].replace(b"_", b"-"), lines)
@@ -151,7 +149,15 @@ class Parser(HTTPRequestParser):
         noted = [name.lower().decode("latin-1") for name in NOTED.findall(lines)]
         self.forwarded = "" in noted
         single = list(filter(None, noted))
-        super().parse_header(first + plain_fields(lines))
+        for line in split_fields(lines):
+            name, _, value = line.partition(":")
+            if "_" not in name:  # as waitress: one with hyphens could have been taken out by a server before us
+                key, value = name.upper().replace("-", "_"), value.strip(" \t")
+                self.headers[key] = f"{self.headers[key]}, {value}" if key in self.headers else value
+        connection = self.headers.get("CONNECTION", "")
+        if "," in connection and "close" in map(str.strip, connection.lower().split(",")):
+            self.headers["CONNECTION"] = "close"  # waitress understands it only where it stands alone
+        super().parse_header(first + b"\r\n")
         if len(set(single)) < len(single):  # told only now, when method and target are known
             doubled = ", ".join(name for name, count in Counter(single).items() if count > 1)
             raise ParsingError(f"{doubled}: send it once; a name with _ is the same as with -")
@@ -161,28 +167,18 @@ class Parser(HTTPRequestParser):
             raise ParsingError("Transfer-Encoding: only HTTP/1.1 has it, and only with the value chunked")
         if self.chunked and "CONTENT_LENGTH" in self.headers:
             raise ParsingError("Content-Length and Transfer-Encoding: send one of them")
-        connection = self.headers.get("CONNECTION", "")
-        if "," in connection and "close" in map(str.strip, connection.lower().split(",")):
-            self.headers["CONNECTION"] = "close"  # waitress understands it only where it stands alone
-            self.connection_close = True
 
 
-def plain_fields(lines: bytes) -> bytes:
-    """Return header fields without folds, and with one blank at most before a value.
+def split_fields(lines: bytes) -> list[str]:
+    """Return header fields, each on one line.
 
-    lines: each field behind a line's end; a line's end and a blank line may follow the last. Raises ParsingError naming
-    the first line that is no field.
+    lines: each behind a line's end, or folded behind several; a line's end or two follow the last. Raises ParsingError
+    naming the first that is no field.
     """
-    rest = _behind_fields(lines)
-    if rest not in ENDS:
-        lines = INDENT.sub(rb"\1", FOLD.sub(b"", lines))
-        rest = _behind_fields(lines)
-    if rest not in ENDS:
-        line = rest.removeprefix(b"\r\n").partition(b"\r\n")[0]
+    fields = FOLD.sub(b"", lines)
+    found = FIELDS.match(fields)
+    stop = found.end() if found else 0
+    if fields[stop:] not in (b"\r\n\r\n", b"\r\n"):
+        line = fields[stop:].removeprefix(b"\r\n").partition(b"\r\n")[0]
         raise ParsingError(f"Malformed header line {line[:SHOWN_BYTES].decode('latin-1')!a}")
-    return lines
-
-
-def _behind_fields(lines: bytes) -> bytes:
-    found = FIELDS.match(lines)
-    return lines[found.end() if found else 0 :]
+    return fields[:stop].decode("latin-1").split("\r\n")[1:]

@@ -24,6 +24,16 @@ CANNOT_HOLD = {
         "tests.test_parser.TestHTTPRequestParser.test_received_chunked_completed_sets_content_length",
         "tests.test_parser.TestHTTPRequestParser.test_received_error_from_parser",
     ],
+    "a header that is malformed is refused in other words, which name the line, before waitress' patterns see it": [
+        "tests.test_parser.TestHTTPRequestParser.test_parse_header_extra_lf_in_first_line",
+        "tests.test_parser.TestHTTPRequestParser.test_parse_header_extra_lf_in_header",
+        "tests.test_parser.TestHTTPRequestParser.test_parse_header_invalid_backtrack_bad",
+        "tests.test_parser.TestHTTPRequestParser.test_parse_header_invalid_chars",
+        "tests.test_parser.TestHTTPRequestParser.test_parse_header_invalid_folding_spacing",
+        "tests.test_parser.TestHTTPRequestParser.test_parse_header_invalid_no_colon",
+        "tests.test_parser.TestHTTPRequestParser.test_parse_header_invalid_whitespace",
+        "tests.test_parser.TestHTTPRequestParser.test_parse_header_invalid_whitespace_vtab",
+    ],
     "the parser keeps what follows a request until that is answered": [
         "tests.test_parser.TestHTTPRequestParser.test_received_bad_transfer_encoding",
     ],

@@ -115,6 +115,8 @@ def test_what_refuses_too_many_lines_names_no_setting(server: Running) -> None:
 def test_a_refusal_quotes_only_the_beginning_of_the_line_at_fault() -> None:
     parser = parsed(b"GET / HTTP/1.1\r\na: b\r\nc\xe9 " + b"d" * 100000 + b": e\r\nf: g\r\n\r\n")
     assert parser.error.body == f"Malformed header line 'c\\xe9 {'d' * 57}'"
+    parser = parsed(b"GET / HTTP/1.1\r\na: b\r\nc: d\ne: f\r\n\r\n")
+    assert parser.error.body == "Malformed header line 'c: d\\ne: f'"
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 4096])
