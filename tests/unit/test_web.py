@@ -11,6 +11,7 @@ from pyramid.exceptions import URLDecodeError
 from pyramid.httpexceptions import HTTPForbidden, HTTPMovedPermanently, HTTPNotFound, HTTPUnsupportedMediaType
 from pyramid.response import Response
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from webob import Request as WebObRequest
 
 from pyrimage import errors
 from pyrimage.errors import (
@@ -237,6 +238,32 @@ def test_whatever_was_raised_or_refused_is_not_committed(
 
 
 # The request
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "a",
+        "a=",
+        "=a",
+        "a=1&a=2;b=3",
+        "&&a=b=c&",
+        "a+b=%2B%20",
+        "%c3%bc=%C3%BC",
+        "\xc3\xbc=\xc3\xbc",
+        "a=100%",
+    ],
+)
+def test_parameters_are_read_as_by_webob(query: str, make_request: MakeRequest) -> None:
+    environ = make_request(QUERY_STRING=query).environ
+    assert list(Request(environ).GET.items()) == list(WebObRequest(environ).GET.items())
+
+
+@pytest.mark.parametrize("query", ["a=%ff", "%ff", "\xff"])
+def test_parameters_are_utf_8(query: str, make_request: MakeRequest) -> None:
+    with pytest.raises(UnicodeDecodeError):
+        _ = make_request(QUERY_STRING=query).GET
 
 
 @pytest.mark.parametrize(
