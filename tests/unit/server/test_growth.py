@@ -1,10 +1,14 @@
 """S40: no request keeps the loop for long: twice the length takes at most some more than twice the time."""
 
+import contextlib
+import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
 from growth import check_growth
+from pyrimage.server.body import FRAMING, Body
 from pyrimage.server.options import read_options
 from pyrimage.server.parser import Parser
 
@@ -117,3 +121,47 @@ def test_a_header_that_comes_in_pieces_is_read_in_time_that_grows_with_its_lengt
             parser.received(raw[start : start + size])
 
     check_growth(read_pieces, filled(GET + b"a:", b"x", END), LARGEST)
+
+
+FRAMINGS = {
+    "names of extensions": filled(b"1", b";a", b"\r\nx\r\n0\r\n\r\n"),
+    "an extension's name": filled(b"1;", b"a", b"\r\nx\r\n0\r\n\r\n"),
+    "an extension's value": filled(b"1;a=", b"b", b"\r\nx\r\n0\r\n\r\n"),
+    "a quoted value": filled(b'1;a="', b'\\"', b'"\r\nx\r\n0\r\n\r\n'),
+    "a quoted value that does not end": filled(b'1;a="', b"b", b"\r\nx\r\n0\r\n\r\n"),
+    "quoted values and a fault": filled(b"1", b';a="b"', b"\0\r\nx\r\n0\r\n\r\n"),
+    "names of extensions and a fault": filled(b"1", b";a", b"\0\r\nx\r\n0\r\n\r\n"),
+    "digits": filled(b"", b"0", b"\r\n\r\n"),
+    "digits without an end": filled(b"", b"0"),
+    "a trailer": filled(b"0\r\na:", b"b ", END),
+    "blanks in a trailer": filled(b"0\r\na:", b" ", b"x" + END),
+    "folds of a trailer": filled(b"0\r\na:", b"\r\n ", b"x" + END),
+    "a trailer without a colon": filled(b"0\r\n", b"a", END),
+    "a trailer without an end": filled(b"0\r\n", b"a:b\r\n"),
+}
+CHUNKS = {
+    "small chunks": filled(b"", b"1\r\nx\r\n", b"0\r\n\r\n"),
+    "small chunks with extensions": filled(b"", b"1;a=b\r\nx\r\n", b"0\r\n\r\n"),
+    "one chunk": lambda length: b"%x\r\n%b\r\n0\r\n\r\n" % (length, b"x" * length),
+}
+
+
+def read_chunks(raw: bytes) -> None:
+    """Read a body that came with its header."""
+    parser = Parser(OPTIONS)
+    parser.received(GET.replace(b"GET", b"PUT") + b"Transfer-Encoding: chunked" + END + raw)
+    body = Body(SimpleNamespace(adj=OPTIONS, outbuf_lock=threading.Lock(), connected=False), parser)
+    with contextlib.suppress(ValueError, ConnectionError):
+        while body.read(65536):
+            pass
+    parser.close()
+
+
+@pytest.mark.parametrize("make", FRAMINGS.values(), ids=FRAMINGS)
+def test_the_framing_of_chunks_is_read_in_time_that_grows_with_its_length(make: Callable[[int], bytes]) -> None:
+    check_growth(read_chunks, make, FRAMING)
+
+
+@pytest.mark.parametrize("make", CHUNKS.values(), ids=CHUNKS)
+def test_chunks_are_read_in_time_that_grows_with_their_number(make: Callable[[int], bytes]) -> None:
+    check_growth(read_chunks, make, LARGEST)
