@@ -1,19 +1,21 @@
 """One process that serves: its listeners, its loop, and how it ends without cutting a transfer."""
 
 import contextlib
+import errno
+import fcntl
 import logging
 import os
 import resource
 import select
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 from wsgiref.types import WSGIApplication
 
 from waitress import wasyncore
 from waitress.server import TcpWSGIServer, UnixWSGIServer
-from waitress.utilities import cleanup_unix_socket
 
 from .channel import Channel, Dispatcher
 from .connections import Connections
@@ -28,6 +30,7 @@ IDLE_SECONDS, LEISURE_SECONDS = 1.0, 15.0
 DESCRIPTORS = 2  # of a connection: its socket, and the file that it brings or takes
 FEWEST = 16  # connections; listening sockets and their triggers count among them
 OTHER_DESCRIPTORS = 256  # the database's, logs, modules
+LOCK_SECONDS = 1.0  # that a start waits for another one in the directory of its socket
 ABORT_SECONDS = 5.0  # for threads to clean up after a transfer that was cut in the end
 
 
@@ -79,10 +82,46 @@ def bind(options: Options, held: Sequence[socket.socket] = ()) -> list[socket.so
         return [known.get(place) or _listen(options, *place) for place in places]
     listening = known.get((socket.AF_UNIX, options.unix_socket))
     if listening is None:
-        cleanup_unix_socket(options.unix_socket)
-        listening = _listen(options, socket.AF_UNIX, options.unix_socket)
-    os.chmod(options.unix_socket, options.unix_socket_perms)  # noqa: PTH101 - the setting is text
+        with _locked(Path(options.unix_socket).parent):
+            _remove_stale(Path(options.unix_socket))
+            listening = _listen(options, socket.AF_UNIX, options.unix_socket)
+    else:
+        os.chmod(options.unix_socket, options.unix_socket_perms)  # noqa: PTH101 - the setting is text
     return [listening]
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Keep others that start from taking a socket that is bound, and does not listen yet, for one that was left behind.
+
+    Whoever can read the directory can hold the lock, so nobody waits for it for long.
+    """
+    with contextlib.ExitStack() as opened:
+        with contextlib.suppress(OSError):  # one that may be written to and not read; a wrong one is found by bind()
+            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+            opened.callback(os.close, descriptor)
+            deadline = time.monotonic() + LOCK_SECONDS
+            while not _lock(descriptor) and time.monotonic() < deadline:
+                time.sleep(0.01)
+        yield
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove a socket of which the system says that nobody listens there; leave everything else to ``bind()``."""
+    if not (path.is_socket() and not path.is_symlink()):
+        return
+    with socket.socket(socket.AF_UNIX) as client:
+        client.setblocking(False)  # one whose backlog is full is in use, too
+        if client.connect_ex(str(path)) == errno.ECONNREFUSED:
+            path.unlink()
 
 
 def _listen(options: Options, family: socket.AddressFamily, address: Any) -> socket.socket:
@@ -92,6 +131,8 @@ def _listen(options: Options, family: socket.AddressFamily, address: Any) -> soc
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(address)
+        if family == socket.AF_UNIX:  # before anybody can connect
+            os.chmod(address, options.unix_socket_perms)  # noqa: PTH101 - the setting is text
         listener.listen(options.backlog)
     except OSError as error:
         listener.close()

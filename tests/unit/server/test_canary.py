@@ -96,7 +96,6 @@ EXPECTED = {
     "utilities:Error.to_response": "(self, ident=None)",
     "utilities:RequestEntityTooLarge": "RequestEntityTooLarge(BadRequest)",
     "utilities:RequestHeaderFieldsTooLarge": "RequestHeaderFieldsTooLarge(BadRequest)",
-    "utilities:cleanup_unix_socket": "(path)",
     "wasyncore:close_all": "(map=None, ignore_all=False)",
     "wasyncore:dispatcher": "dispatcher(object)",
     "wasyncore:dispatcher.__init__": "(self, sock=None, map=None)",
