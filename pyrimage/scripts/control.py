@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import os
 import signal
 import socket
 import sys
@@ -20,7 +19,7 @@ from ..server.pidfile import remove_stale
 from ..server.serving import place
 from . import FAILED, INTERRUPTED, OK, replace_closed_streams
 from .background import Notifier, launch, say, wait_for
-from .daemons import MARGIN_SECONDS, RUN_DIRECTORIES, Daemon
+from .daemons import MARGIN_SECONDS, RUN_DIRECTORIES, Daemon, handles_of
 from .serve import SECTIONS, server_options, with_hyphens
 
 NOT_RUNNING = 3  # of status, as init scripts have it
@@ -105,29 +104,24 @@ def start(daemon: Daemon) -> int:
 
 def stop(daemon: Daemon) -> int:
     """Stop a server, and wait until it has ended."""
-    process = daemon.find()
-    if process is None:
-        say(f"No {daemon.program} running")
-        return OK
-    with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):  # it has just ended by itself
-        workers = process.children()
-        handle = os.pidfd_open(process.pid)
-        if daemon.find() != process:  # else the handle is of nobody else
-            os.close(handle)
-            return stop(daemon)
-        patience = daemon.patience(process)
-        say(f"Stopping {daemon.program} pid: {process.pid} signal: {signal.SIGTERM:d}")
-        signal.pidfd_send_signal(handle, signal.SIGTERM)
-        if not wait_for([handle], patience, f"transfers to end, {patience:.0f} s at most"):
-            say(f"Killing {daemon.program} pid: {process.pid} signal: {signal.SIGKILL:d}")
-            signal.pidfd_send_signal(handle, signal.SIGKILL)
-            for worker in workers:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    worker.kill()
-            wait_for([handle], MARGIN_SECONDS, "it to end")
-            psutil.wait_procs(workers, MARGIN_SECONDS)
-            remove_stale(daemon.pid_file)
-        os.close(handle)
+    with daemon.held() as found:
+        if found is None:
+            say(f"No {daemon.program} running")
+            return OK
+        process, handle = found
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):  # it has just ended by itself
+            patience = daemon.patience(process)
+            with handles_of(process.children()) as workers:
+                say(f"Stopping {daemon.program} pid: {process.pid} signal: {signal.SIGTERM:d}")
+                signal.pidfd_send_signal(handle, signal.SIGTERM)
+                if not wait_for([handle], patience, f"transfers to end, {patience:.0f} s at most"):
+                    say(f"Killing {daemon.program} pid: {process.pid} signal: {signal.SIGKILL:d}")
+                    for each in (handle, *workers):
+                        with contextlib.suppress(ProcessLookupError):
+                            signal.pidfd_send_signal(each, signal.SIGKILL)
+                    for each in (handle, *workers):
+                        wait_for([each], MARGIN_SECONDS, "it to end")
+                    remove_stale(daemon.pid_file)
     return OK
 
 
@@ -139,14 +133,15 @@ def restart(daemon: Daemon) -> int:
 
 def reload(daemon: Daemon) -> int:
     """Let a server read its ini again."""
-    process = daemon.find()
-    if process is None:
-        say(f"No {daemon.program} running")
-        return FAILED
-    if not process.children():
-        raise ConfigurationError(f"{daemon.program} has no workers (see [server:...]): use restart.")
-    say(f"Reloading {daemon.program} pid: {process.pid} signal: {signal.SIGHUP:d}")
-    process.send_signal(signal.SIGHUP)
+    with daemon.held() as found:
+        if found is None:
+            say(f"No {daemon.program} running")
+            return FAILED
+        process, handle = found
+        if not process.children():
+            raise ConfigurationError(f"{daemon.program} has no workers (see [server:...]): use restart.")
+        say(f"Reloading {daemon.program} pid: {process.pid} signal: {signal.SIGHUP:d}")
+        signal.pidfd_send_signal(handle, signal.SIGHUP)
     return OK
 
 

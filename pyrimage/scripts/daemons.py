@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import psutil
@@ -110,6 +111,17 @@ class Daemon:
             raise NotOurs(f"{self.pid_file} is held by another program, {told} with pid {pid}")
         return process
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[tuple[psutil.Process, int] | None]:
+        """Give the process that holds the pid file, and a handle that stays its own if its number is given again."""
+        with contextlib.ExitStack() as opened:
+            found = None
+            while found is None and (process := self.find()) is not None:
+                for handle in opened.enter_context(handles_of([process])):
+                    if holder(self.pid_file) == process.pid:  # still, so the handle is of no other process
+                        found = process, handle
+            yield found
+
     def patience(self, process: psutil.Process) -> float:
         """Return the seconds that a server may take to end: by its own command line, which this one need not repeat."""
         given, _ = server_options().parse_known_args(with_hyphens(process.cmdline()[2:]))
@@ -117,6 +129,20 @@ class Daemon:
         with contextlib.suppress(ConfigurationError):
             text = text or server_context(self.server, given.config or find_config()).local_conf.get("shutdown_timeout")
         return (int(text) if text and text.isdecimal() else Options.shutdown_timeout) + MARGIN_SECONDS
+
+
+@contextlib.contextmanager
+def handles_of(processes: Iterable[psutil.Process]) -> Iterator[list[int]]:
+    """Give handles (pidfd) of those processes that are alive: a number may be another's by the time it is used."""
+    with contextlib.ExitStack() as opened:
+        handles = []
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                handle = os.pidfd_open(process.pid)
+                opened.callback(os.close, handle)
+                if process.is_running():
+                    handles.append(handle)
+        yield handles
 
 
 def _refuse_root(directory: Path) -> None:

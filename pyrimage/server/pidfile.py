@@ -1,8 +1,8 @@
 """A file that names the process of a server, and that this process holds locked as long as it lives.
 
 The lock is POSIX' own (``fcntl``): the kernel tells who holds it, frees it when that process ends in whatever way,
-keeps it when the process executes another program, and gives it to no child. So a file that was left behind is known,
-and nobody who was given an old number is taken for the server.
+keeps it when the process executes another program, and gives it to no child. So a file that nobody holds was left
+behind, whatever program has its number now, and nobody who was given an old number is taken for the server.
 """
 
 import atexit
@@ -15,15 +15,12 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 _FLOCK = "hhlli4x"  # struct flock of Linux: type, whence, start, length, pid
 _LONGEST = 64  # bytes of what can be a pid file
-CLOCK_SECONDS = 2.0  # by which the time of a process's start and that of a file may differ
 
 
 class NotOurs(OSError):
-    """The file is no pid file, or that of another program."""
+    """The file is no pid file, or another program holds it."""
 
 
 def holder(path: Path) -> int | None:
@@ -41,23 +38,6 @@ def holder(path: Path) -> int | None:
         os.close(descriptor)
     kind, *_, pid = struct.unpack(_FLOCK, found)
     return None if kind == fcntl.F_UNLCK else max(pid, 0)
-
-
-def check(text: str, modified: float, path: Path) -> None:
-    """Raise NotOurs unless a file of which nobody holds the lock may be replaced: it is empty, or was left behind.
-
-    modified: when it was written, in seconds since 1970; who was started later cannot have written it.
-    """
-    if not re.fullmatch("[0-9]{0,10}\n?", text):
-        raise NotOurs(f"{path} is not a pid file, and stays as it is: name another one")
-    number = int(text.strip() or 0)
-    with contextlib.suppress(psutil.NoSuchProcess):
-        if number in (0, os.getpid()):
-            return
-        process = psutil.Process(number)  # a zombie has ended, though nobody took note
-        if process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= modified + CLOCK_SECONDS:
-            told = f"{process.name()} with pid {number}"
-            raise NotOurs(f"the pid file {path} belongs to another program, {told}: name another one")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +95,12 @@ def _take(path: str) -> PidFile:
         # Not for all to read: whoever can open a file can hold a lock that keeps others from theirs.
         pid_file = PidFile(path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o640))
         try:
-            known = os.fstat(pid_file.descriptor)
-            if not stat.S_ISREG(known.st_mode):
+            if not stat.S_ISREG(os.fstat(pid_file.descriptor).st_mode):
                 raise NotOurs(f"{path} is not a pid file, and stays as it is: name another one")
             _lock(pid_file)
-            known = os.fstat(pid_file.descriptor)
             if _is_at(pid_file.descriptor, path):
-                check(os.pread(pid_file.descriptor, _LONGEST, 0).decode(errors="replace"), known.st_mtime, Path(path))
+                if not re.fullmatch(rb"[0-9]{0,10}\n?", os.pread(pid_file.descriptor, _LONGEST, 0)):
+                    raise NotOurs(f"{path} is not a pid file, and stays as it is: name another one")
                 os.ftruncate(pid_file.descriptor, 0)
                 os.pwrite(pid_file.descriptor, f"{os.getpid()}\n".encode(), 0)
                 return pid_file

@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,28 +94,15 @@ def test_a_pid_file_that_a_killed_server_left_is_removed(place: Controlled) -> N
     assert place.request("GET", "/images").status == 200
 
 
-def test_a_number_that_somebody_else_got_later_is_nobodys(alone: Controlled) -> None:
+def test_a_number_that_somebody_else_has_is_nobodys(alone: Controlled) -> None:
+    """Though that program seems to be older than the file: in a container numbers come again."""
     with stranger() as process:
         pid_file = write_pid_file(alone, f"{process.pid}\n")
-        os.utime(pid_file, (time.time() - 3600,) * 2)
-        assert alone.control("api", "stop", alone.ini) == ["No pyrimage-api running"]
+        for command in ("stop", "reload"):
+            assert alone.try_control("api", command, alone.ini).out == "No pyrimage-api running\n"
         assert alone.control("api", "start", alone.ini)[0] == f"Removing stale pid file {pid_file}"
         assert alone.pid != process.pid
-
-
-def test_the_pid_file_of_a_program_that_runs_is_left_alone(alone: Controlled) -> None:
-    with stranger() as process:
-        pid_file = write_pid_file(alone, f"{process.pid}\n")
-        said = alone.try_control("api", "start", alone.ini)
-        assert (said.status, said.out) == (1, "")
-        assert said.err == (
-            f"ERROR: the pid file {pid_file} belongs to another program, sleep with pid {process.pid}: "
-            "name another one\n"
-        )
-        assert alone.try_control("api", "stop", alone.ini).out == "No pyrimage-api running\n"
-        assert alone.try_control("api", "restart", alone.ini).status == 1
-        assert pid_file.read_text(encoding="ascii") == f"{process.pid}\n"
-    assert not alone.processes()
+        assert alone.control("api", "stop", alone.ini)[0].startswith("Stopping")
 
 
 def test_a_pid_file_that_another_program_holds_gets_it_no_signal(alone: Controlled) -> None:

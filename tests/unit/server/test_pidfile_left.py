@@ -1,16 +1,13 @@
-"""What is found at the path of a pid file: it is taken if it was left behind, and stays if it is somebody else's."""
+"""What is found at the path of a pid file: it is taken if it was left behind, and stays if it is something else."""
 
-import contextlib
 import errno
 import os
 from pathlib import Path
 
-import psutil
 import pytest
 
-from pyrimage.server.pidfile import CLOCK_SECONDS, NotOurs, check, holder, remove_stale
+from pyrimage.server.pidfile import NotOurs, holder, remove_stale
 from servers.holders import Start, Take, leave, state
-from servers.processes import RUN_SECONDS, wait_until
 
 
 @pytest.fixture
@@ -48,47 +45,26 @@ def test_a_file_that_was_left_behind_is_removed(text: str, path: Path, gone: int
     assert remove_stale(path) is False
 
 
-def test_a_file_older_than_the_process_of_its_number_was_left_behind(path: Path, start: Start, take: Take) -> None:
-    """Numbers are given again."""
-    stranger = start()
-    leave(path, f"{stranger.pid}\n", age=1000)
-    take()
-    assert path.read_text() == f"{os.getpid()}\n"
-    assert stranger.ask("1 + 1") == "2"
-
-
-def test_a_process_that_ended_and_was_not_buried_left_its_file_behind(path: Path, start: Start, take: Take) -> None:
-    parent = start()
-    child = parent.ask("os.fork() or os._exit(0)")
-    wait_until(lambda: psutil.Process(int(child)).status() == psutil.STATUS_ZOMBIE, RUN_SECONDS)
-    leave(path, f"{child}\n")
-    take()
-    assert path.read_text() == f"{os.getpid()}\n"
-
-
-def test_the_own_number_is_that_of_no_other_program(path: Path, take: Take) -> None:
-    """In a container, every start has the same."""
-    leave(path, f"{os.getpid()}\n")
-    take()
-    assert path.read_text() == f"{os.getpid()}\n"
-
-
+@pytest.mark.parametrize("age", [-1000, 0, 1000], ids=["from the future", "fresh", "old"])
 @pytest.mark.parametrize("text", ["{pid}\n", "{pid}", "{pid:010}\n"])
-def test_the_file_of_another_program_is_refused_and_not_touched(
-    text: str, path: Path, start: Start, take: Take
+def test_a_file_that_nobody_holds_was_left_behind_whatever_program_has_its_number_now(
+    text: str, age: float, path: Path, start: Start, take: Take
 ) -> None:
+    """A container gives the same numbers at each start, and a clock may have been behind when the file was written."""
     stranger = start()
+    leave(path, text.format(pid=stranger.pid), age)
+    assert remove_stale(path) is True
+    leave(path, text.format(pid=stranger.pid), age)
+    take()
+    assert path.read_text() == f"{os.getpid()}\n"
     assert stranger.ask("1 + 1") == "2"
-    before = leave(path, text.format(pid=stranger.pid))
-    name = psutil.Process(stranger.pid).name()
-    for call in (take, lambda: remove_stale(path)):
-        with pytest.raises(NotOurs) as caught:
-            call()
-        assert str(caught.value) == (
-            f"the pid file {path} belongs to another program, {name} with pid {stranger.pid}: name another one"
-        )
-    assert (state(path), holder(path)) == (before, None)
-    assert stranger.ask("1 + 1") == "2"
+
+
+@pytest.mark.parametrize("number", [1, os.getpid()])
+def test_a_number_that_is_always_in_use_is_that_of_no_other_program(number: int, path: Path, take: Take) -> None:
+    leave(path, f"{number}\n")
+    take()
+    assert path.read_text() == f"{os.getpid()}\n"
 
 
 GARBAGE = {
@@ -159,14 +135,3 @@ def test_a_directory_is_no_pid_file(path: Path, take: Take) -> None:
     path.mkdir()
     with pytest.raises(IsADirectoryError, match=str(path)):
         take()
-
-
-@pytest.mark.parametrize(("seconds", "refused"), [(0.0, True), (CLOCK_SECONDS / 2, True), (CLOCK_SECONDS + 1, False)])
-def test_a_file_may_look_a_little_older_than_the_process_that_wrote_it(
-    seconds: float, refused: bool, path: Path, start: Start
-) -> None:
-    """The two times come from different clocks."""
-    stranger = start()
-    written = psutil.Process(stranger.pid).create_time() - seconds
-    with pytest.raises(NotOurs) if refused else contextlib.nullcontext():
-        check(f"{stranger.pid}\n", written, path)
