@@ -30,10 +30,11 @@ LAST_LINES = 10  # of a log
 EPILOG = f"""\
 start hands the server options on and waits until the server answers; if it does not, the end of its log is shown. stop
 waits until the server has ended: its transfers get its shutdown_timeout, {MARGIN_SECONDS:.0f} s later it is killed.
-restart is both. reload lets a server that has workers read its ini again (SIGHUP). The pid file, without --pid-file or
-pid_file in the ini, is api.pid or registry.pid in the first of {", ".join(RUN_DIRECTORIES)} that is there and
-yours to write to. Where no log file is set, a server's output goes to a file beside its pid file. Exit status: 0 done,
-1 not done, 2 wrong command line, 3 not running (status).
+restart is both. reload lets a server read its ini again (SIGHUP); what start has started can do so also where the ini
+says workers = 0, for it has one worker then (--supervised). The pid file, without --pid-file or pid_file in the ini, is
+api.pid or registry.pid in the first of {", ".join(RUN_DIRECTORIES)} that is there and yours to write to. Where no log
+file is set, a server's output goes to a file beside its pid file. Exit status: 0 done, 1 not done, 2 wrong command
+line, 3 not running (status).
 """
 
 
@@ -65,6 +66,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"pyrimage {__version__}")
+    parser.set_defaults(supervised=True)  # else there is no reload
     arguments = parser.parse_intermixed_args(argv)
     if arguments.server == "all" and (arguments.pid_file or arguments.port):
         parser.error("two servers cannot share a --pid-file or a --port: name one server")
@@ -138,7 +140,7 @@ def reload(daemon: Daemon) -> int:
             say(f"No {daemon.program} running")
             return FAILED
         process, handle = found
-        if not process.children():
+        if "--supervised" not in process.cmdline() and not process.children():  # it was started by hand, and would end
             raise ConfigurationError(f"{daemon.program} has no workers (see [server:...]): use restart.")
         say(f"Reloading {daemon.program} pid: {process.pid} signal: {signal.SIGHUP:d}")
         signal.pidfd_send_signal(handle, signal.SIGHUP)

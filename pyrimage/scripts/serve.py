@@ -107,6 +107,11 @@ def server_options() -> argparse.ArgumentParser:
     options.add_argument("--host", help="address to listen on, instead of the ini's")
     options.add_argument("--port", metavar="N", help="port to listen on, instead of the ini's")
     options.add_argument("--shutdown-timeout", metavar="SECONDS", help="time that transfers get to end in at a stop")
+    options.add_argument(
+        "--supervised",
+        action="store_true",
+        help="with workers = 0, have one worker and its supervisor all the same, as pyrimage-control always does",
+    )
     return parser
 
 
@@ -188,6 +193,8 @@ def _overridden(settings: Mapping[str, str], arguments: argparse.Namespace) -> d
     for name in ("shutdown_timeout", "pid_file"):
         if getattr(arguments, name):
             changed[name] = str(getattr(arguments, name))
+    if arguments.supervised and re.fullmatch("0+", str(changed.get("workers", Options.workers)).strip()):
+        changed["workers"] = "1"
     return changed
 
 

@@ -16,6 +16,6 @@ def place(tmp_path: Path) -> Iterator[Controlled]:
 
 @pytest.fixture
 def alone(tmp_path: Path) -> Iterator[Controlled]:
-    """A server without workers, which starts faster."""
+    """A server with one worker, which starts faster."""
     with Controlled(tmp_path, sample="development") as made:
         yield made

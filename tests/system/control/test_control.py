@@ -40,13 +40,13 @@ def test_status_tells_the_pid_the_uptime_the_address_and_the_workers(place: Cont
     assert b"pyrimage-api" in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
-def test_status_of_a_server_without_workers_and_of_one_on_a_socket_file(alone: Controlled) -> None:
+def test_status_of_a_server_on_a_socket_file(alone: Controlled) -> None:
     ini = alone.ini.read_text(encoding="utf-8")
     listen = f"listen = 127.0.0.1:{alone.port}"
     alone.ini.write_text(ini.replace(listen, f"unix_socket = {alone.directory}/socket"), encoding="utf-8")
     alone.control("api", "start", alone.ini)
     (line,) = alone.control("api", "status")
-    assert line.endswith(f", unix:{alone.directory}/socket, no workers")
+    assert line.endswith(f", unix:{alone.directory}/socket, 1 worker")
 
 
 def test_start_returns_when_the_server_answers(alone: Controlled) -> None:

@@ -123,13 +123,15 @@ def test_only_our_server_is_kept_in_the_background(alone: Controlled) -> None:
     assert failed_start(alone).err == f"ERROR: {alone.ini}: only egg:pyrimage#server can be kept in the background.\n"
 
 
-def test_reload_needs_a_server_and_workers(alone: Controlled) -> None:
+def test_reload_needs_a_server_and_does_not_end_one_that_was_started_by_hand_without_workers(alone: Controlled) -> None:
     assert alone.try_control("api", "reload") == (1, "No pyrimage-api running\n", "")
-    alone.control("api", "start", alone.ini)
+    alone.pid_file().parent.mkdir(parents=True)
+    alone.start("pyrimage-api", str(alone.ini), f"--pid-file={alone.pid_file()}")
     said = alone.try_control("api", "reload")
     assert (said.status, said.out) == (1, "")
     assert said.err == "ERROR: pyrimage-api has no workers (see [server:...]): use restart.\n"
     assert alone.request("GET", "/images").status == 200
+    alone.stop()
 
 
 def test_a_start_that_fails_in_the_application_shows_the_end_of_the_log(place: Controlled) -> None:

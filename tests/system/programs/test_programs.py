@@ -19,7 +19,7 @@ pytestmark = pytest.mark.system
 
 OPTIONS = (
     *("--debug", "--verbose", "--log-config", "--log-format", "--log-file", "--log-dir", "--log-date-format"),
-    *("--pid-file", "--host", "--port", "--shutdown-timeout", "--help", "--version"),
+    *("--pid-file", "--host", "--port", "--shutdown-timeout", "--supervised", "--help", "--version"),
 )
 
 

@@ -216,6 +216,25 @@ def test_a_socket_of_the_ini_is_kept_where_no_address_is_given(ini: Path) -> Non
     assert read(ini, "--shutdown-timeout", "7").context.local_conf == {"unix_socket": "x.sock", "shutdown_timeout": "7"}
 
 
+SUPERVISED = {
+    "none in the ini": ("", ("--supervised",), 1),
+    "0 in the ini": ("workers = 0", ("--supervised",), 1),
+    "000 in the ini": ("workers = 000", ("--supervised",), 1),
+    "some in the ini": ("workers = 3", ("--supervised",), 3),
+    "0, and nobody asks": ("workers = 0", (), 0),
+}
+
+
+@pytest.mark.parametrize(("server", "argv", "workers"), SUPERVISED.values(), ids=SUPERVISED)
+def test_a_supervised_server_has_a_worker(server: str, argv: tuple[str, ...], workers: int, ini: Path) -> None:
+    assert read_options(read(write(ini, server=server), *argv).context.local_conf).workers == workers
+
+
+def test_a_number_of_workers_that_is_none_is_told_of_a_supervised_server_too(ini: Path) -> None:
+    with pytest.raises(ValueError, match="server setting workers = -0: use"):
+        read_options(read(write(ini, server="workers = -0"), "--supervised").context.local_conf)
+
+
 # Wrong values, and places that are taken
 
 
