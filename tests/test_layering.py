@@ -83,6 +83,7 @@ ORDER = [
     "pyrimage.server.connections",
     "pyrimage.server.channel",
     "pyrimage.server.pidfile",
+    "pyrimage.server.state",
     "pyrimage.server.serving",
     "pyrimage.server.supervisor",
     "pyrimage.server.factory",

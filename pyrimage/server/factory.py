@@ -10,7 +10,8 @@ from wsgiref.types import WSGIApplication
 from .options import Options, read_options
 from .pidfile import hold, keep
 from .serving import Serving, allow_descriptors, announce, bind
-from .supervisor import Lifeline, Supervisor, take_state, take_trial
+from .state import take_state, take_trial
+from .supervisor import Lifeline, Supervisor
 
 
 def server_factory(_global_conf: dict[str, str], /, **settings: Any) -> Callable[[WSGIApplication], None]:

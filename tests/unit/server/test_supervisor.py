@@ -9,7 +9,8 @@ import pytest
 
 from pyrimage.server.options import read_options
 from pyrimage.server.pidfile import PidFile
-from pyrimage.server.supervisor import STATE, TRIAL, State, Supervisor, take_state, take_trial
+from pyrimage.server.state import STATE, TRIAL, State, take_state, take_trial
+from pyrimage.server.supervisor import Supervisor
 
 
 def test_what_a_process_left_to_itself_is_taken_once(monkeypatch: pytest.MonkeyPatch) -> None:
