@@ -85,6 +85,7 @@ ORDER = [
     "pyrimage.server.pidfile",
     "pyrimage.server.state",
     "pyrimage.server.serving",
+    "pyrimage.server.watchdog",
     "pyrimage.server.supervisor",
     "pyrimage.server.factory",
     "pyrimage.server",

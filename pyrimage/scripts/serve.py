@@ -83,6 +83,22 @@ def server_options() -> argparse.ArgumentParser:
     options = parser.add_argument_group("server options", "An underscore will do for each inner hyphen.")
     options.add_argument("--debug", action="store_true", help="log DEBUG lines, and the settings at start")
     options.add_argument("--verbose", action="store_true", help="log INFO lines")
+    _add_log_options(options)
+    options.add_argument(
+        "--pid-file", type=_absolute, metavar="P", help="a file that names the process, which holds it locked"
+    )
+    options.add_argument("--host", help="address to listen on, instead of the ini's")
+    options.add_argument("--port", metavar="N", help="port to listen on, instead of the ini's")
+    options.add_argument("--shutdown-timeout", metavar="SECONDS", help="time that transfers get to end in at a stop")
+    options.add_argument(
+        "--supervised",
+        action="store_true",
+        help="with workers = 0, have one worker and its supervisor all the same, as pyrimage-control always does",
+    )
+    return parser
+
+
+def _add_log_options(options: argparse._ArgumentGroup) -> None:
     options.add_argument(
         "--log-config",
         type=_absolute,
@@ -101,18 +117,6 @@ def server_options() -> argparse.ArgumentParser:
         metavar="F",
         help=f"format of times in log lines (default: {_literal(DEFAULT_DATE_FORMAT)})",
     )
-    options.add_argument(
-        "--pid-file", type=_absolute, metavar="P", help="a file that names the process, which holds it locked"
-    )
-    options.add_argument("--host", help="address to listen on, instead of the ini's")
-    options.add_argument("--port", metavar="N", help="port to listen on, instead of the ini's")
-    options.add_argument("--shutdown-timeout", metavar="SECONDS", help="time that transfers get to end in at a stop")
-    options.add_argument(
-        "--supervised",
-        action="store_true",
-        help="with workers = 0, have one worker and its supervisor all the same, as pyrimage-control always does",
-    )
-    return parser
 
 
 def with_hyphens(argv: Sequence[str]) -> list[str]:

@@ -11,7 +11,8 @@ from .options import Options, read_options
 from .pidfile import hold, keep
 from .serving import Serving, allow_descriptors, announce, bind
 from .state import take_state, take_trial
-from .supervisor import Lifeline, Supervisor
+from .supervisor import Supervisor
+from .watchdog import Lifeline
 
 
 def server_factory(_global_conf: dict[str, str], /, **settings: Any) -> Callable[[WSGIApplication], None]:
@@ -68,5 +69,5 @@ def _serve(app: WSGIApplication, options: Options, sockets: list[socket.socket],
     if line is None:
         announce(sockets)
     else:
-        Lifeline(line, serving).announce()
+        Lifeline(line, serving).handle_write()
     serving.run()

@@ -58,9 +58,11 @@ class Options(Adjustments):
     workers: processes that serve; 0 is this one, without a supervisor. upload_threads: in each process, for bodies that
     are streamed; the other requests have ``threads``. upload_timeout: seconds without a byte of a body that is waited
     for. upload_min_rate: bytes/s over half a minute of waiting, 0 for none. shutdown_timeout: seconds that transfers
-    have to end in when the server is stopped. pid_file: names this process, which holds it locked. ``inbuf_overflow``
-    is the length from which on a body is streamed, and ``channel_timeout`` also what a header, and a shorter body, may
-    take. connections_per_client: of one address; None is a quarter of ``connection_limit``, 0 any number.
+    have to end in when the server is stopped. worker_timeout: seconds after which a worker whose loop does not answer,
+    and which waits for no disk, is killed and replaced; 0 for never. pid_file: names this process, which holds it
+    locked. ``inbuf_overflow`` is the length from which on a body is streamed, and ``channel_timeout`` also what a
+    header, and a shorter body, may take. connections_per_client: of one address; None is a quarter of
+    ``connection_limit``, 0 any number.
     """
 
     _params = (
@@ -76,6 +78,7 @@ class Options(Adjustments):
         ("upload_timeout", whole(1)),
         ("upload_min_rate", whole(0)),
         ("shutdown_timeout", whole(0)),
+        ("worker_timeout", whole(0)),
         ("pid_file", absolute),
     )
     _param_map: ClassVar = dict(_params)
@@ -87,6 +90,7 @@ class Options(Adjustments):
     upload_timeout = 60
     upload_min_rate = 4096
     shutdown_timeout = 60
+    worker_timeout = 30
     pid_file: str | None = None
 
     host = _str_marker("127.0.0.1")  # waitress would serve every network, on 8080

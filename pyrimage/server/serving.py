@@ -31,6 +31,7 @@ DESCRIPTORS = 2  # of a connection: its socket, and the file that it brings or t
 FEWEST = 16  # connections; listening sockets and their triggers count among them
 OTHER_DESCRIPTORS = 256  # the database's, logs, modules
 LOCK_SECONDS = 1.0  # that a start waits for another one in the directory of its socket
+TURN_SECONDS = 0.5  # that the loop waits at most: each of its turns tells the supervisor that it is not stuck
 ABORT_SECONDS = 5.0  # for threads to clean up after a transfer that was cut in the end
 
 
@@ -228,7 +229,7 @@ class Serving:
     def run(self) -> None:
         """Serve until ``stop`` is called; then let transfers end, within ``shutdown_timeout`` seconds."""
         while not self.is_stopping:
-            self._turn(self.options.asyncore_loop_timeout)
+            self._turn(min(self.options.asyncore_loop_timeout, TURN_SECONDS))
         for listener in self.listeners:
             self._accept_waiting(listener)
             wasyncore.dispatcher.close(listener)  # not its trigger, which wakes the loop for its connections

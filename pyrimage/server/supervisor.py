@@ -1,13 +1,13 @@
 """Several processes that serve on the same listening sockets, and the one that starts, replaces and stops them.
 
 Every worker loads the application for itself, so none shares an engine or a thread with another. Supervisor and workers
-share a line: a worker writes its pid to it when it serves, and a line that breaks tells it that its supervisor died.
+share a line: a worker's loop writes its pid to it again and again while it serves, so that one whose loop is stuck can
+be replaced; and a line that breaks tells a worker that its supervisor died.
 
 At SIGHUP the supervisor executes itself anew, in the same directory and with the same command, so that everything is
 read again. Sockets, line and workers stay: the old ones are stopped when as many new ones serve as are wanted.
 """
 
-import contextlib
 import json
 import logging
 import math
@@ -23,12 +23,11 @@ import time
 from dataclasses import dataclass, field
 from typing import IO
 
-from waitress import wasyncore
-
 from .options import Options
 from .pidfile import PidFile
-from .serving import ABORT_SECONDS, Serving, announce, bind
+from .serving import ABORT_SECONDS, announce, bind
 from .state import STATE, TRIAL, State
+from .watchdog import BEAT_SECONDS, pids, waits_for_disk
 
 log = logging.getLogger(__package__)
 
@@ -37,7 +36,7 @@ STEADY_SECONDS = 10.0  # a worker that lived so long is replaced at once
 DELAY_SECONDS = 1.0  # before another is replaced, doubled each time up to
 MOST_DELAY_SECONDS = 30.0
 MARGIN_SECONDS = 2 * ABORT_SECONDS  # beyond shutdown_timeout, after which a worker is killed
-PID_BYTES = 4
+SILENT_SECONDS = 2 * BEAT_SECONDS  # from which on it is looked at what a worker waits for
 
 
 @dataclass
@@ -48,35 +47,7 @@ class Worker:
     is_ready: bool = False
     is_old: bool = False  # of the configuration before the last SIGHUP
     deadline: float | None = None
-
-
-class Lifeline(wasyncore.dispatcher):
-    """A worker's end of the line to its supervisor."""
-
-    def __init__(self, line: socket.socket, serving: Serving) -> None:
-        super().__init__(line, serving.channels)
-        self.connected = True  # which waitress leaves to whoever has connected the socket
-        self._serving = serving
-
-    def announce(self) -> None:
-        """Tell the supervisor that this process serves."""
-        with contextlib.suppress(OSError):  # it is gone: the loop hears of that
-            self.send(os.getpid().to_bytes(PID_BYTES))
-
-    def writable(self) -> bool:
-        """Say no."""
-        return False
-
-    def handle_read(self) -> None:
-        """Find the end of the line: nobody writes to a worker."""
-        self.recv(PID_BYTES)
-
-    def handle_close(self) -> None:
-        """Stop, for the supervisor died."""
-        if self.connected:
-            log.warning("the supervisor is gone: worker %d ends", os.getpid())
-            self.close()
-            self._serving.stop()
+    silence: float | None = None  # seconds without an answer of its loop, while the supervisor listened; None: unknown
 
 
 class Supervisor:
@@ -103,6 +74,7 @@ class Supervisor:
         self._hung_up = self._stopping = False
         self._trial: tuple[subprocess.Popen[bytes], IO[bytes]] | None = None  # and what it prints
         self._exit_code = 0
+        self._judged = 0.0  # when the workers' silence was
 
     def run(self) -> socket.socket:
         """Supervise; return in each worker, with its end of the line. Raises SystemExit when all workers ended."""
@@ -121,6 +93,7 @@ class Supervisor:
                 raise SystemExit(self._exit_code)
             self._go_on_with_hangup()
             self._kill_overdue()
+            self._kill_stuck()
             while self._is_one_missing():
                 if self._fork():
                     return self._line[1]
@@ -145,16 +118,20 @@ class Supervisor:
         moments = [worker.deadline for worker in self._workers.values() if worker.deadline is not None]
         if self._missing > 0:
             moments.append(self._not_before)
+        if any(worker.silence is not None for worker in self._workers.values()):
+            moments.append(time.monotonic() + BEAT_SECONDS)
         seconds = None if min(moments, default=math.inf) == math.inf else max(min(moments) - time.monotonic(), 0)
         ready, _, _ = select.select([self._waking, self._line[0]], [], [], seconds)
         if self._waking in ready:
             self._waking.recv(4096)
         if self._line[0] in ready:
-            self._note_ready(int.from_bytes(self._line[0].recv(PID_BYTES)))
+            for pid in pids(self._line[0].recv(4096)):  # more than the system holds for us
+                if pid in self._workers:
+                    self._note_word(pid, self._workers[pid])
 
-    def _note_ready(self, pid: int) -> None:
-        worker = self._workers.get(pid)
-        if worker is None or worker.is_old:
+    def _note_word(self, pid: int, worker: Worker) -> None:
+        worker.silence = 0.0
+        if worker.is_ready:
             return
         worker.is_ready = True
         log.info("worker %d serves", pid)
@@ -210,6 +187,31 @@ class Supervisor:
                 log.warning("worker %d is killed: it did not end", pid)
                 os.kill(pid, signal.SIGKILL)
                 worker.deadline = math.inf
+
+    def _kill_stuck(self) -> None:
+        """Kill workers whose loop does not answer, but for the time in which they wait for a disk.
+
+        What can be stored or sent when a stalled disk goes on would be lost. A time in which this process did not
+        listen, or nobody ran, counts for little: their words may not have come.
+        """
+        now = time.monotonic()
+        passed, self._judged = min(now - self._judged, BEAT_SECONDS), now
+        timeout = self._options.worker_timeout
+        for pid, worker in self._workers.items():
+            if not timeout or worker.silence is None or worker.deadline is not None:
+                continue
+            worker.silence += passed
+            if worker.silence > min(SILENT_SECONDS, timeout) and waits_for_disk(pid):
+                worker.silence = min(worker.silence - passed, timeout - SILENT_SECONDS)  # it is to answer, later
+            elif worker.silence > timeout:
+                log.error(
+                    "worker %d is killed: its loop did not answer for %.0f s (worker_timeout), and waited for no disk; "
+                    "look at what it logged last, and whether the machine had no CPU or memory left for it",
+                    pid,
+                    worker.silence,
+                )
+                os.kill(pid, signal.SIGKILL)
+                worker.silence = None
 
     # Signals.
 

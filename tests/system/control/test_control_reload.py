@@ -25,8 +25,8 @@ def test_both_servers_read_their_ini_again_though_it_says_nothing_of_workers(tmp
         pid = place.pid
         place.configure("app:main", {"pyrimage.image_size_cap": "1"})
         assert place.control("all", "reload")[0] == f"Reloading pyrimage-api pid: {pid} signal: 1"
-        for log in (place.log_file, place.log_file.with_name("registry.log")):
-            wait_until(lambda log=log: "the new workers serve" in log.read_text(), READY_SECONDS, place.log)
+        logs = (place.log_file, place.log_file.with_name("registry.log"))
+        wait_until(lambda: all("the new workers serve" in log.read_text() for log in logs), READY_SECONDS, place.log)
         wait_until(lambda: upload(place) == 413, READY_SECONDS, place.log)  # the old ones may answer a little longer
         assert place.pid == pid
         place.control("all", "stop")

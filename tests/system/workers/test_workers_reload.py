@@ -3,7 +3,6 @@
 import http.client
 import os
 import signal
-import socket
 import sys
 import threading
 from collections import Counter
@@ -16,7 +15,7 @@ import pytest
 from factories import data_headers, error_of
 from servers.processes import PROGRAMS, free_port, wait_until
 from servers.pyrimage import ANSWER_SECONDS, READY_SECONDS, Server
-from servers.workers import DATA, MIB, begin_upload, logged
+from servers.workers import DATA, MIB, begin_download, begin_upload, end_download, logged
 
 pytestmark = pytest.mark.system
 
@@ -132,25 +131,6 @@ def metadata_clients(server: Server) -> Iterator[tuple[Counter[str], list[object
         over.set()
         for thread in threads:
             thread.join()
-
-
-def begin_download(server: Server, path: str) -> socket.socket:
-    """Ask for an image, and take less than the server can hold in the kernel."""
-    client = socket.socket()
-    client.settimeout(ANSWER_SECONDS)
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-    client.connect(("127.0.0.1", server.port))
-    client.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
-    client.recv(1, socket.MSG_PEEK)
-    return client
-
-
-def end_download(client: socket.socket) -> bytes:
-    """Take the rest of an answer; return its body."""
-    raw = bytearray()
-    while piece := client.recv(MIB):
-        raw += piece
-    return bytes(raw).partition(b"\r\n\r\n")[2]
 
 
 def test_a_new_configuration_comes_into_force_without_failing_a_request_or_a_transfer(server: Server) -> None:

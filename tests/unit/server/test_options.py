@@ -18,6 +18,7 @@ OURS = {
     "upload_min_rate",
     "shutdown_timeout",
     "pid_file",
+    "worker_timeout",
 }
 WRONG = {
     "unknown server setting 'treads', did you mean 'threads'?": {"treads": "4"},
@@ -42,6 +43,7 @@ WRONG = {
     "server setting upload_threads = 0: use a whole number from 1": {"upload_threads": "0"},
     "server setting upload_timeout = 0: use a whole number from 1": {"upload_timeout": "0"},
     "server setting upload_min_rate = 1.5: use a whole number from 0": {"upload_min_rate": "1.5"},
+    "server setting worker_timeout = -1: use a whole number from 0": {"worker_timeout": "-1"},
     "server setting shutdown_timeout = \u0665: use": {"shutdown_timeout": "\u0665"},
 }
 

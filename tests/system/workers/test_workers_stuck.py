@@ -1,0 +1,194 @@
+"""A worker whose loop does not answer is replaced, but none that waits for a disk."""
+
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from factories import data_headers
+from servers.processes import wait_until
+from servers.pyrimage import ANSWER_SECONDS, READY_SECONDS, Server
+from servers.workers import DATA, MIB, begin_download, begin_upload, logged
+
+pytestmark = pytest.mark.system
+
+TIMEOUT = 1
+# SIGALRM lets the loop work on one thing for ever, and that holds the interpreter.
+BUSY = """
+import re, signal, time
+from pyrimage.app import main as start
+
+def main(global_conf, **ini):
+    signal.signal(signal.SIGALRM, lambda *_: re.match("(a+)+$", "a" * 60 + "b"))
+    return start(global_conf, **ini)
+"""
+
+
+@contextlib.contextmanager
+def serving(directory: Path, disk: Path | None = None, **settings: str) -> Iterator[Server]:
+    """Serve with an application that can be made busy, with log and store on a disk of their own if there is one."""
+    (directory / "busy.py").write_text(BUSY)
+    server = Server(directory, server={"workers": "1", "worker_timeout": str(TIMEOUT), **settings})
+    if disk is not None:
+        server.log_file = disk / "server.log"
+        server.configure("app:main", {"pyrimage.filesystem_store_datadir": str(disk / "images")})
+    ini = server.ini.read_text()
+    server.ini.write_text(ini.replace("use = egg:pyrimage\n", "paste.app_factory = busy:main\n"))
+    server.start(PYTHONPATH=str(directory))
+    try:
+        server.wait_for_workers(int(settings.get("workers", "1")))
+        yield server
+    finally:
+        server.stop()
+        print(server.log()[-5000:])
+
+
+def thread_states(pid: int) -> str:
+    """Return the state of each thread of a process, the main one's first."""
+    states = ""
+    for thread in sorted(Path(f"/proc/{pid}/task").iterdir(), key=lambda each: int(each.name)):
+        with contextlib.suppress(OSError):  # it has just ended
+            states += (thread / "stat").read_text().rpartition(")")[2].split()[0]
+    return states
+
+
+def test_a_worker_whose_loop_is_stuck_is_killed_and_replaced(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        (stuck,) = server.workers()
+        os.kill(stuck, signal.SIGALRM)
+        server.wait_for_workers(1, other_than=[stuck])
+        assert server.request("GET", "/v1/images").status == 200
+        assert logged(server, "ERROR", f"worker {stuck} is killed: its loop did not answer for", "worker_timeout")()
+        assert logged(server, "WARNING", f"worker {stuck} ended unasked: signal 9")()
+
+
+def test_the_other_workers_go_on(tmp_path: Path) -> None:
+    with serving(tmp_path, workers="2") as server:
+        stuck, left = server.workers()
+        os.kill(stuck, signal.SIGALRM)
+        assert left in server.wait_for_workers(2, other_than=[stuck])
+        assert server.log().count("is killed") == 1
+
+
+def test_a_worker_of_the_configuration_before_is_looked_after_as_well(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        (stuck,) = server.workers()
+        server.configure("app:main", {"paste.app_factory": "busy:never"})
+        server.configure("server:main", {"worker_timeout": "2"})
+        (tmp_path / "busy.py").write_text(BUSY + "\ntrials = 0\n" + NEVER)
+        server.hang_up()
+        wait_until(logged(server, "starts anew"), READY_SECONDS, server.log)
+        wait_until((tmp_path / "waits").exists, READY_SECONDS, server.log)
+        os.kill(stuck, signal.SIGALRM)
+        wait_until(logged(server, "ERROR", f"worker {stuck} is killed"), READY_SECONDS, server.log)
+
+
+NEVER = """
+def never(global_conf, **ini):
+    from pathlib import Path
+    place = Path(global_conf["here"])
+    if (place / "tried").exists():  # after the trial, no worker ever serves
+        (place / "waits").touch()
+        time.sleep(1000)
+    (place / "tried").touch()
+    return main(global_conf, **ini)
+"""
+
+
+def test_with_0_a_worker_is_never_killed(tmp_path: Path) -> None:
+    with serving(tmp_path, worker_timeout="0", shutdown_timeout="0") as server:
+        (stuck,) = server.workers()
+        os.kill(stuck, signal.SIGALRM)
+        time.sleep(3 * TIMEOUT)
+        assert server.workers() == {stuck}
+
+
+def test_a_worker_that_has_nothing_to_do_answers(tmp_path: Path) -> None:
+    """Also where waitress' own loop would wait for longer."""
+    with serving(tmp_path, workers="2", asyncore_loop_timeout="100") as server:
+        workers = server.workers()
+        time.sleep(3 * TIMEOUT)
+        assert server.workers() == workers
+
+
+def test_a_supervisor_that_was_stopped_kills_nobody_when_it_goes_on(tmp_path: Path) -> None:
+    with serving(tmp_path, workers="2", worker_timeout="2") as server:
+        workers = server.workers()
+        for pid in (server.pid, *workers):
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(4 * TIMEOUT)  # as a virtual machine that is moved
+        for pid in (server.pid, *workers):
+            os.kill(pid, signal.SIGCONT)
+        for _ in range(20):
+            assert server.request("GET", "/v1/images").status == 200
+        assert server.workers() == workers
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system that ``stalled`` can stop."""
+    image, place = tmp_path / "disk.img", tmp_path / "disk"
+    place.mkdir()
+    with image.open("wb") as file:
+        file.truncate(64 * MIB)
+    for command in (["mkfs.ext4", "-q", str(image)], ["mount", "-o", "loop", str(image), str(place)]):
+        done = subprocess.run(command, capture_output=True)
+        if done.returncode:
+            unavailable(f"{command[0]}: {done.stderr.decode()}")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def unavailable(what: str) -> None:
+    """Skip the test, or fail it where the environment sets CI."""
+    pytest.fail(what) if os.environ.get("CI") else pytest.skip(what)
+
+
+@contextlib.contextmanager
+def stalled(disk: Path) -> Iterator[None]:
+    """Let nobody write until the block ends: whoever tries waits as for a disk that does not answer."""
+    subprocess.run(["fsfreeze", "--freeze", disk], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["fsfreeze", "--unfreeze", disk], check=True)
+
+
+def take(download: socket.socket) -> bytes:
+    """Take the bytes of a download and not its end, which comes when its access line is written."""
+    answer = http.client.HTTPResponse(download)
+    answer.begin()
+    return answer.read()
+
+
+def test_a_worker_that_waits_for_a_disk_is_left_alone_and_its_uploads_come_to_their_end(
+    tmp_path: Path, disk: Path
+) -> None:
+    with serving(tmp_path, disk, worker_timeout="3") as server:
+        path = f"/v1/images/{server.request('POST', '/v1/images', DATA, data_headers()).image['id']}"
+        (worker,) = server.workers()
+        with begin_upload(server) as upload, begin_download(server, path) as download:
+            wait_until(lambda: server.sql("SELECT * FROM claims"), ANSWER_SECONDS)
+            with stalled(disk):
+                assert take(download) == DATA
+                upload.send(DATA[MIB : 2 * MIB])
+                # The loop writes the access line of the download, a thread stores the upload.
+                wait_until(lambda: thread_states(worker)[0] == "D", ANSWER_SECONDS)
+                wait_until(lambda: thread_states(worker).count("D") == 2, ANSWER_SECONDS)
+                time.sleep(6)
+                assert thread_states(worker)[0] == "D"
+            upload.send(DATA[2 * MIB :])
+            assert upload.getresponse().status == 201
+        assert server.workers() == {worker}
+        assert "is killed" not in server.log()
+        os.kill(worker, signal.SIGALRM)  # which would have ended it for another reason
+        server.wait_for_workers(1, other_than=[worker])
