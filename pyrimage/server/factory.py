@@ -1,7 +1,10 @@
 """The paste server factory ``egg:pyrimage#server``."""
 
+import faulthandler
+import os
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -9,7 +12,7 @@ from wsgiref.types import WSGIApplication
 
 from .options import Options, read_options
 from .pidfile import hold, keep
-from .serving import Serving, allow_descriptors, announce, bind
+from .serving import END_SECONDS, Serving, allow_descriptors, announce, bind
 from .state import take_state, take_trial
 from .supervisor import Supervisor
 from .watchdog import Lifeline
@@ -49,25 +52,43 @@ def _try_out(options: Options, held: list[socket.socket]) -> Callable[[WSGIAppli
 
 
 def _serve(app: WSGIApplication, options: Options, sockets: list[socket.socket], line: socket.socket | None) -> None:
-    """Serve until a signal comes, in the only process or, with a line to its supervisor, in a worker.
-
-    A second Ctrl-C, or SIGQUIT, which is the supervisor's word for it, cuts the transfers. SIGUSR2 is its word for
-    others having taken over.
-    """
+    """Serve until a signal comes, in the only process or, with a line to its supervisor, in a worker."""
     serving = Serving(app, options, sockets)
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        if number == signal.SIGQUIT or (number == signal.SIGINT and serving.is_stopping):
-            serving.hurry()
-        if number == signal.SIGUSR2:
-            serving.stop_at_leisure()
-        serving.stop()
-
     for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
         if signal.getsignal(number) is not signal.SIG_IGN:  # by nohup, or for a worker, which leaves some to others
-            signal.signal(number, stop)
+            signal.signal(number, _stopping(serving, is_alone=line is None))
     if line is None:
         announce(sockets)
     else:
         Lifeline(line, serving).handle_write()
     serving.run()
+    faulthandler.cancel_dump_traceback_later()
+
+
+def _stopping(serving: Serving, *, is_alone: bool) -> Callable[[int, FrameType | None], None]:
+    """Return a handler of signals, all of which stop a server.
+
+    A second Ctrl-C, or SIGQUIT, which is the supervisor's word for it, cuts the transfers. SIGUSR2 is its word for
+    others having taken over.
+    """
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        is_hurry = number == signal.SIGQUIT or (number == signal.SIGINT and serving.is_stopping)
+        if is_alone and not (serving.is_hurried if is_hurry else serving.is_stopping):
+            _end_within(END_SECONDS if is_hurry else serving.options.shutdown_timeout + END_SECONDS)
+        if is_hurry:
+            serving.hurry()
+        if number == signal.SIGUSR2:
+            serving.stop_at_leisure()
+        serving.stop()
+
+    return stop
+
+
+def _end_within(seconds: float) -> None:
+    """Let this process end, whatever its loop does: there is no supervisor to kill it.
+
+    A thread of the interpreter's own ends it with status 1, and tells on standard error what all the others did.
+    """
+    output = sys.__stderr__ or os.open(os.devnull, os.O_WRONLY)
+    faulthandler.dump_traceback_later(seconds, exit=True, file=output)

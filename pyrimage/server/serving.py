@@ -32,7 +32,8 @@ FEWEST = 16  # connections; listening sockets and their triggers count among the
 OTHER_DESCRIPTORS = 256  # the database's, logs, modules
 LOCK_SECONDS = 1.0  # that a start waits for another one in the directory of its socket
 TURN_SECONDS = 0.5  # that the loop waits at most: each of its turns tells the supervisor that it is not stuck
-ABORT_SECONDS = 5.0  # for threads to clean up after a transfer that was cut in the end
+ABORT_SECONDS = 4.0  # for threads to clean up after a transfer that was cut in the end
+END_SECONDS = 4.5  # beyond shutdown_timeout, after which a process is ended that has not done so by itself
 
 
 class Maintained:
@@ -195,6 +196,7 @@ class Serving:
         self.dispatcher = Dispatcher(options.threads, options.upload_threads)
         self.listeners = [self._listener(app, listening) for listening in sockets]
         self.is_stopping = self.is_hurried = False
+        self._deadline = 0.0  # of transfers
         self.idle_seconds = IDLE_SECONDS
 
     def _listener(self, app: WSGIApplication, listening: socket.socket) -> Any:
@@ -214,6 +216,7 @@ class Serving:
     def stop(self) -> None:
         """Let ``run`` end; may be called by a signal handler, so it takes no lock."""
         if not self.is_stopping:
+            self._deadline = time.monotonic() + self.options.shutdown_timeout
             self.is_stopping = True
             self.listeners[0].trigger._physical_pull()
 
@@ -233,8 +236,7 @@ class Serving:
         for listener in self.listeners:
             self._accept_waiting(listener)
             wasyncore.dispatcher.close(listener)  # not its trigger, which wakes the loop for its connections
-        deadline = time.monotonic() + self.options.shutdown_timeout
-        while (connections := self._connections()) and time.monotonic() < deadline and not self.is_hurried:
+        while (connections := self._connections()) and time.monotonic() < self._deadline and not self.is_hurried:
             for connection in connections:
                 if connection.is_idle(self.idle_seconds):
                     connection.will_close = True

@@ -25,7 +25,7 @@ from typing import IO
 
 from .options import Options
 from .pidfile import PidFile
-from .serving import ABORT_SECONDS, announce, bind
+from .serving import END_SECONDS, announce, bind
 from .state import STATE, TRIAL, State
 from .watchdog import BEAT_SECONDS, pids, waits_for_disk
 
@@ -35,7 +35,6 @@ SIGNALS = (signal.SIGCHLD, signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 STEADY_SECONDS = 10.0  # a worker that lived so long is replaced at once
 DELAY_SECONDS = 1.0  # before another is replaced, doubled each time up to
 MOST_DELAY_SECONDS = 30.0
-MARGIN_SECONDS = 2 * ABORT_SECONDS  # beyond shutdown_timeout, after which a worker is killed
 SILENT_SECONDS = 2 * BEAT_SECONDS  # from which on it is looked at what a worker waits for
 
 
@@ -65,7 +64,7 @@ class Supervisor:
         self._line = socket.socketpair() if state is None else state.line
         for end in self._line:
             end.setblocking(False)
-        self._patience = max(options.shutdown_timeout + MARGIN_SECONDS, 0 if state is None else state.patience)
+        self._patience = max(options.shutdown_timeout + END_SECONDS, 0 if state is None else state.patience)
         left = {} if state is None else state.workers
         self._workers = {pid: Worker(0, True, True, deadline) for pid, deadline in left.items()}
         self._has_served = state is not None  # by any worker at all
@@ -142,7 +141,7 @@ class Supervisor:
         if old and not self._missing and all(worker.is_ready for worker in self._current):
             announce(self.listening)
             log.info("the new workers serve; the old ones end: %s", old)
-            self._end(old, signal.SIGUSR2)
+            self._end(old, signal.SIGUSR2, self._patience)
 
     # The ends of workers.
 
@@ -176,10 +175,11 @@ class Supervisor:
             self._delay = min(max(DELAY_SECONDS, 2 * self._delay), MOST_DELAY_SECONDS)
             self._not_before = now + self._delay
 
-    def _end(self, pids: list[int], number: signal.Signals = signal.SIGTERM) -> None:
+    def _end(self, pids: list[int], number: signal.Signals, seconds: float) -> None:
         for pid in pids:
             os.kill(pid, number)
-            self._workers[pid].deadline = time.monotonic() + self._patience
+            deadline = self._workers[pid].deadline
+            self._workers[pid].deadline = min(math.inf if deadline is None else deadline, time.monotonic() + seconds)
 
     def _kill_overdue(self) -> None:
         for pid, worker in self._workers.items():
@@ -221,8 +221,7 @@ class Supervisor:
             if number == signal.SIGHUP:
                 self._hung_up = True
             elif number == signal.SIGINT and self._stopping:
-                for pid in self._workers:
-                    os.kill(pid, signal.SIGQUIT)
+                self._end(list(self._workers), signal.SIGQUIT, END_SECONDS)
             elif number != signal.SIGCHLD and not self._stopping:
                 log.info("supervisor %d stops its workers", os.getpid())
                 self._stop()
@@ -232,7 +231,8 @@ class Supervisor:
         for listening in self.listening:  # whoever comes when no worker listens any more is refused, and need not wait
             listening.close()
         self._give_up_trial()
-        self._end([pid for pid, worker in self._workers.items() if worker.deadline is None])
+        serving = [pid for pid, worker in self._workers.items() if worker.deadline is None]
+        self._end(serving, signal.SIGTERM, self._patience)
 
     def _give_up_trial(self) -> None:
         if self._trial is not None:

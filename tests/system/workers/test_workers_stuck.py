@@ -23,11 +23,16 @@ TIMEOUT = 1
 # SIGALRM lets the loop work on one thing for ever, and that holds the interpreter.
 BUSY = """
 import re, signal, time
+from pathlib import Path
 from pyrimage.app import main as start
 
 def main(global_conf, **ini):
-    signal.signal(signal.SIGALRM, lambda *_: re.match("(a+)+$", "a" * 60 + "b"))
+    signal.signal(signal.SIGALRM, be_busy)
     return start(global_conf, **ini)
+
+def be_busy(number, frame):
+    Path(__file__).with_name("is_busy").touch()
+    re.match("(a+)+$", "a" * 60 + "b")
 """
 
 
@@ -59,22 +64,14 @@ def thread_states(pid: int) -> str:
     return states
 
 
-def test_a_worker_whose_loop_is_stuck_is_killed_and_replaced(tmp_path: Path) -> None:
-    with serving(tmp_path) as server:
-        (stuck,) = server.workers()
-        os.kill(stuck, signal.SIGALRM)
-        server.wait_for_workers(1, other_than=[stuck])
-        assert server.request("GET", "/v1/images").status == 200
-        assert logged(server, "ERROR", f"worker {stuck} is killed: its loop did not answer for", "worker_timeout")()
-        assert logged(server, "WARNING", f"worker {stuck} ended unasked: signal 9")()
-
-
-def test_the_other_workers_go_on(tmp_path: Path) -> None:
+def test_a_worker_whose_loop_is_stuck_is_killed_and_replaced_while_the_other_serves(tmp_path: Path) -> None:
     with serving(tmp_path, workers="2") as server:
         stuck, left = server.workers()
         os.kill(stuck, signal.SIGALRM)
         assert left in server.wait_for_workers(2, other_than=[stuck])
         assert server.log().count("is killed") == 1
+        assert logged(server, "ERROR", f"worker {stuck} is killed: its loop did not answer for", "worker_timeout")()
+        assert logged(server, "WARNING", f"worker {stuck} ended unasked: signal 9")()
 
 
 def test_a_worker_of_the_configuration_before_is_looked_after_as_well(tmp_path: Path) -> None:
@@ -92,7 +89,6 @@ def test_a_worker_of_the_configuration_before_is_looked_after_as_well(tmp_path: 
 
 NEVER = """
 def never(global_conf, **ini):
-    from pathlib import Path
     place = Path(global_conf["here"])
     if (place / "tried").exists():  # after the trial, no worker ever serves
         (place / "waits").touch()
@@ -100,22 +96,6 @@ def never(global_conf, **ini):
     (place / "tried").touch()
     return main(global_conf, **ini)
 """
-
-
-def test_with_0_a_worker_is_never_killed(tmp_path: Path) -> None:
-    with serving(tmp_path, worker_timeout="0", shutdown_timeout="0") as server:
-        (stuck,) = server.workers()
-        os.kill(stuck, signal.SIGALRM)
-        time.sleep(3 * TIMEOUT)
-        assert server.workers() == {stuck}
-
-
-def test_a_worker_that_has_nothing_to_do_answers(tmp_path: Path) -> None:
-    """Also where waitress' own loop would wait for longer."""
-    with serving(tmp_path, workers="2", asyncore_loop_timeout="100") as server:
-        workers = server.workers()
-        time.sleep(3 * TIMEOUT)
-        assert server.workers() == workers
 
 
 def test_a_supervisor_that_was_stopped_kills_nobody_when_it_goes_on(tmp_path: Path) -> None:
@@ -129,6 +109,44 @@ def test_a_supervisor_that_was_stopped_kills_nobody_when_it_goes_on(tmp_path: Pa
         for _ in range(20):
             assert server.request("GET", "/v1/images").status == 200
         assert server.workers() == workers
+
+
+@contextlib.contextmanager
+def stuck_servers(directory: Path, seconds: int) -> Iterator[list[Server]]:
+    """Serve without and with a supervisor, and with loops that are stuck and not looked after."""
+    servers = []
+    with contextlib.ExitStack() as running:
+        for workers in "0", "1":
+            (place := directory / workers).mkdir()
+            made = serving(place, workers=workers, worker_timeout="0", shutdown_timeout=str(seconds))
+            server = running.enter_context(made)
+            os.kill(max(server.workers(), default=server.pid), signal.SIGALRM)
+            wait_until((place / "is_busy").exists, READY_SECONDS)
+            servers.append(server)
+        yield servers
+
+
+def test_a_server_ends_in_time_though_its_loop_is_stuck(tmp_path: Path) -> None:
+    with stuck_servers(tmp_path, seconds=1) as servers:
+        alone, supervised = [server.process for server in servers if server.process is not None]
+        for process in (alone, supervised):
+            process.terminate()
+        assert alone.wait(1 + 5) == 1
+        assert supervised.wait(1) == 0
+        assert "in be_busy" in servers[0].log()  # what it was doing
+        assert "its loop did not answer" not in servers[1].log()
+
+
+def test_a_server_ends_soon_after_a_second_ctrl_c_though_its_loop_is_stuck(tmp_path: Path) -> None:
+    with stuck_servers(tmp_path, seconds=1000) as servers:
+        processes = [server.process for server in servers if server.process is not None]
+
+        def are_over() -> bool:
+            for process in processes:
+                process.send_signal(signal.SIGINT)  # two that come together count as one
+            return all(process.poll() is not None for process in processes)
+
+        wait_until(are_over, READY_SECONDS, servers[1].log)
 
 
 @pytest.fixture
@@ -184,11 +202,9 @@ def test_a_worker_that_waits_for_a_disk_is_left_alone_and_its_uploads_come_to_th
                 # The loop writes the access line of the download, a thread stores the upload.
                 wait_until(lambda: thread_states(worker)[0] == "D", ANSWER_SECONDS)
                 wait_until(lambda: thread_states(worker).count("D") == 2, ANSWER_SECONDS)
-                time.sleep(6)
+                time.sleep(4.5)
                 assert thread_states(worker)[0] == "D"
             upload.send(DATA[2 * MIB :])
             assert upload.getresponse().status == 201
         assert server.workers() == {worker}
         assert "is killed" not in server.log()
-        os.kill(worker, signal.SIGALRM)  # which would have ended it for another reason
-        server.wait_for_workers(1, other_than=[worker])
