@@ -11,6 +11,7 @@ from webtest import TestApp
 
 from breakage import (
     DEAD,
+    DEADLINE,
     Body,
     Gate,
     assert_no_heartbeat,
@@ -28,6 +29,8 @@ from pyrimage import blobs
 from pyrimage.errors import DatabaseBusy
 from pyrimage.images.claims import LEASE
 from pyrimage.records import utcnow
+from servers.loop import Answer, receive_all, request, serving
+from servers.processes import wait_until
 
 
 def test_leases_are_renewed_while_bytes_come(own_installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,6 +67,30 @@ def test_leases_are_renewed_while_a_store_is_slow(
 
     hinder(own_installation).before["seal"] = wait_for_a_renewal
     assert send(own_installation, "POST", "/v1/images", Body(b"bytes"), name="f17").status_int == 201
+
+
+def test_leases_are_renewed_while_the_loop_of_the_server_is_stuck(
+    own_installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for a disk, say, and the upload's client has long sent its bytes."""
+    monkeypatch.setattr(blobs, "HEARTBEAT_SECONDS", 0.01)
+    gate = Gate()
+    hinder(own_installation).before["seal"] = gate
+    headers = [f"{name}: {value}" for name, value in data_headers(name="f17").items()]
+    with serving(own_installation.wsgi, inbuf_overflow=0) as server:
+        client = server.send(request("POST /v1/images", "Content-Length: 5", "Connection: close", *headers) + b"bytes")
+        gate.wait_until_reached()
+        stuck = Gate()
+        server.serving.listeners[0].trigger.pull_trigger(stuck)  # called by the loop
+        stuck.wait_until_reached()
+        try:
+            expire_claims(own_installation, DEAD)
+            wait_until(lambda: lease(own_installation) > utcnow() + LEASE / 2, DEADLINE)
+            assert clean(own_installation) == []
+        finally:
+            gate.open()
+            stuck.open()
+        assert Answer.parse(receive_all(client)).status == 201
 
 
 def test_a_heartbeat_that_fails_does_not_end_the_next(
