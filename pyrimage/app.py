@@ -11,14 +11,15 @@ from . import api, registry, web
 from .api.resources import find_root
 from .api.views import members
 from .blobs import Blobs
-from .errors import ConfigurationError, DatabaseAway
+from .errors import ConfigurationError, DatabaseAway, StoreMissing
 from .images.claims import LocalClaims
+from .images.identities import StoreIdentities
 from .models import make_engine, make_session_factory, migrations
 from .registry.resources import Root as RegistryRoot
 from .security import LocalOnly, LocalRegistry, WSGIApp
 from .settings import Settings, config_from_environment, read_settings, refuse_bare_names
 from .signing import SignedOnly
-from .stores import make_stores
+from .stores import Stores, make_stores
 
 log = logging.getLogger(__name__)
 
@@ -27,14 +28,17 @@ def main(global_conf: dict[str, str], **ini: Any) -> WSGIApp:
     """Make the application of an ini's section with ``use = egg:pyrimage``: the API, or the registry.
 
     Opens one connection at most, and keeps none: workers may be forked afterwards. Raises ConfigurationError for a
-    bad setting or a schema that is behind; pshell is warned only.
+    bad setting, a schema that is behind or a directory that is not the store's; pshell is warned only.
     """
     refuse_bare_names(ini)
     settings = read_settings(ini)
     engine = make_engine(ini)
+    stores = make_stores(settings, StoreIdentities(engine).settle)
     try:
         _check_schema(engine, settings)
-    except DatabaseAway as error:
+        if settings.application == "api":  # the registry has no store
+            _check_stores(stores)
+    except DatabaseAway as error:  # the stores are checked when they are first used
         log.warning("%s The schema is not checked. %s", error, error.__cause__ or error.__context__)
     except ConfigurationError as error:
         if global_conf.get("__script__") != "pshell":
@@ -47,7 +51,7 @@ def main(global_conf: dict[str, str], **ini: Any) -> WSGIApp:
     config.registry["pyrimage.settings"] = settings
     config.registry["pyrimage.engine"] = engine
     config.registry["pyrimage.sessions"] = make_session_factory(engine)
-    config.registry["pyrimage.blobs"] = Blobs(make_stores(settings), LocalClaims(engine, settings))
+    config.registry["pyrimage.blobs"] = Blobs(stores, LocalClaims(engine, settings))
     config.include(web)
     for views in (registry, members) if is_registry else (api,):  # the API's views of members serve both
         config.scan(views)
@@ -75,3 +79,11 @@ def _check_schema(engine: Engine, settings: Settings) -> None:
         migrations.upgrade(engine)
     else:
         migrations.check(engine)
+
+
+def _check_stores(stores: Stores) -> None:
+    for store in stores.values():
+        try:
+            store.check()
+        except StoreMissing as error:
+            raise ConfigurationError(error.advice) from error

@@ -22,6 +22,7 @@
     ├── StoreError
     │   ├── StoreFull
     │   ├── StoreUnavailable        denied, read-only or unreachable
+    │   │   └── StoreMissing        what lies in the store's place is not the store
     │   └── BlobDamaged             missing bytes, or not as many as the row says
     └── DatabaseError               what became of a COMMIT is unknown
         ├── DatabaseRefused         the database said no: nothing was committed
@@ -128,6 +129,17 @@ class StoreFull(StoreError):
 
 class StoreUnavailable(StoreError):
     """The store is not reachable, or does not let us in."""
+
+
+class StoreMissing(StoreUnavailable):
+    """What lies in the store's place is not the store: a disk that is not mounted, or another one.
+
+    advice: what is wrong where, and what to do, for whoever runs the server.
+    """
+
+    def __init__(self, message: str, advice: str) -> None:
+        super().__init__(message)
+        self.advice = advice
 
 
 class BlobDamaged(StoreError):

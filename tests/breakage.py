@@ -19,7 +19,6 @@ from pyrimage.blobs import GRACE, Blobs, scrub
 from pyrimage.models import ClaimRow, ImageRow, LocationRow
 from pyrimage.records import Claim, utcnow
 from pyrimage.stores import Store, Stores
-from pyrimage.stores.file import FileStore
 from pyrimage.stores.interfaces import BlobWriter, Buffer
 
 Action = Callable[[], object]
@@ -103,7 +102,8 @@ class HinderedStore:
 
     def __init__(self, store: Store) -> None:
         self._store, self.scheme = store, store.scheme
-        self.new_key, self.is_key, self.url = store.new_key, store.is_key, store.url
+        self.check, self.url = store.check, store.url
+        self.new_key, self.is_key = store.new_key, store.is_key
         self.before: dict[str, Action] = {}
 
     def step(self, name: str) -> None:
@@ -144,7 +144,7 @@ class HinderedWriter:
 
 def hinder(installation: Installation) -> HinderedStore:
     """Put a store that can be hindered in the place of the installation's."""
-    store = HinderedStore(FileStore(installation.datadir))
+    store = HinderedStore(blobs_of(installation).stores["file"])
     blobs_of(installation).stores = Stores({store.scheme: store})
     return store
 
@@ -228,7 +228,7 @@ def busy_at_commit(installation: Installation) -> Iterator[None]:
 def claim_upload(installation: Installation, image_id: str, *, is_new: bool, age: timedelta) -> Claim:
     """Leave what a server leaves that died ``age`` ago, when its last lease ended, in the middle of an upload."""
     blobs = blobs_of(installation)
-    store = FileStore(installation.datadir)
+    store = blobs.stores["file"]
     claim = Claim(image_id, store.scheme, store.new_key(image_id), None, 5)
     blobs.claims.begin(claim, is_new=is_new)
     writer = store.open_writer(claim.key, 5)

@@ -14,7 +14,7 @@ from webtest import TestApp
 
 from factories import files_below
 from pyrimage.app import main
-from pyrimage.models import Base
+from pyrimage.models import Base, StoreRow
 from pyrimage.security import IDENTITY, Identity
 from pyrimage.settings import Settings
 
@@ -42,6 +42,12 @@ class Installation:
         engine: Engine = self.registry["pyrimage.engine"]
         return engine
 
+    @property
+    def shared(self) -> dict[str, str]:
+        """What another server of the same database and directory has in its ini."""
+        url = self.engine.url.render_as_string(hide_password=False)
+        return {"sqlalchemy.url": url, "filesystem_store_datadir": str(self.datadir)}
+
     def client(self, identity: Identity | None = None, **environ: Any) -> TestApp:
         """Return a client on this machine; with an identity, its requests carry that."""
         environ = {"REMOTE_ADDR": "127.0.0.1", **environ}
@@ -60,10 +66,10 @@ class Installation:
     def empty(self) -> None:
         with self.engine.begin() as connection:
             for table in reversed(Base.metadata.sorted_tables):
-                connection.execute(delete(table))
-        for path in self.datadir.rglob("*"):
-            if path.is_file():
-                path.unlink()
+                if table is not StoreRow.__table__:  # the directory keeps its marker, too
+                    connection.execute(delete(table))
+        for name in files_below(self.datadir):
+            (self.datadir / name).unlink()
 
 
 def ini_settings(directory: Path, **more: str) -> dict[str, str]:
@@ -79,7 +85,8 @@ def ini_settings(directory: Path, **more: str) -> dict[str, str]:
 
 def install(directory: Path, **more: str) -> Installation:
     """Make an installation; the caller disposes of its engine."""
-    return Installation(main({}, **ini_settings(directory, **more)), directory / "images")
+    settings = ini_settings(directory, **more)
+    return Installation(main({}, **settings), Path(settings["pyrimage.filesystem_store_datadir"]))
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from pyrimage.models import Base, ImageRow
 from pyrimage.records import Image, Location, Status, new_image_id, utcnow
 from pyrimage.security import Identity
+from pyrimage.stores.directory import MARKER
 
 ADMIN = Identity(user="root", roles=frozenset({"admin"}))
 ALICE = Identity(user="alice", project="tenant-a", roles=frozenset({"member"}))
@@ -49,8 +50,9 @@ def sha256(data: bytes) -> str:
 
 
 def files_below(directory: Path) -> list[str]:
-    """Return the files below a directory, as sorted relative paths."""
-    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
+    """Return the files below a directory, as sorted relative paths; a store's marker is not counted."""
+    files = (path for path in directory.rglob("*") if path.is_file() and path.name != MARKER)
+    return sorted(str(path.relative_to(directory)) for path in files)
 
 
 def location_of(image: Image) -> Location:

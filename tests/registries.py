@@ -103,8 +103,7 @@ class Registry:
 def registry_of(installation: Installation, directory: Path, **more: str) -> Iterator[Registry]:
     """Give a registry of an installation's database and store, asked by an administrator."""
     keys = {
-        "sqlalchemy.url": installation.engine.url.render_as_string(hide_password=False),
-        "filesystem_store_datadir": str(installation.datadir),
+        **installation.shared,
         "application": "registry",
         "registry_secret": SECRET,
     }

@@ -20,6 +20,7 @@ from .location import LocationRow
 from .member import MemberRow
 from .meta import Base
 from .owner import OwnerRow
+from .store import StoreRow
 
 __all__ = [
     "Base",
@@ -29,6 +30,7 @@ __all__ = [
     "MemberRow",
     "OwnerRow",
     "PropertyRow",
+    "StoreRow",
     "make_engine",
     "make_session",
     "make_session_factory",

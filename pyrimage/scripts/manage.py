@@ -14,13 +14,15 @@ from sqlalchemy import Engine
 
 from .. import __version__
 from ..blobs import GRACE, Blobs, scrub
-from ..errors import DatabaseError, PyrimageError
+from ..errors import DatabaseError, PyrimageError, StoreMissing
 from ..images.claims import LocalClaims
+from ..images.identities import StoreIdentities
 from ..images.local import ActiveImages
 from ..logs import read_loggers
 from ..models import make_engine, migrations
 from ..settings import CONFIG_DIRECTORIES, CONFIG_NAME, find_config, read_settings
 from ..stores import make_stores
+from ..stores.file import FileStore
 from . import FAILED, INTERRUPTED, OK, replace_closed_streams
 from .ini import reading
 from .verify import report
@@ -38,6 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         status: int = arguments.run(arguments)
     except DatabaseError as error:
         print(f"pyrimage-manage: {error} {error.__cause__}", file=sys.stderr)  # the driver's words are for us alone
+        return FAILED
+    except StoreMissing as error:
+        print(f"pyrimage-manage: {error} {error.advice}", file=sys.stderr)
         return FAILED
     except PyrimageError as error:
         print(f"pyrimage-manage: {error}", file=sys.stderr)
@@ -78,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     clean.set_defaults(run=_scrub)
     _add_verify(commands)
+    _add_store(commands)
     return parser
 
 
@@ -111,6 +117,24 @@ def _add_verify(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     )
     compare.add_argument("--sizes-only", action="store_true", help="compare sizes only, which reads nothing")
     compare.set_defaults(run=_verify)
+
+
+def _add_store(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    store = commands.add_parser("store", help="say which directory is the file store's")
+    actions = store.add_subparsers(metavar="ACTION", required=True)
+    adopt = actions.add_parser(
+        "adopt",
+        help="make pyrimage.filesystem_store_datadir the directory that the database's images are in",
+        description="Make the directory of pyrimage.filesystem_store_datadir the one that the database's images are "
+        "in: its marker and the database know the same identity from then on. Servers use no other directory, so that "
+        "nothing is stored below the mount point of a disk that is not mounted. The first start of a server does this "
+        "by itself; after that, the command is for a new disk, a directory that was restored without its marker, or "
+        "another database. Where the database had another identity, restart the servers.",
+    )
+    adopt.add_argument(
+        "--force", action="store_true", help="also if none of the files that the database names is there: all are lost"
+    )
+    adopt.set_defaults(run=_adopt)
 
 
 def _sample_config(arguments: argparse.Namespace) -> int:
@@ -175,10 +199,12 @@ def _scrub(arguments: argparse.Namespace) -> int:
         raise PyrimageError(f"--grace must be a number of seconds from 0 to {MAX_GRACE}.")
     ini, engine = _open(arguments)
     settings = read_settings(ini)
-    blobs = Blobs(make_stores(settings), LocalClaims(engine, settings))
+    blobs = Blobs(make_stores(settings, StoreIdentities(engine).known), LocalClaims(engine, settings))
     migrations.check(engine)
     done = failed = 0
     for what, error in scrub(blobs, timedelta(seconds=arguments.grace), dry_run=arguments.dry_run):
+        if isinstance(error, StoreMissing):
+            raise error  # all the others would be told the same
         if error is None:
             print(what, flush=True)
             done += 1
@@ -191,9 +217,22 @@ def _scrub(arguments: argparse.Namespace) -> int:
 
 def _verify(arguments: argparse.Namespace) -> int:
     ini, engine = _open(arguments)
-    stores = make_stores(read_settings(ini))
+    stores = make_stores(read_settings(ini), StoreIdentities(engine).known)
     migrations.check(engine)
+    for store in stores.values():
+        store.check()  # else every image would be called missing
     return OK if report(stores, ActiveImages(engine), sizes_only=arguments.sizes_only) else FAILED
+
+
+def _adopt(arguments: argparse.Namespace) -> int:
+    ini, engine = _open(arguments)
+    migrations.check(engine)
+    identities = StoreIdentities(engine)
+    store = FileStore(read_settings(ini).filesystem_store_datadir, identities.known)
+    holdings = identities.adopt(store, although_empty=arguments.force)
+    print(f"{store.marker.directory} is the file store's directory.")
+    print(f"{holdings.there} files that the database names are there, {holdings.missing} are missing.")
+    return OK
 
 
 def _open(arguments: argparse.Namespace) -> tuple[dict[str, str], Engine]:

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from ..errors import BlobDamaged, StoreError, StoreUnavailable
+from ..errors import BlobDamaged, StoreError, StoreMissing, StoreUnavailable
 from ..images.local import ActiveImages
 from ..records import Image
 from ..stores import Stores
@@ -38,11 +38,14 @@ def verify(
 ) -> Iterator[tuple[Image, StoreError | None]]:
     """Compare the bytes of every active image with its row. Changes nothing; safe beside running servers.
 
-    Gives each image, and what is wrong with it. ``came`` is told of bytes that were read, chunk by chunk.
+    Gives each image, and what is wrong with it. ``came`` is told of bytes that were read, chunk by chunk. Raises
+    StoreMissing if the store goes away.
     """
     for image in images:
         try:
             _compare(stores, image, came, sizes_only=sizes_only)
+        except StoreMissing:
+            raise
         except StoreError as error:
             if images.find(image.id) is not None:  # else it was deleted, and its bytes went with it
                 yield image, error

@@ -1,5 +1,7 @@
 """The stores this server has, by scheme."""
 
+from collections.abc import Callable
+
 from ..errors import StoreUnavailable
 from ..settings import Settings
 from .file import FileStore
@@ -16,6 +18,6 @@ class Stores(dict[str, Store]):
         raise StoreUnavailable(f"This server has no store {scheme!a}.")
 
 
-def make_stores(settings: Settings) -> Stores:
-    """Make the stores that the settings name; opens nothing."""
-    return Stores({FileStore.scheme: FileStore(settings.filesystem_store_datadir)})
+def make_stores(settings: Settings, identify: Callable[[FileStore], str]) -> Stores:
+    """Make the stores that the settings name; opens nothing. identify: see ``FileStore``."""
+    return Stores({FileStore.scheme: FileStore(settings.filesystem_store_datadir, identify)})

@@ -4,21 +4,27 @@
 
     <datadir>/staging/<key>       bytes on their way
     <datadir>/blobs/<xx>/<key>    published ones; xx are the key's last two digits
+    <datadir>/blobs/pyrimage-store    the marker, without which nothing here is read, written or removed
 """
 
 import contextlib
 import ctypes
 import errno
 import io
+import logging
 import os
 import re
 import secrets
+import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ..errors import BlobDamaged, StoreFull, StoreUnavailable
+from ..errors import BlobDamaged, StoreFull, StoreMissing, StoreUnavailable
+from .directory import Marker, fsync_directory
 from .interfaces import Buffer
+
+log = logging.getLogger(__name__)
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\.[0-9a-f]{16}")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -27,13 +33,33 @@ WRITE_BACK = 32 * 1024 * 1024  # bytes after which the disk shall begin, so that
 
 
 class FileStore:
-    """Blobs as files below one directory, on one file system, so that publishing is a rename."""
+    """Blobs as files below one directory, on one file system, so that publishing is a rename.
+
+    identify: asked once, says which identity the directory must carry, or raises StoreMissing.
+    """
 
     scheme = "file"
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, identify: Callable[["FileStore"], str]) -> None:
         self._staging, self._blobs = directory / "staging", directory / "blobs"
         self._url = self._blobs.as_uri()
+        self.marker = Marker(self._blobs)
+        self._identify = identify
+        self._identity: str | None = None
+
+    def check(self) -> None:
+        """Compare the directory's marker with the identity that it must carry."""
+        if self._identity is None:
+            self._identity = self._identify(self)
+        self.marker.check(self._identity)
+
+    def _ensure(self) -> None:
+        """Check before the directory is used, and tell whoever runs the server what to do."""
+        try:
+            self.check()
+        except StoreMissing as error:
+            log.error("%s", error.advice)
+            raise
 
     def new_key(self, image_id: str) -> str:
         """Make ``<image id>.<16 hex digits>``."""
@@ -46,23 +72,24 @@ class FileStore:
     def open_writer(self, key: str, size: int | None) -> "FileWriter":
         """Begin a new blob, if there is room for ``size`` bytes."""
         final = self._final(key)
+        self._ensure()
         with _translated():
-            if not self._staging.is_dir():  # the store's first blob
-                self._staging.mkdir(mode=0o700, parents=True, exist_ok=True)  # its bytes are not for every user here
-                _fsync_directory(self._staging.parents[1])
-            self._blobs.mkdir(mode=0o700, exist_ok=True)
+            self._staging.mkdir(mode=0o700, exist_ok=True)  # its bytes are not for every user here
             final.parent.mkdir(exist_ok=True)
             if size is not None:  # all that a file system without fallocate can tell
                 free = os.statvfs(self._staging)
                 if size > free.f_bavail * free.f_frsize:
                     raise _no_room(size)
-            return FileWriter(self._staging / key, final, size or 0)
+            return FileWriter(self._staging / key, final, size or 0, self._ensure)
 
     def open_reader(self, key: str, size: int, offset: int = 0, length: int | None = None) -> "FileReader":
         """Open a blob's file and compare its size with ``size``."""
+        final = self._final(key)
+        self._ensure()
         try:
-            reader = FileReader(self._final(key), offset, size if length is None else offset + length)
+            reader = FileReader(final, offset, size if length is None else offset + length)
         except FileNotFoundError as error:
+            self._ensure()  # or the disk went away just now
             raise BlobDamaged("The image's bytes are missing from the store.") from error
         except OSError as error:
             raise StoreUnavailable("The file store cannot be read.") from error
@@ -74,9 +101,19 @@ class FileStore:
 
     def delete(self, key: str) -> None:
         """Remove a blob's file, wherever it is."""
+        final = self._final(key)
+        self._ensure()
         with _translated():
-            for path in (self._staging / key, self._final(key)):
+            for path in (self._staging / key, final):
                 path.unlink(missing_ok=True)
+        self._ensure()  # if the disk went away meanwhile, nothing may have been removed
+
+    def holds(self, key: str) -> bool:
+        """Say whether a published blob's file is there, whatever the directory's marker says."""
+        try:
+            return stat.S_ISREG(self._final(key).lstat().st_mode)
+        except (OSError, BlobDamaged):
+            return False
 
     def url(self, key: str) -> str:
         """Return the published file's URL."""
@@ -91,9 +128,12 @@ class FileStore:
 class FileWriter:
     """A blob on its way to ``final``; invisible there until ``publish``."""
 
-    def __init__(self, staged: Path, final: Path, size: int) -> None:
-        """Open the file and, where the file system can, take the room for ``size`` bytes. Raises StoreFull, OSError."""
-        self._staged, self._final, self._published = staged, final, False
+    def __init__(self, staged: Path, final: Path, size: int, ensure: Callable[[], None]) -> None:
+        """Open the file and, where the file system can, take the room for ``size`` bytes. Raises StoreFull, OSError.
+
+        ensure: raises StoreMissing where the directory is not, or no longer, the store's.
+        """
+        self._staged, self._final, self._published, self._ensure = staged, final, False, ensure
         self._file = staged.open("xb", buffering=0)  # unbuffered: close() has nothing left that could fail
         self._size = self._begun = 0  # bytes written, and those that the disk was told to begin with
         if size and _allocate(self._file.fileno(), size) in _FULL:
@@ -118,19 +158,21 @@ class FileWriter:
             os.fsync(self._file.fileno())
             self._file.close()
             for directory in self._final.parents[1:3]:
-                _fsync_directory(directory)
+                fsync_directory(directory)
 
     def publish(self) -> None:
         """Rename into place; the key is fresh, so there is nothing to replace."""
+        self._ensure()  # all the bytes may have gone below the mount point
         with _translated():
             self._staged.rename(self._final)
             self._published = True
-            _fsync_directory(self._final.parent)
+            fsync_directory(self._final.parent)
 
     def discard(self) -> None:
-        """Remove the file."""
+        """Remove the file; a disk that is away would keep it."""
         with contextlib.suppress(OSError):
             self._file.close()
+        self._ensure()
         (self._final if self._published else self._staged).unlink(missing_ok=True)
 
     def __repr__(self) -> str:
@@ -184,14 +226,6 @@ def _begin_write_back(descriptor: int, start: int, stop: int) -> None:
 
 def _no_room(size: int) -> StoreFull:
     return StoreFull(f"The file store has no room for {size} bytes.")
-
-
-def _fsync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

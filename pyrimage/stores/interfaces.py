@@ -24,13 +24,22 @@ class BlobWriter(Protocol):
         """Make the blob readable under its key, durably: one bounded step, called while the transaction votes."""
 
     def discard(self) -> None:
-        """Undo whatever was done, published or not; may be called any number of times."""
+        """Undo whatever was done, published or not; may be called any number of times.
+
+        Raises StoreUnavailable where that cannot be done now.
+        """
 
 
 class Store(Protocol):
     """A place for blobs."""
 
     scheme: str
+
+    def check(self) -> None:
+        """Refuse to take another place for the store, or none; every other call that goes there does so by itself.
+
+        Raises StoreMissing, StoreUnavailable.
+        """
 
     def new_key(self, image_id: str) -> str:
         """Make a key that was never used, so that no attempt can touch another one's bytes."""

@@ -90,6 +90,9 @@ class StoreConformance:
         writer.publish()
         return key
 
+    def test_store_that_is_there_is_found(self, store: Store) -> None:
+        store.check()
+
     @pytest.mark.parametrize("size", SIZES)
     def test_published_bytes_come_back(self, store: Store, size: int) -> None:
         data = pattern(size)

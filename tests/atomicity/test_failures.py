@@ -19,7 +19,7 @@ from breakage import (
     state_of,
 )
 from conftest import Installation
-from factories import data_headers, detail, error_of, md5, reserve
+from factories import data_headers, detail, error_of, files_below, md5, reserve
 from pyrimage.errors import StoreFull, StoreUnavailable
 from pyrimage.models import ClaimRow
 
@@ -55,7 +55,6 @@ def test_post_leaves_nothing_when_the_store_fails(
 def test_post_leaves_nothing_when_the_stores_directory_is_gone(
     own_installation: Installation, committing_app: TestApp
 ) -> None:
-    own_installation.datadir.mkdir()
     (own_installation.datadir / "staging").write_bytes(b"")
     committing_app.post("/v1/images", b"bytes", headers=data_headers(name="f17"), status=503)
     (own_installation.datadir / "staging").unlink()
@@ -65,8 +64,8 @@ def test_post_leaves_nothing_when_the_stores_directory_is_gone(
 def test_post_leaves_nothing_when_the_file_cannot_be_renamed(own_installation: Installation) -> None:
     body = Body(b"bytes", meanwhile=lambda: replace_shelf_by_file(own_installation))
     assert send(own_installation, "POST", "/v1/images", body, name="f17").status_int == 503
-    (shelf,) = (own_installation.datadir / "blobs").iterdir()
-    shelf.unlink()
+    (shelf,) = files_below(own_installation.datadir / "blobs")
+    (own_installation.datadir / "blobs" / shelf).unlink()
     assert_no_bytes(own_installation, images=0)
 
 

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import update
 from transaction import TransactionManager
 
-from blob import DATA, KEY, put
+from blob import DATA, KEY, make_store, put
 from conftest import Installation, install
 from pyrimage.images.claims import LocalClaims
 from pyrimage.images.interfaces import Images, Members
@@ -75,7 +75,7 @@ def directory(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(directory: Path) -> FileStore:
-    return FileStore(directory)
+    return make_store(directory)
 
 
 @pytest.fixture

@@ -170,7 +170,7 @@ def test_a_lock_that_is_held_too_long_is_503_with_retry_after(impatient: Install
 @pytest.fixture
 def server(installation: Installation, tmp_path: Path) -> Iterator[Installation]:
     """Another server of the same database, to be broken."""
-    made = install(tmp_path, **{"sqlalchemy.url": url_of(installation)})
+    made = install(tmp_path, **installation.shared)
     yield made
     made.engine.dispose()
 
@@ -222,7 +222,7 @@ def test_an_upload_whose_commit_did_not_arrive_keeps_its_bytes_until_it_is_scrub
 @ON_SERVERS
 def test_an_upload_whose_commit_was_not_confirmed_is_there(installation: Installation, tmp_path: Path) -> None:
     with lossy_proxy(url_of(installation)) as (proxy, url):
-        server = install(tmp_path, **{"sqlalchemy.url": url})
+        server = install(tmp_path, **{**installation.shared, "sqlalchemy.url": url})
         at_commit(server, lambda session: proxy.loses_next.set())
         app = server.client()
         app.post("/v1/images", b"bytes", headers=data_headers(id="one", name="f17"), status=503)
@@ -247,7 +247,7 @@ def test_a_deletion_whose_commit_was_not_confirmed_is_finished_by_the_scrubber(
     installation: Installation, tmp_path: Path
 ) -> None:
     with lossy_proxy(url_of(installation)) as (proxy, url):
-        server = install(tmp_path, **{"sqlalchemy.url": url})
+        server = install(tmp_path, **{**installation.shared, "sqlalchemy.url": url})
         app = server.client()
         path = f"/v1/images/{post(app)['id']}"
         at_commit(server, lambda session: proxy.loses_next.set())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from blob import DATA, KEY, put
+from blob import DATA, KEY, make_store, put
 from factories import files_below
 from pyrimage.errors import BlobDamaged, StoreUnavailable
 from pyrimage.stores.file import FileStore
@@ -35,10 +35,10 @@ class TestFileStore(StoreConformance):
     @pytest.fixture
     def store(self, tmp_path: Path) -> FileStore:
         self.directory = tmp_path / "images"
-        return FileStore(self.directory)
+        return make_store(self.directory)
 
     def leftovers(self) -> list[str]:
-        return files_below(self.directory) if self.directory.exists() else []
+        return files_below(self.directory)
 
 
 # -- where files lie
@@ -53,10 +53,9 @@ def test_bytes_are_staged_inside_the_directory(store: FileStore, directory: Path
 def test_blobs_are_spread_over_subdirectories(store: FileStore, directory: Path) -> None:
     for number in range(64):
         put(store, store.new_key(f"f{number}"))
-    assert len(list((directory / "blobs").iterdir())) > 16
-    assert {path.name[-2:] for path in (directory / "blobs").glob("*/*")} == {
-        path.name for path in (directory / "blobs").iterdir()
-    }
+    shelves = {path.name for path in (directory / "blobs").iterdir() if path.is_dir()}
+    assert len(shelves) > 16
+    assert {path.name[-2:] for path in (directory / "blobs").glob("*/*")} == shelves
 
 
 def test_publishing_moves_the_file_and_copies_nothing(store: FileStore, directory: Path) -> None:
@@ -93,7 +92,7 @@ def test_key_that_leads_out_of_the_directory_is_refused(
     assert not store.is_key(key)
     with pytest.raises(BlobDamaged):
         use(store, key)
-    assert list(directory.parent.parent.rglob("*")) == []
+    assert files_below(directory.parent.parent) == []
 
 
 def test_url_names_the_file(store: FileStore, stored: Path) -> None:
@@ -111,10 +110,7 @@ def test_file_and_directories_are_flushed_in_this_order(store: FileStore, direct
     staged, final = directory / "staging" / KEY, directory / "blobs/ef" / KEY
     sealed = [f"fsync {staged}", f"fsync {directory / 'blobs'}", f"fsync {directory}"]
     published = [f"rename {staged} {final}", f"fsync {final.parent}"]
-    assert traced(lambda: put(store)) == [f"fsync {directory.parent}", *sealed, *published]
-    other = KEY.replace("0", "1")
-    again = [line.replace(KEY, other) for line in (*sealed, *published)]
-    assert traced(lambda: put(store, other)) == again
+    assert traced(lambda: put(store)) == [*sealed, *published]
 
 
 def test_other_users_of_the_machine_read_no_bytes(store: FileStore, directory: Path) -> None:

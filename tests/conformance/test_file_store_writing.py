@@ -138,9 +138,10 @@ def test_disk_that_does_not_flush_is_told(store: FileStore, directory: Path) -> 
 
 @pytest.mark.parametrize("place", ["", "staging", "blobs", "blobs/ef"])
 def test_file_in_the_place_of_a_directory_is_a_store_that_is_away(
-    store: FileStore, directory: Path, place: str
+    store: FileStore, directory: Path, tmp_path: Path, place: str
 ) -> None:
-    (directory / place).parent.mkdir(parents=True, exist_ok=True)
+    if (directory / place).exists():
+        (directory / place).rename(tmp_path / "aside")
     (directory / place).write_bytes(b"")
     with pytest.raises(StoreUnavailable):
         put(store)

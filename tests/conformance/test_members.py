@@ -117,8 +117,7 @@ class TestLocalMembers(MembersConformance):
 @pytest.fixture
 def server(installation: Installation, tmp_path: Path) -> Iterator[Installation]:
     """Another server of the same database, with a quota."""
-    url = installation.engine.url.render_as_string(hide_password=False)
-    made = install(tmp_path, **{"sqlalchemy.url": url, "image_member_quota": str(QUOTA)})
+    made = install(tmp_path, **installation.shared, image_member_quota=str(QUOTA))
     yield made
     made.engine.dispose()
 

@@ -43,9 +43,8 @@ def limited(installation: Installation, tmp_path: Path) -> Iterator[Limited]:
     made: list[Installation] = []
 
     def make(**limits: object) -> Installation:
-        url = installation.engine.url.render_as_string(hide_password=False)
         settings = {name: str(limit) for name, limit in limits.items()}
-        made.append(install(tmp_path, **{"sqlalchemy.url": url, **settings}))
+        made.append(install(tmp_path, **installation.shared, **settings))
         return made[-1]
 
     yield make

@@ -99,7 +99,7 @@ class TestCap:
         """S34."""
         big = install_with()
         path, body = reserve(big.client(), size=CAP + 1), Source(CAP + 1)
-        small = install_with(image_size_cap=str(CAP), **{"sqlalchemy.url": str(big.engine.url)})
+        small = install_with(image_size_cap=str(CAP), **big.shared)
         send(small.client(), "PUT", path, body, data_headers(), status=413)
         assert body.taken == 0
         small.client().put(path, headers=meta(name="new", size=CAP + 1), status=200)
@@ -207,7 +207,7 @@ class TestProperties:
     def test_an_image_that_has_more_than_a_quota_that_was_lowered_can_be_changed(self, install_with: Installer) -> None:
         rich = install_with()
         path = reserve(rich.client(), properties={"a": "", "b": "", "c": ""})
-        client = install_with(image_property_quota="1", **{"sqlalchemy.url": str(rich.engine.url)}).client()
+        client = install_with(image_property_quota="1", **rich.shared).client()
         client.put(path, headers={**KEEP, **meta(name="new", properties={"a": "1"})}, status=200)
         client.put(path, headers=meta(properties={"a": "1", "b": ""}), status=200)
         assert error_of(client.put(path, headers=meta(properties={"a": "", "d": ""}), status=413))

@@ -43,7 +43,10 @@ def add_claim(server: Server, key: str, lease: str) -> None:
 # Asking for help
 
 
-@pytest.mark.parametrize("arguments", [(), ("db",), ("scrub",), ("sample-config",), ("sample-config", "service")])
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("db",), ("scrub",), ("store",), ("store", "adopt"), ("sample-config",), ("sample-config", "service")],
+)
 def test_help_is_there_for_every_command(server: Server, arguments: tuple[str, ...]) -> None:
     shown = manage(server, *arguments, "--help").stdout
     assert shown.startswith(f"usage: pyrimage-manage{''.join(' ' + word for word in arguments)}")

@@ -11,6 +11,7 @@ from transaction import TransactionManager
 from transaction.interfaces import IDataManager
 from zope.interface.verify import verifyObject
 
+from blob import make_store
 from conftest import Installation
 from factories import files_below
 from pyrimage.blobs import BlobDataManager, Blobs, delete_after_commit
@@ -27,7 +28,7 @@ CLAIM = Claim("f17", "file", KEY, None, 5)
 
 @pytest.fixture
 def store(tmp_path: Path) -> FileStore:
-    return FileStore(tmp_path)
+    return make_store(tmp_path)
 
 
 @pytest.fixture

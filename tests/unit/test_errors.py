@@ -4,7 +4,7 @@ import re
 import pytest
 
 from pyrimage import errors
-from pyrimage.errors import DataMismatch, Invalid, PyrimageError, RangeNotSatisfiable, Unauthenticated
+from pyrimage.errors import DataMismatch, Invalid, PyrimageError, RangeNotSatisfiable, StoreMissing, Unauthenticated
 
 CLASSES = [each for each in vars(errors).values() if inspect.isclass(each) and issubclass(each, Exception)]
 
@@ -33,7 +33,7 @@ def test_every_error_is_one_of_ours_and_says_what_it_means(error: type[Exception
 
 @pytest.mark.parametrize("error", CLASSES)
 def test_the_text_is_what_was_given(error: type[Exception]) -> None:
-    more = {RangeNotSatisfiable: (5,), Unauthenticated: ("Basic",)}.get(error, ())
+    more = {RangeNotSatisfiable: (5,), StoreMissing: ("Mount it.",), Unauthenticated: ("Basic",)}.get(error, ())
     assert str(error("Something is wrong.", *more)) == "Something is wrong."
 
 

@@ -43,7 +43,7 @@ STATUSES = {
     **dict.fromkeys(("Conflict", "ImageExists", "UploadInProgress", "UploadEnded"), 409),
     **dict.fromkeys(("PyrimageError", "ConfigurationError", "StoreError", "BlobDamaged"), 500),
     **dict.fromkeys(("DatabaseError", "DatabaseRefused"), 500),
-    **dict.fromkeys(("StoreUnavailable", "DatabaseBusy", "DatabaseAway"), 503),
+    **dict.fromkeys(("StoreUnavailable", "StoreMissing", "DatabaseBusy", "DatabaseAway"), 503),
     **dict.fromkeys(("StoreFull", "DatabaseFull"), 507),
 }
 
@@ -58,7 +58,7 @@ def told(answer: Response) -> tuple[int, str]:
     "name", [name for name, each in vars(errors).items() if inspect.isclass(each) and issubclass(each, PyrimageError)]
 )
 def test_every_error_of_ours_has_its_status(name: str, make_request: MakeRequest) -> None:
-    more = {"RangeNotSatisfiable": (5,), "Unauthenticated": ("Basic",)}.get(name, ())
+    more = {"RangeNotSatisfiable": (5,), "StoreMissing": ("Mount it.",), "Unauthenticated": ("Basic",)}.get(name, ())
     answer = error_view(getattr(errors, name)("Something is wrong.", *more), make_request())
     assert told(answer) == (STATUSES[name], "Something is wrong.")
     assert ("Retry-After" in answer.headers) == (STATUSES[name] == 503)

@@ -1,0 +1,114 @@
+"""Which directory is the file store's: the database and the directory know the same identity, or it is refused."""
+
+import logging
+import secrets
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Engine, delete, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from ..errors import StoreMissing
+from ..models import LocationRow, StoreRow
+from ..models.location import ACTIVE
+from ..stores.file import FileStore
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What a directory holds of what the database names: so many blobs are there, and so many of images are missing."""
+
+    there: int
+    missing: int
+
+
+class StoreIdentities:
+    """Identities in the database of ``engine``; each call is a short transaction of its own."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def known(self, store: FileStore) -> str:
+        """Return the identity that the database knows. Raises StoreMissing if it knows none."""
+        with self._engine.connect() as connection:
+            identity = _find(connection, store)
+        if identity is None:
+            unknown = "is not known to the database as its store's directory; the first start of a server makes it so"
+            raise store.marker.refusal(unknown)
+        return identity
+
+    def settle(self, store: FileStore) -> str:
+        """Return the identity that the database knows; where it knows none yet, mark the directory with a new one.
+
+        That is so at the first start on an empty database, and at the first one after an upgrade, if the directory
+        holds what rows name. Raises StoreMissing for a directory that is marked already, or holds nothing of that.
+        """
+        with self._engine.connect() as connection:
+            identity = _find(connection, store)
+        return identity or self._introduce(store) or self.known(store)
+
+    def adopt(self, store: FileStore, *, although_empty: bool) -> Holdings:
+        """Make the directory the store's: the database takes its identity, or it gets the database's, or a new one.
+
+        Raises StoreMissing if it holds nothing of what rows name, unless ``although_empty``.
+        """
+        with self._engine.begin() as connection:
+            known, carried = _find(connection, store), store.marker.read()
+            identity = carried or known or _new_identity()
+            if identity != known:
+                connection.execute(delete(StoreRow).where(StoreRow.name == store.scheme))
+                connection.execute(insert(StoreRow).values(name=store.scheme, identity=identity))
+            holdings = _holdings(connection, store)
+            if holdings.missing and not holdings.there and not although_empty:
+                raise _holds_nothing(store, holdings)
+            if not carried:
+                store.marker.write(identity)
+        return holdings
+
+    def _introduce(self, store: FileStore) -> str | None:
+        """Mark the directory; return None if another server was quicker."""
+        identity = _new_identity()
+        try:
+            with self._engine.begin() as connection:
+                # First of all, so that others who start now wait for our COMMIT, and then find the row.
+                connection.execute(insert(StoreRow).values(name=store.scheme, identity=identity))
+                if store.marker.read() is not None:
+                    raise store.marker.refusal("carries the marker of a store that this database does not know")
+                holdings = _holdings(connection, store)
+                if holdings.missing and not holdings.there:
+                    raise _holds_nothing(store, holdings)
+                store.marker.write(identity)
+        except IntegrityError:
+            return None
+        if holdings.there:
+            text = "%s is the file store's directory from now on; of the images' blobs, %d are missing there"
+            log.warning(text, store.marker.directory, holdings.missing)
+        else:
+            log.info("%s is the file store's directory from now on", store.marker.directory)
+        return identity
+
+
+def _find(connection: Connection, store: FileStore) -> str | None:
+    return connection.scalar(select(StoreRow.identity).where(StoreRow.name == store.scheme))
+
+
+def _new_identity() -> str:
+    return secrets.token_hex(16)
+
+
+def _holdings(connection: Connection, store: FileStore) -> Holdings:
+    there = missing = 0
+    for key, state in connection.execute(
+        select(LocationRow.key, LocationRow.state).where(LocationRow.store == store.scheme)
+    ):
+        if store.holds(key):
+            there += 1
+        elif state == ACTIVE:
+            missing += 1
+    return Holdings(there, missing)
+
+
+def _holds_nothing(store: FileStore, holdings: Holdings) -> StoreMissing:
+    problem = f"holds none of the {holdings.missing} blobs that the database names"
+    return store.marker.refusal(problem, holds_nothing=True)

@@ -1,0 +1,120 @@
+"""The directory of a file store: its marker, and how its files are opened and flushed.
+
+The marker is a file with an identity that the database knows as well. With the disk not mounted, what lies below its
+mount point is a directory like any other, and carries none.
+"""
+
+import errno
+import os
+import re
+import secrets
+import stat
+from pathlib import Path
+
+from ..errors import StoreMissing
+
+MARKER = "pyrimage-store"
+
+_IDENTITY = re.compile(rb"([0-9a-f]{32})\n")
+_ADVICE = "Mount its disk, or correct pyrimage.filesystem_store_datadir"
+_COMMAND = "pyrimage-manage --config FILE.ini store adopt"
+
+
+class Marker:
+    """The marker of ``directory``."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory, self._path = directory, directory / MARKER
+        self._verified: tuple[str, int, int, int] | None = None
+
+    def check(self, identity: str) -> None:
+        """Refuse a directory that does not carry ``identity``. Raises StoreMissing.
+
+        For every use of the store: a marker that is the same file as the last time is not read again.
+        """
+        try:
+            status = self._path.lstat()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise self.refusal("does not carry the marker of this database's store") from error
+        except OSError as error:
+            raise self._trouble("read", error) from error
+        seen = identity, status.st_dev, status.st_ino, status.st_ctime_ns
+        if seen != self._verified:
+            if self.read() != identity:
+                raise self.refusal("carries the marker of another store than this database's")
+            self._verified = seen
+
+    def read(self) -> str | None:
+        """Return the identity, None where there is no marker, an empty text for one without. Raises StoreMissing."""
+        try:
+            with os.fdopen(open_file(self._path, os.O_RDONLY), "rb", buffering=0) as file:
+                found = _IDENTITY.fullmatch(file.read(100))
+                return found[1].decode() if found else ""
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise self._trouble("read", error) from error
+
+    def write(self, identity: str) -> None:
+        """Mark the directory, and make it if need be; after a power cut the marker is whole or not there.
+
+        Raises StoreMissing if that cannot be.
+        """
+        temporary = self._path.with_name(f"{MARKER}.{secrets.token_hex(8)}")
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # its bytes are not for every user here
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                with os.fdopen(descriptor, "wb", buffering=0) as file:
+                    os.fchmod(descriptor, 0o600)  # whatever the umask
+                    file.write(f"{identity}\n".encode())
+                    os.fsync(descriptor)
+                temporary.rename(self._path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+            for directory in (self.directory, *self.directory.parents[:2]):
+                fsync_directory(directory)
+        except OSError as error:
+            raise self._trouble("written", error) from error
+
+    def refusal(self, problem: str, *, holds_nothing: bool = False) -> StoreMissing:
+        """Make the error for a directory that is not the store's, or does not look like it."""
+        otherwise = "if they are lost" if holds_nothing else "if this is the right directory"
+        command = f"{_COMMAND} --force" if holds_nothing else _COMMAND
+        return StoreMissing(
+            "The file store is not there.", f"{self.directory} {problem}. {_ADVICE}; {otherwise}, run: {command}"
+        )
+
+    def _trouble(self, verb: str, error: OSError) -> StoreMissing:
+        return StoreMissing(f"The file store cannot be {verb}.", f"{self._path} cannot be {verb}: {error.strerror}.")
+
+
+class NotAFile(OSError):
+    """A pipe, a link, a directory or the like lies where a file should."""
+
+
+def open_file(path: str | Path, flags: int) -> int:
+    """Open a regular file, and nothing else: a pipe would wait for its writer, and a link may lead anywhere.
+
+    Raises NotAFile, OSError. An opener, as ``open`` takes it.
+    """
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link; a socket
+            raise NotAFile(*error.args) from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NotAFile(errno.EINVAL, "not a regular file", str(path))
+    return descriptor
+
+
+def fsync_directory(path: Path) -> None:
+    """Make what was made, renamed or removed in a directory outlive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
