@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..errors import BlobDamaged, StoreFull, StoreMissing, StoreUnavailable
-from .directory import Marker, fsync_directory
+from .directory import Marker, NotAFile, fsync_directory, open_file
 from .interfaces import Buffer
 
 log = logging.getLogger(__name__)
@@ -91,6 +91,8 @@ class FileStore:
         except FileNotFoundError as error:
             self._ensure()  # or the disk went away just now
             raise BlobDamaged("The image's bytes are missing from the store.") from error
+        except NotAFile as error:
+            raise BlobDamaged("What lies in the store under the image's key is not a file.") from error
         except OSError as error:
             raise StoreUnavailable("The file store cannot be read.") from error
         stored = os.fstat(reader.fileno()).st_size
@@ -187,7 +189,7 @@ class FileReader(io.FileIO):
     """
 
     def __init__(self, path: Path, start: int, stop: int) -> None:
-        super().__init__(path)
+        super().__init__(path, opener=open_file)
         self._stop = stop
         self.seek(start)
 

@@ -43,19 +43,24 @@ def cut(path: Path) -> None:
     os.truncate(path, len(DATA) - 1)
 
 
+def replace_by_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 def grow(path: Path) -> None:
     with path.open("ab") as file:
         file.write(b"x")
 
 
-@pytest.mark.parametrize("damage", [cut, grow, Path.unlink])
+@pytest.mark.parametrize("damage", [cut, grow, replace_by_pipe, Path.unlink])
 def test_damage_is_told_before_the_first_byte(
     committing_app: TestApp, active: str, stored: Path, damage: Callable[[Path], None]
 ) -> None:
     """Trap 7: the reader is opened in the view, where an error can still be answered."""
     damage(stored)
     answer = committing_app.get(active, status=500)
-    assert "bytes" in error_of(answer)
+    assert "image's" in error_of(answer)
 
 
 def test_store_that_is_away_is_told_before_the_first_byte(

@@ -60,9 +60,9 @@ def change(path: Path) -> None:
         file.write(b"x")
 
 
-def replace_by_directory(path: Path) -> None:
+def replace_by_pipe(path: Path) -> None:
     path.unlink()
-    path.mkdir()
+    os.mkfifo(path)
 
 
 # -- what is found
@@ -81,9 +81,9 @@ def test_images_that_are_whole_are_given_as_such(own_installation: Installation,
         (cut, f"The store holds {len(DATA) - 1} bytes of the image's {len(DATA)}"),
         (grow, f"The store holds {len(DATA) + 1} bytes"),
         (change, "changed: their sha256 is"),
-        (replace_by_directory, "cannot be read"),
+        (replace_by_pipe, "not a file"),
     ],
-    ids=["missing", "cut", "grown", "changed", "no-file"],
+    ids=["missing", "cut", "grown", "changed", "pipe"],
 )
 def test_damage_is_named_and_the_others_are_whole(
     own_installation: Installation, committing_app: TestApp, damage: Callable[[Path], None], word: str
@@ -313,8 +313,10 @@ def test_the_command_says_what_is_wrong_and_where(ini: Path, own_installation: I
 
 @pytest.mark.system
 def test_the_command_says_why_bytes_cannot_be_read(ini: Path, own_installation: Installation) -> None:
-    replace_by_directory(file_of(own_installation, "f17"))
-    assert "f17 'f17': The file store cannot be read. Is a directory. file:///" in manage(ini, status=1)[0]
+    shelf = file_of(own_installation, "f17").parent
+    shelf.rename(shelf.with_name("aside"))
+    shelf.touch()
+    assert "f17 'f17': The file store cannot be read. Not a directory. file:///" in manage(ini, status=1)[0]
 
 
 @pytest.mark.system

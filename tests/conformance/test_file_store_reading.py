@@ -1,7 +1,10 @@
 """What a file store reads: files that were damaged or cut, and what servers take for a file."""
 
+import contextlib
 import os
 import shutil
+import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -29,6 +32,33 @@ def test_missing_file_is_damaged(store: FileStore, stored: Path, lost: str) -> N
     else:
         shutil.rmtree(stored.parent)
     with pytest.raises(BlobDamaged, match="missing"):
+        store.open_reader(KEY, len(DATA))
+
+
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made, contextlib.chdir(path.parent):  # a socket's path may not be long
+        made.bind(path.name)
+
+
+@pytest.mark.parametrize(
+    "put",
+    [
+        os.mkfifo,
+        Path.mkdir,
+        make_socket,
+        lambda path: path.symlink_to(path.with_name("elsewhere")),
+        lambda path: path.symlink_to("nowhere"),
+        lambda path: path.symlink_to("/dev/zero"),
+    ],
+    ids=["fifo", "directory", "socket", "link", "dangling", "device"],
+)
+def test_what_is_no_file_is_damaged_and_never_opened(
+    store: FileStore, stored: Path, put: Callable[[Path], None]
+) -> None:
+    """A pipe would wait for its writer for ever, and a link may lead anywhere, to the same bytes too."""
+    stored.rename(stored.with_name("elsewhere"))
+    put(stored)
+    with pytest.raises(BlobDamaged, match="not a file"):
         store.open_reader(KEY, len(DATA))
 
 

@@ -65,14 +65,26 @@ def test_missing_file_is_a_500(server: Server, image: tuple[str, Path], headers:
 
 @PARTS
 def test_unreadable_file_is_a_503(server: Server, image: tuple[str, Path], headers: dict[str, str]) -> None:
-    """A directory in its place stands for a file that we may not read: root reads those."""
+    """A file in the place of its directory stands for a file that we may not read: root reads those."""
     path, file = image
-    file.unlink()
-    file.mkdir()
+    aside = file.parent.rename(file.parent.with_name("aside"))
+    file.parent.touch()
     refused = server.request("GET", path, headers=headers)
-    file.rmdir()
+    file.parent.unlink()
+    aside.rename(file.parent)
     assert (refused.status, refused.headers["Retry-After"]) == (503, "5")
     assert error_of(refused)
+
+
+@PARTS
+def test_pipe_in_the_place_of_a_file_is_a_500_and_not_waited_for(
+    server: Server, image: tuple[str, Path], headers: dict[str, str]
+) -> None:
+    path, file = image
+    file.unlink()
+    os.mkfifo(file)
+    assert server.request("GET", path, headers=headers).status == 500
+    file.unlink()
 
 
 @PARTS
