@@ -112,9 +112,12 @@ def open_file(path: str | Path, flags: int) -> int:
 
 
 def fsync_directory(path: Path) -> None:
-    """Make what was made, renamed or removed in a directory outlive a power cut."""
+    """Make what was made, renamed or removed in a directory outlive a power cut, where the file system can."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some of networks, and some in user space, cannot
+            raise
     finally:
         os.close(descriptor)

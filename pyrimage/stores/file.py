@@ -14,6 +14,7 @@ import io
 import logging
 import os
 import re
+import resource
 import secrets
 import stat
 import sys
@@ -27,7 +28,7 @@ from .interfaces import Buffer
 log = logging.getLogger(__name__)
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\.[0-9a-f]{16}")
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 WRITE_BACK = 32 * 1024 * 1024  # bytes after which the disk shall begin, so that little is left for the last fsync
 
@@ -138,7 +139,7 @@ class FileWriter:
         self._staged, self._final, self._published, self._ensure = staged, final, False, ensure
         self._file = staged.open("xb", buffering=0)  # unbuffered: close() has nothing left that could fail
         self._size = self._begun = 0  # bytes written, and those that the disk was told to begin with
-        if size and _allocate(self._file.fileno(), size) in _FULL:
+        if size and (_is_too_large(self._file, size) or _allocate(self._file.fileno(), size) in _FULL):
             self.discard()
             raise _no_room(size)
 
@@ -220,6 +221,20 @@ def _allocate(descriptor: int, size: int) -> int:
     return ctypes.get_errno() if failed else 0
 
 
+def _is_too_large(file: io.FileIO, size: int) -> bool:
+    """Say whether the process, or the file system, knows no files of ``size`` bytes. Not every fallocate looks."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if limit != resource.RLIM_INFINITY and size > limit:
+        return True
+    try:
+        file.seek(size)  # on many file systems that is an error beyond what a file can have
+    except OSError as error:
+        return error.errno == errno.EINVAL
+    finally:
+        file.seek(0)
+    return False
+
+
 def _begin_write_back(descriptor: int, start: int, stop: int) -> None:
     """Let the disk begin with these bytes: a hint, whose failure means nothing."""
     if LIBC is not None:
@@ -227,7 +242,7 @@ def _begin_write_back(descriptor: int, start: int, stop: int) -> None:
 
 
 def _no_room(size: int) -> StoreFull:
-    return StoreFull(f"The file store has no room for {size} bytes.")
+    return StoreFull(f"The file store has no room for {size} bytes in one file.")
 
 
 @contextlib.contextmanager

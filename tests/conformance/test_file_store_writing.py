@@ -4,6 +4,8 @@ import contextlib
 import ctypes
 import errno
 import os
+import resource
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from blob import DATA, KEY, put
+from blob import DATA, IDENTITY, KEY, put
 from factories import files_below
 from pyrimage.errors import StoreFull, StoreUnavailable
 from pyrimage.stores.file import LIBC, WRITE_BACK, FileStore
@@ -40,7 +42,7 @@ def test_no_room_is_taken_for_nothing(store: FileStore, size: int | None) -> Non
     assert calls == []
 
 
-@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 def test_upload_whose_room_cannot_be_taken_is_refused_and_leaves_nothing(
     store: FileStore, directory: Path, error: int
 ) -> None:
@@ -57,6 +59,35 @@ def test_file_system_that_takes_no_room_ahead_stores_all_the_same(
     with c_call("fallocate", error):
         put(store)
     assert (directory / "blobs/ef" / KEY).read_bytes() == DATA
+
+
+@contextlib.contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Let this process write no file that is longer."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_upload_that_is_longer_than_the_process_may_write_is_refused_at_once(store: FileStore, directory: Path) -> None:
+    """Which fallocate does not see, as long as the file itself stays empty."""
+    with files_of_at_most(MIB):
+        with pytest.raises(StoreFull, match=f"no room for {MIB + 1} bytes"):
+            store.open_writer(KEY, MIB + 1)
+        assert files_below(directory) == []
+        store.open_writer(KEY, MIB).discard()
+
+
+def test_upload_of_unknown_length_that_becomes_longer_than_a_file_may_be_is_told_as_full(store: FileStore) -> None:
+    with files_of_at_most(MIB):
+        writer = store.open_writer(KEY, None)
+        writer.write(bytes(MIB))
+        with pytest.raises(StoreFull):
+            writer.write(b"x")
+        writer.discard()
 
 
 @pytest.mark.parametrize("error", [0, errno.EIO])
@@ -152,6 +183,36 @@ def test_blob_that_cannot_be_removed_is_a_store_that_is_away(store: FileStore, s
     stored.mkdir()
     with pytest.raises(StoreUnavailable):
         store.delete(KEY)
+
+
+@contextlib.contextmanager
+def no_fsync_of_directories(error: int) -> Iterator[None]:
+    """Let every fsync of a directory fail."""
+    fsync = os.fsync
+
+    def act(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(error, os.strerror(error))
+        fsync(descriptor)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", act)
+        yield
+
+
+@pytest.mark.parametrize("error", [errno.EINVAL, errno.ENOTSUP])
+def test_file_system_that_flushes_no_directories_stores_all_the_same(
+    store: FileStore, directory: Path, error: int
+) -> None:
+    with no_fsync_of_directories(error):
+        put(store)
+        store.marker.write(IDENTITY)
+        assert (directory / "blobs/ef" / KEY).read_bytes() == DATA
+
+
+def test_directory_that_cannot_be_flushed_for_a_fault_of_the_disk_is_told(store: FileStore) -> None:
+    with no_fsync_of_directories(errno.EIO), pytest.raises(StoreUnavailable):
+        put(store)
 
 
 def test_failed_publish_is_taken_back(store: FileStore, directory: Path) -> None:

@@ -5,6 +5,7 @@ The disks are small tmpfs. Where a tmpfs never runs out of room (fsync, rename),
 
 import contextlib
 import os
+import resource
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from factories import data_headers, md5, meta
+from factories import data_headers, files_below, md5, meta
 from servers.gated import GatedServer
 from servers.processes import spawn, wait_until
 from servers.pyrimage import Answer, Server
@@ -73,12 +74,12 @@ def without_inodes(disk: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def failing(server: Server, call: str, occurrence: int, path: str) -> Iterator[None]:
-    """Let a system call of the server find the disk full, once, until the block ends; it must be about ``path``."""
+def failing(server: Server, call: str, occurrence: int, path: str, error: str) -> Iterator[None]:
+    """Let a system call of the server fail, once, until the block ends; it must be about ``path``."""
     if shutil.which("strace") is None:
         unavailable("no strace")
     log = server.directory / "strace.log"
-    fault = ("-e", f"trace={call}", "-e", f"inject={call}:error=ENOSPC:when={occurrence}")
+    fault = ("-e", f"trace={call}", "-e", f"inject={call}:error={error}:when={occurrence}")
     tracer = spawn("strace", "-f", "-y", *fault, "-p", str(server.pid), log=log)
     try:
         wait_until(lambda: " attached" in log.read_text() or tracer.poll() is not None, 20, log.read_text)
@@ -86,8 +87,11 @@ def failing(server: Server, call: str, occurrence: int, path: str) -> Iterator[N
     finally:
         tracer.terminate()
         tracer.wait(20)
-    (failed,) = (line for line in log.read_text().splitlines() if "(INJECTED)" in line)
-    assert path in failed
+    lines = log.read_text().splitlines()
+    (at,) = (number for number, line in enumerate(lines) if "(INJECTED)" in line)
+    of_thread = [line for line in lines[: at + 1] if line.partition("]")[0] == lines[at].partition("]")[0]]
+    was_interrupted = " resumed>" in lines[at]  # by another thread's call: its first half has a line of its own
+    assert path in of_thread[-2 if was_interrupted else -1]
 
 
 class Upload:
@@ -205,25 +209,68 @@ def test_disk_without_inodes(server: GatedServer, disk: Path, method: str) -> No
 
 @METHODS
 @pytest.mark.parametrize(
-    ("call", "occurrence", "path"),
+    ("call", "occurrence", "path", "error"),
     [
-        pytest.param("fallocate", 1, "/staging/", id="before the first byte"),
-        pytest.param("fsync", 1, "/staging/", id="seal"),
-        pytest.param("rename", 1, "/staging/", id="publish"),
-        pytest.param("fsync", 4, "/blobs/", id="after the rename"),
+        pytest.param("fallocate", 1, "/staging/", "EFBIG", id="before the first byte"),
+        pytest.param("fsync", 1, "/staging/", "EDQUOT", id="seal"),
+        pytest.param("rename", 1, "/staging/", "ENOSPC", id="publish"),
+        pytest.param("fsync", 4, "/blobs/", "ENOSPC", id="after the rename"),
     ],
 )
 def test_disk_full_at_the_first_and_the_last_steps(
-    own_server: Server, method: str, call: str, occurrence: int, path: str
+    own_server: Server, method: str, call: str, occurrence: int, path: str, error: str
 ) -> None:
     """SQLite uses none of the calls. The fsyncs before the rename are the file's and those of two directories."""
     for name in ("staging", *(f"blobs/{number:02x}" for number in range(256))):
-        (own_server.datadir / name).mkdir(parents=True)
+        (own_server.datadir / name).mkdir(parents=True, exist_ok=True)
     upload = Upload(own_server, method)
-    with failing(own_server, call, occurrence, path):
+    with failing(own_server, call, occurrence, path, error):
         answer = upload()
     upload.check_refused(answer)
     upload.check_works()
+
+
+def test_file_system_that_flushes_no_directories_stores_all_the_same(own_server: Server) -> None:
+    """As some of networks do, and some in user space."""
+    upload = Upload(own_server, "POST")
+    with failing(own_server, "fsync", 4, "/blobs/", "EINVAL"):
+        assert upload().status == 201
+
+
+def test_file_that_is_longer_than_the_server_may_write_is_told_as_full(own_server: Server) -> None:
+    upload = Upload(own_server, "POST")
+    resource.prlimit(own_server.pid, resource.RLIMIT_FSIZE, (MIB, resource.RLIM_INFINITY))
+    for chunked in (False, True):
+        answer = upload(chunked=chunked)
+        upload.check_refused(answer)
+        assert "Retry-After" not in answer.headers
+    head = f"POST /v1/images HTTP/1.1\r\nHost: localhost\r\nContent-Length: {MIB + 1}\r\nExpect: 100-continue\r\n"
+    lines = [f"{name}: {value}\r\n" for name, value in data_headers().items()]
+    assert own_server.exchange(f"{head}{''.join(lines)}\r\n".encode()).startswith(b"HTTP/1.1 507 ")
+    resource.prlimit(own_server.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    upload.check_works()
+
+
+def test_file_that_is_longer_than_the_file_system_knows_is_refused_before_its_first_byte(tmp_path: Path) -> None:
+    """An ext4 without extents, in blocks of 1 KiB: files have 16 GiB at most, and there is no fallocate to say so."""
+    image, place = tmp_path / "disk.ext4", tmp_path / "disk"
+    place.mkdir()
+    with image.open("wb") as file:
+        file.truncate(20 << 30)
+    options = "^extents,^64bit,^huge_file,^has_journal,^resize_inode,sparse_super2"
+    make = ["mkfs.ext4", "-q", "-b", "1024", "-N", "1000", "-O", options, image]
+    for command in (make, ["mount", "-o", "loop", image, place]):
+        done = subprocess.run(command, capture_output=True)
+        if done.returncode:
+            unavailable(f"no ext4: {done.stderr.decode()}")
+    try:
+        with Server(tmp_path, main={"pyrimage.filesystem_store_datadir": str(place)}) as server:
+            octets = "Content-Type: application/octet-stream\r\nExpect: 100-continue\r\n"
+            head = f"POST /v1/images HTTP/1.1\r\nHost: localhost\r\nContent-Length: {17 << 30}\r\n{octets}\r\n"
+            assert server.exchange(head.encode()).startswith(b"HTTP/1.1 507 ")
+            assert files_below(place) == []
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
 
 
 @METHODS
