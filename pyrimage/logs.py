@@ -3,10 +3,12 @@
 import contextvars
 import json
 import logging
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import TextIOWrapper
 from logging.config import fileConfig
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
@@ -83,11 +85,16 @@ class JsonFormatter(logging.Formatter):
 
 
 class LogFile(WatchedFileHandler):
-    """A log file that is opened anew when it was moved or removed, as logrotate does.
+    """A log file that is opened anew when it was moved or removed, as logrotate does; it is never for others to read.
 
     Where it cannot be opened, lines are lost, and whoever logs goes on: WatchedFileHandler alone would let the error
     reach a thread that serves, or a transaction that ends.
     """
+
+    def _open(self) -> TextIOWrapper:
+        """Open the file; WatchedFileHandler does so, too, when it was moved."""
+        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+        return TextIOWrapper(os.fdopen(descriptor, "ab"), encoding=self.encoding, errors=self.errors)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line."""

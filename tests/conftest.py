@@ -1,5 +1,6 @@
 """What tests share: an application over the real SQLite and the real file store."""
 
+import os
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -147,6 +148,14 @@ def only_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(params=[0o000, 0o022, 0o077], ids=oct)
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Let the process have a umask: whatever it is, no file of ours is for others."""
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
 
 
 @pytest.fixture

@@ -1,6 +1,10 @@
 """The tables, the engine, and sessions that live and die with their request's transaction."""
 
+import contextlib
+import logging
+import os
 import sqlite3
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +39,8 @@ __all__ = [
     "make_session",
     "make_session_factory",
 ]
+
+log = logging.getLogger(__name__)
 
 SQLITE_BUSY_SECONDS = 15
 
@@ -79,11 +85,37 @@ def make_engine(ini: Mapping[str, str]) -> Engine:
 
 
 def _connect(dialect: Dialect, record: object, arguments: list[Any], parameters: dict[str, Any]) -> DBAPIConnection:
+    if dialect.name == "sqlite" and Path(arguments[0]).is_absolute():  # else it lies in memory
+        _make_private(Path(arguments[0]).resolve())
     try:
         return dialect.connect(*arguments, **parameters)
     # Drivers read what follows "?" in the URL only now: psycopg raises its own error, PyMySQL whatever comes.
     except (AttributeError, OSError, TypeError, dialect.loaded_dbapi.ProgrammingError) as error:
         raise ConfigurationError(f"sqlalchemy.url: the database's driver refuses it: {str(error).strip()}.") from error
+
+
+def _make_private(path: Path) -> None:
+    """Let nobody else read an SQLite database, or stop its writes by a lock on its index.
+
+    SQLite makes the two other files with the mode of the first, whatever the umask. One that is there is not opened:
+    to close it would let go of all the locks on it that this process holds.
+    """
+    with contextlib.suppress(OSError):  # which is SQLite's to tell; most often, the file is there
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        os.fchmod(descriptor, 0o600)
+        os.close(descriptor)
+    for each in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+        with contextlib.suppress(OSError):
+            mode = each.stat().st_mode
+            if stat.S_ISREG(mode) and mode & 0o077:
+                _tighten(each)
+
+
+def _tighten(path: Path) -> None:
+    try:
+        path.chmod(0o600)
+    except OSError as error:
+        log.warning("Others can read %s: %s", path, error.strerror)
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, record: object) -> None:

@@ -1,13 +1,16 @@
 """SQLite as it is set up: traps 10 and 12."""
 
+import errno
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import event
 from webtest import TestApp
 
-from breakage import Body, other_program, send
-from conftest import Installation
+from breakage import Body, database, other_program, send
+from conftest import Installation, install
 from factories import data_headers, meta, reserve, upload
 
 
@@ -25,6 +28,74 @@ def test_every_connection_is_set_up(own_installation: Installation, pragma: str,
     with own_installation.engine.connect() as one, own_installation.engine.connect() as two:
         for connection in (one, two):
             assert connection.exec_driver_sql(f"PRAGMA {pragma}").scalar_one() == value
+
+
+def modes(installation: Installation) -> dict[str, int]:
+    """Return the modes of the files that make the database."""
+    found = database(installation).parent.glob("pyrimage.sqlite*")
+    return {path.name: path.stat().st_mode & 0o777 for path in found}
+
+
+PRIVATE = dict.fromkeys(("pyrimage.sqlite", "pyrimage.sqlite-wal", "pyrimage.sqlite-shm"), 0o600)
+
+
+def test_database_is_for_nobody_else_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    """Who can read it could read everything, and stop every write by a lock on its index."""
+    made = install(tmp_path)
+    with made.engine.connect():
+        assert modes(made) == PRIVATE
+    made.engine.dispose()
+
+
+def test_database_of_an_earlier_release_is_tightened_at_start(own_installation: Installation, tmp_path: Path) -> None:
+    with own_installation.engine.connect():  # keeps the other two files
+        for name in PRIVATE:
+            (tmp_path / name).chmod(0o644)
+        other = install(tmp_path)
+        assert modes(own_installation) == PRIVATE
+        other.engine.dispose()
+
+
+def test_database_that_is_a_link_is_for_nobody_else(tmp_path: Path, umask: int) -> None:
+    (tmp_path / "pyrimage.sqlite").symlink_to(tmp_path / "elsewhere.sqlite")
+    made = install(tmp_path)
+    with made.engine.connect():
+        found = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("elsewhere.*")}
+    assert found == {f"elsewhere.sqlite{end}": 0o600 for end in ("", "-wal", "-shm")}
+    made.engine.dispose()
+
+
+def test_database_that_cannot_be_tightened_is_used_and_told(
+    own_installation: Installation, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its owner is somebody else, say."""
+
+    def refuse(path: str, mode: int, **rest: bool) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    (tmp_path / "pyrimage.sqlite").chmod(0o644)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "chmod", refuse)
+        install(tmp_path).engine.dispose()
+    assert {record.getMessage() for record in caplog.records if record.levelname == "WARNING"} == {
+        f"Others can read {tmp_path}/pyrimage.sqlite: Operation not permitted"
+    }
+
+
+def test_locks_of_this_process_stay_when_another_connection_is_made(own_installation: Installation) -> None:
+    """Closing the file anywhere in a process would let go of every lock that SQLite holds in it."""
+
+    def locks() -> int:
+        inode = database(own_installation).stat().st_ino
+        return Path("/proc/locks").read_text().count(f":{inode} ")
+
+    with own_installation.engine.connect() as one:
+        one.exec_driver_sql("SELECT count(*) FROM images")
+        before = locks()
+        assert before
+        with own_installation.engine.connect() as two:
+            two.exec_driver_sql("SELECT 1")
+            assert locks() >= before
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])

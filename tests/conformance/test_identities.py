@@ -82,9 +82,10 @@ def assert_untouched(directory: Path, engine: Engine, marker: str | None = None)
 
 
 def test_the_first_start_on_an_empty_database_marks_the_directory(
-    store: FileStore, directory: Path, identities: StoreIdentities
+    store: FileStore, directory: Path, identities: StoreIdentities, umask: int
 ) -> None:
     store.check()
+    assert (directory / "blobs" / MARKER).stat().st_mode & 0o777 == 0o600
     assert marker_of(directory) == identities.known(store)
     assert (directory / "blobs").stat().st_mode & 0o777 == 0o700
     put(store)

@@ -258,8 +258,8 @@ def test_file_that_is_longer_than_the_file_system_knows_is_refused_before_its_fi
     with image.open("wb") as file:
         file.truncate(20 << 30)
     options = "^extents,^64bit,^huge_file,^has_journal,^resize_inode,sparse_super2"
-    make = ["mkfs.ext4", "-q", "-b", "1024", "-N", "1000", "-O", options, image]
-    for command in (make, ["mount", "-o", "loop", image, place]):
+    make = ("mkfs.ext4", "-q", "-b", "1024", "-N", "1000", "-O", options, str(image))
+    for command in (make, ("mount", "-o", "loop", str(image), str(place))):
         done = subprocess.run(command, capture_output=True)
         if done.returncode:
             unavailable(f"no ext4: {done.stderr.decode()}")

@@ -54,6 +54,14 @@ def test_a_file_that_cannot_be_opened_is_named_with_the_reason(by: str, path: st
         start(here, file if by == "key" else {}, file if by == "option" else {})
 
 
+def test_a_log_file_is_never_for_others_also_when_it_is_opened_anew(here: Path, umask: int) -> None:
+    start(here, {"log_file": "HERE/x.log"}, {})
+    for _ in range(2):
+        logging.getLogger("pyrimage").warning("a line")
+        assert (here / "x.log").stat().st_mode & 0o777 == 0o640 & ~umask
+        (here / "x.log").rename(here / "moved.log")
+
+
 def test_a_pipe_is_no_log_file(here: Path) -> None:
     os.mkfifo(here / "pipe")
     with pytest.raises(ConfigurationError, match=f"The log file {here}/pipe is a pipe"):
