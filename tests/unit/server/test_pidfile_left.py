@@ -60,7 +60,7 @@ def test_a_file_that_nobody_holds_was_left_behind_whatever_program_has_its_numbe
     assert stranger.ask("1 + 1") == "2"
 
 
-@pytest.mark.parametrize("number", [1, os.getpid()])
+@pytest.mark.parametrize("number", [1, os.getpid()], ids=["the first", "its own"])
 def test_a_number_that_is_always_in_use_is_that_of_no_other_program(number: int, path: Path, take: Take) -> None:
     leave(path, f"{number}\n")
     take()
