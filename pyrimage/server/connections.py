@@ -6,6 +6,7 @@ import logging
 import socket
 import threading
 import time
+import uuid
 from typing import Any
 
 from waitress.channel import HTTPChannel
@@ -93,6 +94,8 @@ def _refusal(message: str) -> bytes:
         "Connection: close",
         "Content-Type: application/json",
         f"Content-Length: {len(body)}",
+        "Retry-After: 5",
         "X-Content-Type-Options: nosniff",
+        f"x-openstack-request-id: req-{uuid.uuid4()}",
     )
     return "\r\n".join([*lines, "", ""]).encode() + body
