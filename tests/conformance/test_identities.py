@@ -1,6 +1,7 @@
 """Which directory is the file store's, on each database: who marks one, and which are refused."""
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -279,6 +280,19 @@ def test_a_marker_that_is_none_is_refused_and_replaced(
         FileStore(directory, identities.settle).check()
     identities.adopt(store, although_empty=False)
     assert marker_of(directory) == known
+
+
+@pytest.mark.parametrize("put", [os.mkfifo, lambda path: path.symlink_to("marker")])
+def test_a_marker_that_is_not_a_file_is_refused_and_not_opened(
+    store: FileStore, directory: Path, put: Callable[[Path], None]
+) -> None:
+    """Although it leads to the right identity, or would make who opens it wait."""
+    store.check()
+    (directory / "blobs" / MARKER).rename(directory / "blobs/marker")
+    put(directory / "blobs" / MARKER)
+    with pytest.raises(StoreMissing) as refused:
+        store.check()
+    assert "pyrimage-store cannot be read: " in refused.value.advice
 
 
 def test_a_directory_without_any_of_the_blobs_is_adopted_by_force_alone(
