@@ -118,12 +118,12 @@ def _lock(descriptor: int) -> bool:
 
 def _remove_stale(path: Path) -> None:
     """Remove a socket of which the system says that nobody listens there; leave everything else to ``bind()``."""
-    if not (path.is_socket() and not path.is_symlink()):
-        return
-    with socket.socket(socket.AF_UNIX) as client:
-        client.setblocking(False)  # one whose backlog is full is in use, too
-        if client.connect_ex(str(path)) == errno.ECONNREFUSED:
-            path.unlink()
+    with contextlib.suppress(PermissionError):  # in a directory that this user may not search, or not write to
+        if path.is_socket() and not path.is_symlink():
+            with socket.socket(socket.AF_UNIX) as client:
+                client.setblocking(False)  # one whose backlog is full is in use, too
+                if client.connect_ex(str(path)) == errno.ECONNREFUSED:
+                    path.unlink()
 
 
 def _listen(options: Options, family: socket.AddressFamily, address: Any) -> socket.socket:
@@ -217,8 +217,8 @@ class Serving:
         """Let ``run`` end; may be called by a signal handler, so it takes no lock."""
         if not self.is_stopping:
             self._deadline = time.monotonic() + self.options.shutdown_timeout
+            self.listeners[0].trigger._physical_pull()  # before it is said: the loop of another thread may then end
             self.is_stopping = True
-            self.listeners[0].trigger._physical_pull()
 
     def stop_at_leisure(self) -> None:
         """Let ``run`` end, but leave clients that keep their connections more time to use them once more."""

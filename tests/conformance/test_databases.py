@@ -75,7 +75,7 @@ def test_a_failed_upload_leaves_nothing_but_its_reason(testapp: TestApp, install
     image = post(testapp, None)
     testapp.put(f"/v1/images/{image['id']}", b"bytes", headers=data_headers(checksum="0" * 32), status=400)
     assert leftovers(installation) == NOTHING
-    assert "announced" in testapp.get("/v1/images/detail?is_public=none").json["images"][0]["last_error"]
+    assert "announced" in testapp.get("/images/detail?is_public=none").json["images"][0]["last_error"]
 
 
 def test_a_second_upload_into_an_image_is_refused_while_the_first_goes_on(

@@ -228,7 +228,7 @@ def test_a_lost_location_is_our_fault(testapp: TestApp, installation: "Installat
 def test_a_store_that_cannot_be_written_is_503_with_a_time_to_come_back(
     committing_app: TestApp, own_installation: "Installation"
 ) -> None:
-    own_installation.datadir.write_text("in the place of the directory")
+    (own_installation.datadir / "staging").write_text("in the place of a directory")
     answer = committing_app.post("/v1/images", b"bytes", headers=data_headers(name="f17"), status=503)
     assert answer.headers["Retry-After"].isdigit()
     assert str(own_installation.datadir) not in error_of(answer)

@@ -61,7 +61,7 @@ def test_those_that_stay_count_and_those_that_go_do_not(testapp: TestApp, instal
 def test_an_image_that_has_more_can_be_changed_and_does_not_grow(install_with: Installer) -> None:
     rich = install_with(image_property_bytes="0")
     path = reserve(rich.client(), properties={"a": "v" * 50_000, "b": "v" * 50_000})
-    client = install_with(**{"sqlalchemy.url": str(rich.engine.url)}).client()
+    client = install_with(**rich.shared).client()
     echo = {f"x-image-meta-{name}": text for name, text in image_headers(client.head(path)).items()}
     client.put(path, headers={**echo, "x-image-meta-name": "new"}, status=200)
     client.put(path, headers={**KEEP, **meta(properties={"a": "v" * 49_999, "c": ""})}, status=200)

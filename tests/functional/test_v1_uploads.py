@@ -50,8 +50,8 @@ def claimed(installation: "Installation") -> str:
 
 
 def denied(installation: "Installation") -> str:
-    """Put a file in the place of the store's directory."""
-    installation.datadir.write_text("")
+    """Put a file in the place of a directory of the store."""
+    (installation.datadir / "staging").write_text("")
     return queued()(installation)
 
 

@@ -5,6 +5,7 @@ import fcntl
 import os
 import socket
 import stat
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,10 +94,10 @@ def test_what_is_no_socket_stays_as_it_is(path: Path, kind: str) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not connect")
-def test_a_socket_that_this_user_may_not_ask_is_left_alone(path: Path) -> None:
-    for directory in (path.parent, path.parent.parent, path.parent.parent.parent):
-        directory.chmod(0o777)
-    with socket.socket(socket.AF_UNIX) as live:
+def test_a_socket_that_this_user_may_not_ask_is_left_alone() -> None:
+    with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as live:  # pytest's are private
+        Path(directory).chmod(0o777)
+        path = Path(directory, "socket")
         live.bind(str(path))
         live.listen()
         path.chmod(0o600)
@@ -106,6 +107,16 @@ def test_a_socket_that_this_user_may_not_ask_is_left_alone(path: Path) -> None:
         finally:
             os.seteuid(0)
         assert path.is_socket()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not search a directory")
+def test_a_directory_that_this_user_may_not_search_is_named(path: Path) -> None:
+    path.parent.chmod(0o700)
+    os.seteuid(65534)
+    try:
+        assert refused(path).errno == errno.EACCES
+    finally:
+        os.seteuid(0)
 
 
 def test_nobody_can_connect_before_the_permissions_are_as_they_were_asked_for(
