@@ -16,6 +16,8 @@ pytestmark = pytest.mark.system
 
 DISK = 8 * 2**20  # bytes of the disk in the image
 NAME = 'Ubuntu 24.04, "Nöble"'
+# One request at a time: of several, QEMU 7.2 now and then forgets one, whatever the server, and waits for ever.
+ONE = ("-m", "1")
 URLS = ["/images/{}/file/noble.qcow2", "/v1/images/{}/file/noble.qcow2", "/images/{}"]
 
 
@@ -77,7 +79,7 @@ def test_qemu_img_finds_the_format_and_the_size_of_the_disk(url: str, tmp_path: 
 
 
 def test_qemu_img_converts_from_the_service(url: str, disk: Path, tmp_path: Path) -> None:
-    run(tmp_path, "qemu-img", "convert", "-O", "raw", url, "back.raw")
+    run(tmp_path, "qemu-img", "convert", *ONE, "-O", "raw", url, "back.raw")
     assert (tmp_path / "back.raw").read_bytes() == disk.read_bytes()
 
 
@@ -85,7 +87,7 @@ def test_qemu_reads_a_disk_that_a_local_file_lies_over(url: str, disk: Path, tmp
     """So do QEMU's and libvirt's network disks: what the guest writes goes to the local file."""
     run(tmp_path, "qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", url, "overlay.qcow2")
     run(tmp_path, "qemu-io", "-c", "write -P 7 4096 512", "-c", f"read {DISK - 4096} 4096", "overlay.qcow2")
-    run(tmp_path, "qemu-img", "convert", "-O", "raw", "overlay.qcow2", "back.raw")
+    run(tmp_path, "qemu-img", "convert", *ONE, "-O", "raw", "overlay.qcow2", "back.raw")
     expected = bytearray(disk.read_bytes())
     expected[4096:4608] = b"\x07" * 512
     assert (tmp_path / "back.raw").read_bytes() == expected
