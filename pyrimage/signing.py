@@ -109,7 +109,8 @@ def _take_body(environ: dict[str, Any], digest: str) -> None:
     length = environ.get("CONTENT_LENGTH") or ("" if CHUNKED in environ else "0")
     if not re.fullmatch("[0-9]*", length):
         raise Invalid("Content-Length is not a number.")
-    size = int(length[:30]) if length else MAX_SIGNED_BODY + 1  # of chunks, one byte too many shows that there are more
+    # Of chunks, one byte too many shows that there are more.
+    size = int(length.lstrip("0")[:30] or "0") if length else MAX_SIGNED_BODY + 1
     body = b""
     if not length or size <= MAX_SIGNED_BODY:
         with body_errors(lambda: "a part of the body"):

@@ -103,6 +103,8 @@ def test_a_message_names_the_header(field: str, header: str) -> None:
         ({"CONTENT_LENGTH": ""}, None, False),
         ({"CONTENT_LENGTH": "0"}, 0, False),
         ({"CONTENT_LENGTH": "5"}, 5, True),
+        ({"CONTENT_LENGTH": "0" * 40}, 0, False),
+        ({"CONTENT_LENGTH": "0" * 40 + "5"}, 5, True),
         ({"pyrimage.chunked": True}, None, True),
         ({"CONTENT_LENGTH": "0", "pyrimage.chunked": True}, 0, True),
     ],
