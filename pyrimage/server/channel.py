@@ -85,6 +85,12 @@ class Channel(HTTPChannel):
             self.is_waiting = False
             self.server.add_task(self)
 
+    def handle_read(self) -> None:
+        """Receive; each of thousands of connections that are ready at once may take some milliseconds."""
+        super().handle_read()
+        if self.server.connections.heartbeat is not None:
+            self.server.connections.heartbeat()
+
     def handle_write(self) -> None:
         """Send, close if it is time, go on if everything was sent."""
         super().handle_write()

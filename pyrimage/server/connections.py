@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from waitress.channel import HTTPChannel
@@ -24,7 +25,8 @@ SCRATCH = memoryview(bytearray(256 * 1024))  # for what is read to be ignored
 class Connections:
     """What the listeners of a process share; used in its main loop, and by a thread that closes its own connection.
 
-    lingering: connections that were refused more than they have sent so far, those that began first come first.
+    lingering: connections whose last request was refused while its body came, the oldest first. heartbeat: tells the
+    supervisor, if it is time to, that the main loop goes on; a turn with thousands of connections may take long.
     """
 
     def __init__(self, options: Options) -> None:
@@ -36,6 +38,7 @@ class Connections:
         self._lock = threading.Lock()
         self._trusted = client_of((options.trusted_proxy or "",))
         self._refused, self._quiet_until = 0, 0.0
+        self.heartbeat: Callable[[], None] | None = None  # of a worker
 
     def allow(self, address: tuple[Any, ...]) -> bool:
         """Tell whether the client at this address may have another connection; a trusted proxy has many clients."""

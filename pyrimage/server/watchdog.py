@@ -25,6 +25,12 @@ class Lifeline(wasyncore.dispatcher):
         self.connected = True  # which waitress leaves to whoever has connected the socket
         self._serving = serving
         self._next_beat = 0.0
+        serving.connections.heartbeat = self.beat
+
+    def beat(self) -> None:
+        """Tell the supervisor that this process serves, if it is time to."""
+        if self.writable():
+            self.handle_write()
 
     def handle_write(self) -> None:
         """Tell the supervisor that this process serves."""
