@@ -46,6 +46,7 @@ Handler = Callable[[PyramidRequest], Response]
 
 ERROR_KIND = "X-Pyrimage-Error"  # the registry's: four errors are 409, and its client must tell them apart
 RETRY_AFTER = "5"  # seconds
+MAX_SEGMENTS = 8  # of a path; ours have five
 MAX_ACCEPT = 4096  # characters; a longer one is as good as none, for WebOb would take a second and 100 MB to read it
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"})
 
@@ -242,7 +243,7 @@ def method_not_allowed(request: Request, *allowed: str) -> HTTPMethodNotAllowed:
 
 # What traversal would make sense of: doubled slashes, dots, views by @@name; and what no id or name may hold.
 _NOT_CANONICAL = re.compile(r"//|/\.\.?(/|$)|/@@|[\x00-\x1f\x7f\\]|\xc2[\x80-\x9f]")  # at last, U+0080 to U+009F
-_TARGET = re.compile(r"(?:/|https?://)[^\x00-\x20\x7f]*", re.IGNORECASE)
+_TARGET = re.compile(r"(?:/|https?://)[^\x00-\x20\x7f#]*", re.IGNORECASE)
 
 
 def admit(request: Request) -> None:
@@ -260,11 +261,13 @@ def admit(request: Request) -> None:
         raise HTTPNotImplemented(f"{name!a} is no method known here; GET, HEAD, POST, PUT and DELETE are.")
     raw = environ.get("REQUEST_URI", "/")
     if not _TARGET.fullmatch(raw) and (environ["REQUEST_METHOD"], raw) != ("OPTIONS", "*"):
-        raise errors.Invalid("The target of a request begins with / or http://, and holds no control characters.")
+        raise errors.Invalid("A target begins with / or http://, and holds neither control characters nor #.")
     if environ["REQUEST_METHOD"] in ("POST", "PUT"):
         check_body_fields(environ)
     raw = re.sub("^[a-zA-Z]+://[^/]*", "", raw.partition("?")[0])
-    if _NOT_CANONICAL.search(environ["PATH_INFO"]) or raw.startswith("//") or "%2f" in raw.lower():
+    path = environ["PATH_INFO"]
+    # Pyramid keeps a thousand paths, each with all its segments.
+    if path.count("/") > MAX_SEGMENTS or _NOT_CANONICAL.search(path) or raw.startswith("//") or "%2f" in raw.lower():
         raise errors.NotFound("There is nothing at this path.")
 
 

@@ -9,6 +9,7 @@ from waitress.adjustments import Adjustments
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.utilities import Error, RequestHeaderFieldsTooLarge
 
+LONGEST_REQUEST_LINE = 8192  # bytes, as in nginx: the main loop decodes its target, and caches may keep it
 MOST_LINES = 1000  # of a header; a thousand properties are ten times what most clients can read in an answer
 SHOWN_BYTES = 60  # of a line that is refused
 LONG = 1024  # bytes of a header from which on it is gathered before it is looked at
@@ -17,7 +18,7 @@ LONG = 1024  # bytes of a header from which on it is gathered before it is looke
 # blanks, or a host's digits, before they refuse a line. In these repetitions are possessive (++ and *+), so that time
 # grows with the length alone; and a request line that passes, waitress' pattern matches at its first try.
 REQUEST_LINE = re.compile(
-    rb"(?:OPTIONS \*|[!#$%&'*+\-.^_`|~0-9A-Z]++ (?:/|[Hh][Tt][Tt][Pp][Ss]?://)[^\x00-\x20\x7f]*+)"
+    rb"(?:OPTIONS \*|[!#$%&'*+\-.^_`|~0-9A-Z]++ (?:/|[Hh][Tt][Tt][Pp][Ss]?://)[^\x00-\x20\x7f#]*+)"
     rb"(?: HTTP/[0-9]\.[0-9])?"
 )
 FIELDS = re.compile(rb"(?:\r\n[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xff]*+(?=\r\n))*+")
@@ -31,6 +32,13 @@ NOTED = re.compile(
     rb"\r\n(?:(x-image-meta-[^:\r\n]*|transfer-encoding|content-type)|forwarded|via|x-real-ip|x-forwarded-[^:\r\n]*):",
     re.IGNORECASE,
 )
+
+
+class LineTooLong(Error):
+    """The answer to a request line that is longer than anybody needs; no setting changes that."""
+
+    code = 414
+    reason = "URI Too Long"
 
 
 class TooManyLines(RequestHeaderFieldsTooLarge):
@@ -124,10 +132,13 @@ class Parser(HTTPRequestParser):
         the line's end), and a body whose length is told in two ways, or in one that HTTP/1.0 does not know.
         """
         first, line_end, rest = header_plus.partition(b"\r\n")
+        if len(first) > LONGEST_REQUEST_LINE:
+            self.error = LineTooLong(f"The request line has more than {LONGEST_REQUEST_LINE} bytes")
+            return
         if not REQUEST_LINE.fullmatch(first.rstrip(b" ")):
             raise ParsingError(
                 "The request line must be a method in capitals, a target and HTTP/1.1; the target begins with / or "
-                "http:// (or is * behind OPTIONS) and holds no control characters"
+                "http:// (or is * behind OPTIONS) and holds no control characters and no #"
             )
         try:
             if rest.count(line_end) > MOST_LINES + 1:  # that of the blank line

@@ -38,6 +38,7 @@ def test_an_image_answers_without_trailing_slash_only(
 # "taken" is the id of an image that is there.
 NOT_CANONICAL = {
     "doubled slashes": ["//images", "//", "/images//", "/v1//images", "/images//detail", "/images//taken"],
+    "more segments than any path has": ["/a" * 9, "/images" + "/x" * 8, "/v1/images/taken/file" + "/x" * 5],
     "a dot": ["/./images", "/images/.", "/images/./taken", "/images/taken/.", "/."],
     "two dots": ["/..", "/images/..", "/images/../versions", "/images/x/../taken", "/v1/../images", "/images/taken/.."],
     "views by their other name": ["/@@versions", "/images/@@detail", "/@@healthcheck", "/@@", "/images/@@", "/v1/@@x"],

@@ -71,6 +71,8 @@ REFUSED = {
     "bad chunk extension": (400, PUT + CHUNKED + "\r\n1;a=\0\r\nx\r\n0\r\n\r\n"),
     "bad chunk size": (400, PUT + CHUNKED + "\r\n0x1\r\nx\r\n0\r\n\r\n"),
     "chunk without end": (400, PUT + CHUNKED + "\r\n1\r\nxx\r\n0\r\n\r\n"),
+    "target with a fragment": (400, "GET http://a#b/images HTTP/1.1\r\nHost: x\r\n\r\n"),
+    "request line of 8193 bytes": (414, f"GET /{'a' * 8179} HTTP/1.1\r\n\r\n"),
     "header of too many lines": (431, PUT + "a:\r\n" * MOST_LINES + "\r\n"),
     "header too large": (431, PUT + "a: b\r\n" * 2000 + "\r\n"),
 }
@@ -79,7 +81,7 @@ REFUSED = {
 @pytest.mark.parametrize(("status", "raw"), REFUSED.values(), ids=REFUSED)
 def test_refused_in_our_shape_and_the_rest_never_read(status: int, raw: str) -> None:
     """S48 and S49: one answer, with a request id and an access line. What else is refused: test_smuggling.py."""
-    with serving(echo, max_request_header_size=8000) as server:
+    with serving(echo, max_request_header_size=10000) as server:
         answer = server.exchange(raw.encode("latin-1") + SMUGGLED)
         line = server.wait_for_line()
     error = answer.json["error"]  # which fails if two answers came
@@ -91,6 +93,11 @@ def test_refused_in_our_shape_and_the_rest_never_read(status: int, raw: str) -> 
     assert f" {status} {len(answer.body)} " in line
     assert answer.headers["x-openstack-request-id"] in line
     assert server.lines() == []
+
+
+def test_a_request_line_of_8192_bytes_is_read() -> None:
+    parser = parsed(b"GET /" + b"a" * 8178 + b" HTTP/1.1\r\n\r\n")
+    assert (parser.error, len(parser.request_uri)) == (None, 8179)
 
 
 @pytest.mark.parametrize("line", [b"a:\r\n", b"\t\r\n"])
