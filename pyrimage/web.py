@@ -193,7 +193,8 @@ def error_view(error: Exception, request: Request) -> Response:
     ours = code >= 500 and code != 501  # that is for methods of the client's own making
     level = logging.INFO if not ours else logging.ERROR if code == 500 else logging.WARNING
     path = shown(request.environ.get("PATH_INFO", ""))
-    log.log(level, "%s %s: %d %s", shown(request.method), path, code, shown(message), exc_info=error if ours else None)
+    exc_info = error if ours and not isinstance(error, errors.StoreMissing) else None  # that has told what to do
+    log.log(level, "%s %s: %d %s", shown(request.method), path, code, shown(message), exc_info=exc_info)
     response = Response(status=f"{code} {title}", content_type="application/json", charset="UTF-8")
     if _wants_text(request):
         response.content_type = "text/plain"

@@ -118,6 +118,7 @@ def test_download_is_503_and_not_missing(
     assert answer.headers["Retry-After"]
     assert "missing" not in error_of(answer)
     assert [COMMAND in text for text in said(caplog)] == [True]
+    assert [record for record in caplog.records if record.exc_info] == []  # among which the advice would be lost
     assert committing_app.head(active, status=200).headers["x-image-meta-size"] == "5"  # which asks no disk
 
 
