@@ -10,6 +10,7 @@ LAYERS = 2  # of percent-encoding that masks see through
 
 _SECRET = re.compile("sig|token|secret|passw|pwd|credential|access_?key|api_?key", re.IGNORECASE)
 _BEFORE_QUERY = re.compile("[?#]")
+_BEFORE_NAME = re.compile("[?#;]")  # within what "&" ends; some end a parameter at ";", too, and some do not
 _USERINFO = re.compile("//([^/?&#]+)@")
 _CUT_USERINFO = re.compile("//([^/?&#]+)\\Z")
 _ENCODED = re.compile("%([0-9A-Fa-f]{2})")
@@ -74,6 +75,6 @@ def _secrets(text: str, is_cut: bool) -> Iterator[tuple[int, int]]:
             if _SECRET.search(text, name, equals):
                 yield equals + 1, stop
                 break
-            inner = _BEFORE_QUERY.search(text, equals + 1, stop)  # of a URL that is the value
+            inner = _BEFORE_NAME.search(text, equals + 1, stop)  # of another parameter, or in a URL that is the value
             name = inner.end() if inner else stop
         start = stop + 1
