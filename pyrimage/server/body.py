@@ -7,7 +7,6 @@ import re
 import select
 import socket
 import time
-from collections import deque
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from waitress.channel import ClientDisconnected, HTTPChannel
@@ -33,30 +32,6 @@ class ClientLeft(ConnectionError, ClientDisconnected):
     """The connection ended before the body did. Waitress logs the second kind with one line, not a traceback."""
 
 
-class Decoded:
-    """The buffer that waitress' receiver of chunks writes into: the data at which a read of framing went too far."""
-
-    def __init__(self) -> None:
-        self.pieces: deque[memoryview] = deque()
-
-    def append(self, data: bytes) -> None:
-        """Take data from the receiver."""
-        self.pieces.append(memoryview(data))
-
-    def take(self, view: memoryview) -> int:
-        """Move data into ``view``, as much as one piece has; return how much."""
-        piece = self.pieces.popleft()
-        count = min(len(piece), len(view))
-        view[:count] = piece[:count]
-        if count < len(piece):
-            self.pieces.appendleft(piece[count:])
-        return count
-
-    def close(self) -> None:
-        """Forget what nobody read."""
-        self.pieces.clear()
-
-
 class Body(io.RawIOBase):
     """A body with back-pressure: what the application does not ask for stays with the client.
 
@@ -68,10 +43,8 @@ class Body(io.RawIOBase):
         self._adj: Any = channel.adj
         self._ahead = memoryview(request.ahead)
         self._left: int = request.content_length
-        self._receiver: Any = request.body_rcv if request.chunked else None
-        self._decoded, self._spare = Decoded(), memoryview(bytearray(FRAMING if request.chunked else 0))
-        if self._receiver is not None:  # never "if self._receiver": an empty one is false
-            self._receiver.buf = self._decoded
+        self._receiver: Any = request.body_rcv if request.chunked else None  # ask for None: an empty one is false
+        self._spare = memoryview(bytearray(FRAMING if request.chunked else 0))
         self._socket: socket.socket | None = None
         self.failure: Exception | None = None
         self._total = self._framing = 0
@@ -86,7 +59,7 @@ class Body(io.RawIOBase):
         """
         if self.failure is not None:
             return False
-        return not self._left if self._receiver is None else self._receiver.completed and not self._decoded.pieces
+        return not self._left if self._receiver is None else self._receiver.completed
 
     def readable(self) -> bool:
         """Say yes."""
@@ -128,9 +101,7 @@ class Body(io.RawIOBase):
 
     def _read_chunked(self, view: memoryview) -> int:
         receiver = self._receiver
-        while not self._decoded.pieces:
-            if receiver.completed:
-                return 0
+        while not receiver.completed:
             if receiver.chunk_remainder:
                 count = self._fill(view[: receiver.chunk_remainder])
                 receiver.chunk_remainder -= count
@@ -138,13 +109,13 @@ class Body(io.RawIOBase):
                 self._framing = 0
                 return count
             self._read_framing(receiver)
-        self._framing = 0
-        return self._decoded.take(view)
+        return 0
 
     def _read_framing(self, receiver: Any) -> None:
         """Let waitress read what stands between two pieces of data: a chunk's end, the line before one, or the trailer.
 
-        Not more at a time, for it would copy all that follows again and again; and some of it is read more strictly.
+        Not more at a time: it is never given data, nor made to copy all that follows again and again. And some of it
+        is read more strictly.
         """
         if not self._ahead:
             self._ahead = self._spare[: self._receive(self._spare)]
