@@ -27,7 +27,7 @@ from .options import Options
 from .pidfile import PidFile
 from .serving import END_SECONDS, announce, bind
 from .state import STATE, TRIAL, State
-from .watchdog import BEAT_SECONDS, pids, waits_for_disk
+from .watchdog import LISTEN_SECONDS, Watchdog, read_beats
 
 log = logging.getLogger(__package__)
 
@@ -35,7 +35,6 @@ SIGNALS = (signal.SIGCHLD, signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 STEADY_SECONDS = 10.0  # a worker that lived so long is replaced at once
 DELAY_SECONDS = 1.0  # before another is replaced, doubled each time up to
 MOST_DELAY_SECONDS = 30.0
-SILENT_SECONDS = 2 * BEAT_SECONDS  # from which on it is looked at what a worker waits for
 
 
 @dataclass
@@ -46,7 +45,6 @@ class Worker:
     is_ready: bool = False
     is_old: bool = False  # of the configuration before the last SIGHUP
     deadline: float | None = None
-    silence: float | None = None  # seconds without an answer of its loop, while the supervisor listened; None: unknown
 
 
 class Supervisor:
@@ -73,7 +71,7 @@ class Supervisor:
         self._hung_up = self._stopping = False
         self._trial: tuple[subprocess.Popen[bytes], IO[bytes]] | None = None  # and what it prints
         self._exit_code = 0
-        self._judged = 0.0  # when the workers' silence was
+        self._watchdog = Watchdog(options.worker_timeout)
 
     def run(self) -> socket.socket:
         """Supervise; return in each worker, with its end of the line. Raises SystemExit when all workers ended."""
@@ -117,21 +115,22 @@ class Supervisor:
         moments = [worker.deadline for worker in self._workers.values() if worker.deadline is not None]
         if self._missing > 0:
             moments.append(self._not_before)
-        if any(worker.silence is not None for worker in self._workers.values()):
-            moments.append(time.monotonic() + BEAT_SECONDS)
+        if self._watchdog.is_watching():
+            moments.append(time.monotonic() + LISTEN_SECONDS)
         seconds = None if min(moments, default=math.inf) == math.inf else max(min(moments) - time.monotonic(), 0)
         ready, _, _ = select.select([self._waking, self._line[0]], [], [], seconds)
         if self._waking in ready:
             self._waking.recv(4096)
-        if self._line[0] in ready:
-            for pid in pids(self._line[0].recv(4096)):  # more than the system holds for us
-                if pid in self._workers:
-                    self._note_word(pid, self._workers[pid])
+        said = self._line[0].recv(4096) if self._line[0] in ready else b""  # more than the system holds for us
+        beating = {pid: self._workers[pid] for pid in read_beats(said) if pid in self._workers}
+        for pid, worker in beating.items():
+            if not worker.is_ready:
+                self._note_ready(pid, worker)
+        # Who is to end has a deadline already.
+        watched = [pid for pid, worker in beating.items() if worker.deadline is None]
+        self._watchdog.note_beats(watched, time.monotonic())
 
-    def _note_word(self, pid: int, worker: Worker) -> None:
-        worker.silence = 0.0
-        if worker.is_ready:
-            return
+    def _note_ready(self, pid: int, worker: Worker) -> None:
         worker.is_ready = True
         log.info("worker %d serves", pid)
         if not self._has_served:
@@ -150,6 +149,7 @@ class Supervisor:
         for pid in list(self._workers):
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
+                self._watchdog.forget(pid)
                 self._note_end(pid, self._workers.pop(pid), os.waitstatus_to_exitcode(status))
 
     def _note_end(self, pid: int, worker: Worker, code: int) -> None:
@@ -175,9 +175,10 @@ class Supervisor:
             self._delay = min(max(DELAY_SECONDS, 2 * self._delay), MOST_DELAY_SECONDS)
             self._not_before = now + self._delay
 
-    def _end(self, pids: list[int], number: signal.Signals, seconds: float) -> None:
-        for pid in pids:
+    def _end(self, ending: list[int], number: signal.Signals, seconds: float) -> None:
+        for pid in ending:
             os.kill(pid, number)
+            self._watchdog.forget(pid)
             deadline = self._workers[pid].deadline
             self._workers[pid].deadline = min(math.inf if deadline is None else deadline, time.monotonic() + seconds)
 
@@ -189,29 +190,15 @@ class Supervisor:
                 worker.deadline = math.inf
 
     def _kill_stuck(self) -> None:
-        """Kill workers whose loop does not answer, but for the time in which they wait for a disk.
-
-        What can be stored or sent when a stalled disk goes on would be lost. A time in which this process did not
-        listen, or nobody ran, counts for little: their words may not have come.
-        """
-        now = time.monotonic()
-        passed, self._judged = min(now - self._judged, BEAT_SECONDS), now
-        timeout = self._options.worker_timeout
-        for pid, worker in self._workers.items():
-            if not timeout or worker.silence is None or worker.deadline is not None:
-                continue
-            worker.silence += passed
-            if worker.silence > min(SILENT_SECONDS, timeout) and waits_for_disk(pid):
-                worker.silence = min(worker.silence - passed, timeout - SILENT_SECONDS)  # it is to answer, later
-            elif worker.silence > timeout:
-                log.error(
-                    "worker %d is killed: its loop did not answer for %.0f s (worker_timeout), and waited for no disk; "
-                    "look at what it logged last, and whether the machine had no CPU or memory left for it",
-                    pid,
-                    worker.silence,
-                )
-                os.kill(pid, signal.SIGKILL)
-                worker.silence = None
+        for pid, silence in self._watchdog.stuck().items():
+            log.error(
+                "worker %d is killed: its loop did not answer for %.0f s (worker_timeout), and waited for no disk; "
+                "look at what it logged last, and whether the machine had no CPU or memory left for it",
+                pid,
+                silence,
+            )
+            os.kill(pid, signal.SIGKILL)
+            self._watchdog.forget(pid)
 
     # Signals.
 
