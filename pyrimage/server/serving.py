@@ -32,8 +32,8 @@ FEWEST = 16  # connections; listening sockets and their triggers count among the
 OTHER_DESCRIPTORS = 256  # the database's, logs, modules
 LOCK_SECONDS = 1.0  # that a start waits for another one in the directory of its socket
 TURN_SECONDS = 0.5  # that the loop waits at most: each of its turns tells the supervisor that it is not stuck
-ABORT_SECONDS = 4.0  # for threads to clean up after a transfer that was cut in the end
-END_SECONDS = 4.5  # beyond shutdown_timeout, after which a process is ended that has not done so by itself
+ABORT_SECONDS = 3.5  # for threads to clean up after a transfer that was cut in the end
+END_SECONDS = 4.0  # beyond shutdown_timeout, after which a process is ended that has not done so by itself
 
 
 class Maintained:
