@@ -17,6 +17,8 @@ from .state import take_state, take_trial
 from .supervisor import Supervisor
 from .watchdog import Lifeline
 
+TELL_SECONDS = 0.5  # for what a process tells that does not end by itself
+
 
 def server_factory(_global_conf: dict[str, str], /, **settings: Any) -> Callable[[WSGIApplication], None]:
     """Return a callable that serves an application until SIGTERM or Ctrl-C. ``settings``: see ``Options``.
@@ -62,7 +64,6 @@ def _serve(app: WSGIApplication, options: Options, sockets: list[socket.socket],
     else:
         Lifeline(line, serving).handle_write()
     serving.run()
-    faulthandler.cancel_dump_traceback_later()
 
 
 def _stopping(serving: Serving, *, is_alone: bool) -> Callable[[int, FrameType | None], None]:
@@ -86,9 +87,13 @@ def _stopping(serving: Serving, *, is_alone: bool) -> Callable[[int, FrameType |
 
 
 def _end_within(seconds: float) -> None:
-    """Let this process end, whatever its loop does: there is no supervisor to kill it.
+    """Let this process end, whatever its loop does, or others that come to their end after it: nobody is to kill it.
 
-    A thread of the interpreter's own ends it with status 1, and tells on standard error what all the others did.
+    A thread of the interpreter's own ends it with status 1, and tells on standard error what all the others did. Where
+    nobody takes what it tells, the system ends the process.
     """
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+    signal.setitimer(signal.ITIMER_REAL, seconds + TELL_SECONDS)
     output = sys.__stderr__ or os.open(os.devnull, os.O_WRONLY)
     faulthandler.dump_traceback_later(seconds, exit=True, file=output)

@@ -219,6 +219,48 @@ def test_a_sighup_that_nohup_ignores_ends_no_server(tmp_path: Path) -> None:
     server.stop()
 
 
+def test_a_server_ends_in_time_where_nobody_reads_what_it_tells(tmp_path: Path) -> None:
+    server = Server(tmp_path, server={"workers": "0", "shutdown_timeout": "0"})
+    reading, writing = os.pipe()
+    with os.fdopen(reading), os.fdopen(writing, "wb", buffering=0) as pipe:
+        telling = f'exec "$0" "$1" 2>/proc/{os.getpid()}/fd/{writing}'
+        server.start(str(shutil.which("sh")), "-c", telling, str(PROGRAMS / "pserve"), str(server.ini))
+        os.set_blocking(writing, False)  # for this process alone
+        for size in (4096, 1):
+            while pipe.write(bytes(size)):
+                pass
+        with server.connect(GET) as client:
+            assert client.recv(12) == b"HTTP/1.1 200"
+            assert server.process is not None
+            server.process.terminate()
+            assert server.process.wait(READY_SECONDS) == -signal.SIGALRM
+
+
+HANGING = """
+import atexit, time
+from pyrimage.app import main as start
+
+def main(global_conf, **ini):
+    atexit.register(hang)
+    return start(global_conf, **ini)
+
+def hang():
+    time.sleep(1000)
+"""
+
+
+def test_a_server_ends_in_time_though_what_it_does_last_hangs(tmp_path: Path) -> None:
+    (tmp_path / "hanging.py").write_text(HANGING)
+    server = Server(tmp_path, server={"workers": "0", "shutdown_timeout": "0"})
+    ini = server.ini.read_text()
+    server.ini.write_text(ini.replace("use = egg:pyrimage\n", "paste.app_factory = hanging:main\n"))
+    server.start(PYTHONPATH=str(tmp_path))
+    assert server.process is not None
+    server.process.terminate()
+    assert server.process.wait(READY_SECONDS) == 1
+    assert "in hang" in server.log()
+
+
 def test_a_worker_that_does_not_end_is_killed(tmp_path: Path) -> None:
     with serving(tmp_path, 2, shutdown_timeout="0") as server:
         stuck = min(server.workers())
