@@ -14,7 +14,7 @@ from .options import Options, read_options
 from .pidfile import hold, keep
 from .serving import END_SECONDS, Serving, allow_descriptors, announce, bind
 from .state import take_state, take_trial
-from .supervisor import Supervisor
+from .supervisor import SIGNALS, Supervisor
 from .watchdog import Lifeline
 
 TELL_SECONDS = 0.5  # for what a process tells that does not end by itself
@@ -34,6 +34,8 @@ def server_factory(_global_conf: dict[str, str], /, **settings: Any) -> Callable
     allow_descriptors(options)
     if held is not None:
         return _try_out(options, held)
+    if options.workers:  # until the supervisor can take them: a SIGHUP may come as soon as its pid file is there
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     if state is None:
         pid_file = hold(options.pid_file)
     else:  # another one takes a restart: if it could not be had, there would be nobody to go on with the old one

@@ -81,7 +81,7 @@ class Supervisor:
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
         for number in SIGNALS:
             signal.signal(number, lambda number, _frame: self._received.append(number))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # blocked since the former self executed this one
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # blocked since this process began to start
         while True:
             self._heed_signals()
             self._bury()

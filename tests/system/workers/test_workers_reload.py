@@ -1,5 +1,6 @@
 """SIGHUP: how a new configuration comes into force, and that nothing changes where it does not load."""
 
+import fcntl
 import http.client
 import os
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from factories import data_headers, error_of
-from servers.processes import PROGRAMS, free_port, wait_until
+from servers.processes import PROGRAMS, free_port, spawn, wait_until
 from servers.pyrimage import ANSWER_SECONDS, READY_SECONDS, Server
 from servers.workers import DATA, MIB, begin_download, begin_upload, end_download, logged
 
@@ -242,3 +243,19 @@ def test_a_server_ends_when_it_is_told_so_during_sighup(server: Server, moment: 
     assert logged(server, "no worker is left")()
     with pytest.raises(ConnectionRefusedError):
         server.connect()
+
+
+def test_a_sighup_that_comes_while_a_server_starts_ends_nothing(tmp_path: Path) -> None:
+    place, pid_file = tmp_path / "socket", tmp_path / "api.pid"
+    place.mkdir()
+    server = Server(tmp_path, server={"workers": "1", "pid_file": str(pid_file)})
+    listen = f"listen = 127.0.0.1:{server.port}"
+    server.ini.write_text(server.ini.read_text().replace(listen, f"unix_socket = {place}/socket"))
+    descriptor = os.open(place, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)  # for which a start waits, with its pid file held
+    server.process = spawn(str(PROGRAMS / "pserve"), str(server.ini), log=server.log_file)
+    wait_until(lambda: pid_file.exists() and pid_file.read_text(), READY_SECONDS, server.log)
+    server.hang_up()
+    os.close(descriptor)
+    wait_until(logged(server, "the new workers serve"), READY_SECONDS, server.log)
+    server.stop()
