@@ -1,9 +1,11 @@
 """What is logged where, and in which form: formatters for the ini, and the guide's five options for the programs."""
 
+import contextlib
 import contextvars
 import json
 import logging
 import os
+import stat
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -94,6 +96,10 @@ class LogFile(WatchedFileHandler):
     def _open(self) -> TextIOWrapper:
         """Open the file; WatchedFileHandler does so, too, when it was moved."""
         descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISREG(mode) and mode & stat.S_IRWXO:  # and never /dev/null, or a terminal
+            with contextlib.suppress(OSError):  # it is another user's
+                os.fchmod(descriptor, stat.S_IMODE(mode) & ~stat.S_IRWXO)
         return TextIOWrapper(os.fdopen(descriptor, "ab"), encoding=self.encoding, errors=self.errors)
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -62,6 +62,24 @@ def test_a_log_file_is_never_for_others_also_when_it_is_opened_anew(here: Path, 
         (here / "x.log").rename(here / "moved.log")
 
 
+def test_an_existing_log_file_is_for_others_no_more(here: Path) -> None:
+    path = here / "x.log"
+    path.touch()
+    path.chmod(0o667)
+    start(here, {"log_file": "HERE/x.log"}, {})
+    assert path.stat().st_mode & 0o777 == 0o660
+
+
+def test_what_is_no_file_keeps_its_mode(here: Path) -> None:
+    """As a terminal or ``/dev/null``, which are for others, too."""
+    ours, theirs = os.openpty()
+    os.fchmod(theirs, 0o622)
+    start(here, {"log_file": os.ttyname(theirs)}, {})
+    assert os.fstat(theirs).st_mode & 0o777 == 0o622
+    for each in (ours, theirs):
+        os.close(each)
+
+
 def test_a_pipe_is_no_log_file(here: Path) -> None:
     os.mkfifo(here / "pipe")
     with pytest.raises(ConfigurationError, match=f"The log file {here}/pipe is a pipe"):
