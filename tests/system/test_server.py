@@ -194,6 +194,11 @@ def test_http_1_0_need_not_name_the_host_and_http_1_1_must(server: Server) -> No
         assert server.exchange(b"GET /v1/images %s\r\nConnection: close\r\n\r\n" % lines)[9:12] == b"403"
 
 
+def test_the_server_as_a_whole_has_no_options(server: Server) -> None:
+    refused = server.ask(b"OPTIONS *")
+    assert (refused.status, "Allow" in refused.headers) == (404, False)
+
+
 def test_upload_that_is_refused_at_the_door_stores_nothing(own_server: Server) -> None:
     lines = OCTETS, NAME, b"Content-Length: 3", b"X-Forwarded-For: 10.0.0.1"
     assert own_server.ask(b"POST /images", *lines, body=b"abc").status == 403
