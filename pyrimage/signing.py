@@ -1,4 +1,4 @@
-"""Requests to a registry are signed: what the signature is over, and the door that looks at it."""
+"""Requests to a registry are signed: what the signature is over, and the middleware that looks at it."""
 
 import base64
 import hashlib
@@ -45,7 +45,7 @@ def digest_of(body: bytes) -> str:
 
 
 class SignedOnly:
-    """The door of a registry with keys: whoever signs says who is asking, and nobody else is answered.
+    """Authentication for a registry with keys: whoever signs says who is asking, and nobody else is answered.
 
     A request that names no key is held against the first. No byte of a body is read before its request's signature is
     known. Within a minute of its time a signed request can be sent again by whoever saw it: the signature keeps others

@@ -25,8 +25,8 @@ SCRATCH = memoryview(bytearray(256 * 1024))  # for what is read to be ignored
 class Connections:
     """What the listeners of a process share; used in its main loop, and by a thread that closes its own connection.
 
-    lingering: connections whose last request was refused while its body came, the oldest first. heartbeat: tells the
-    supervisor, if it is time to, that the main loop goes on; a turn with thousands of connections may take long.
+    lingering: connections that were answered for the last time and are still read, the oldest first. heartbeat: tells
+    the supervisor, if it is time to, that the main loop goes on; a turn with thousands of connections may take long.
     """
 
     def __init__(self, options: Options) -> None:

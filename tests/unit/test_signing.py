@@ -32,10 +32,8 @@ def keys_of(headers: dict[str, str]) -> dict[str, str]:
     return {key if key in bare else f"HTTP_{key}": headers[name] for name, key in names.items()}
 
 
-def behind_the_door(
-    body: Any, length: str | None, changes: Mapping[str, Any] | None = None, *, key: int = 0
-) -> dict[str, Any]:
-    """Send a request that is signed, but for the changes; return the environ behind the door.
+def let_in(body: Any, length: str | None, changes: Mapping[str, Any] | None = None, *, key: int = 0) -> dict[str, Any]:
+    """Send a request that is signed, but for the changes; return the environ that the application gets.
 
     length: its Content-Length, None for a chunked one. key: the index of the key.
     """
@@ -61,13 +59,13 @@ def behind_the_door(
 @pytest.mark.parametrize("length", ["4", None])
 @pytest.mark.parametrize("key", [0, 1])
 def test_whom_a_signature_names_is_let_in(key: int, length: str | None) -> None:
-    seen = behind_the_door(io.BytesIO(BODY), length, key=key)
+    seen = let_in(io.BytesIO(BODY), length, key=key)
     assert seen[IDENTITY] == Identity(user="alice")
     assert seen["wsgi.input"].read() == BODY
 
 
 def test_an_identity_that_is_there_stays() -> None:
-    seen = behind_the_door(io.BytesIO(), "0", {IDENTITY: ALICE, "HTTP_X_USER_ID": "bob"})
+    seen = let_in(io.BytesIO(), "0", {IDENTITY: ALICE, "HTTP_X_USER_ID": "bob"})
     assert seen[IDENTITY] is ALICE
     assert REFUSAL not in seen
 
@@ -77,7 +75,7 @@ def test_every_header_that_counts_is_signed(name: str) -> None:
     """One that changes, comes, or goes."""
     [key] = keys_of({name: ""})
     body = io.BytesIO(BODY)
-    seen = behind_the_door(body, "4", {key: "1"})
+    seen = let_in(body, "4", {key: "1"})
     assert type(seen[REFUSAL]) is Unauthenticated
     assert body.tell() == 0
 
@@ -106,7 +104,7 @@ def test_of_what_is_not_signed_no_byte_is_read(changes: dict[str, Any]) -> None:
     """S38: nor of a body that would be too long."""
     for length in ("4", None, "9" * 5000):
         body = io.BytesIO(BODY)
-        seen = behind_the_door(body, length, changes)
+        seen = let_in(body, length, changes)
         assert IDENTITY not in seen
         assert type(seen[REFUSAL]) is Unauthenticated
         assert body.tell() == 0
@@ -127,7 +125,7 @@ def test_of_what_is_not_signed_no_byte_is_read(changes: dict[str, Any]) -> None:
 def test_a_length_that_is_not_the_bodys_is_refused_though_it_is_signed(
     length: str, refusal: type[PyrimageError]
 ) -> None:
-    seen = behind_the_door(io.BytesIO(BODY), length)
+    seen = let_in(io.BytesIO(BODY), length)
     assert IDENTITY not in seen
     assert type(seen[REFUSAL]) is refusal
 
@@ -136,20 +134,20 @@ def test_a_length_that_is_not_the_bodys_is_refused_though_it_is_signed(
 def test_a_body_that_is_not_the_one_signed_is_refused(signed: bytes) -> None:
     for length in ("4", None):
         other = {"wsgi.input": io.BytesIO(b"bodY")}
-        seen = behind_the_door(io.BytesIO(signed), length, other)
+        seen = let_in(io.BytesIO(signed), length, other)
         assert IDENTITY not in seen
         assert "Content-Digest" in str(seen[REFUSAL])
 
 
 def test_a_request_without_a_body_needs_no_digest() -> None:
     for length in ("0", "", None):
-        assert behind_the_door(io.BytesIO(), length)[IDENTITY] == Identity(user="alice")
+        assert let_in(io.BytesIO(), length)[IDENTITY] == Identity(user="alice")
 
 
 @pytest.mark.parametrize(("size", "is_refused"), [(1, False), (2**20, False), (2**20 + 1, True), (2**21, True)])
 def test_of_chunks_no_more_is_read_than_is_accepted(size: int, is_refused: bool) -> None:
     body = io.BytesIO(b" " * size)
-    seen = behind_the_door(body, None)
+    seen = let_in(body, None)
     assert (REFUSAL in seen) is is_refused
     assert body.tell() == min(size, 2**20 + 1)
 
@@ -159,6 +157,6 @@ def test_of_chunks_no_more_is_read_than_is_accepted(size: int, is_refused: bool)
     [(ConnectionError(), ClientLeft), (TimeoutError(), ClientTooSlow), (ValueError(), Invalid)],
 )
 def test_a_body_that_does_not_come_is_told_as_any_other(error: Exception, refusal: type[PyrimageError]) -> None:
-    seen = behind_the_door(FaultyBody(error), "4")
+    seen = let_in(FaultyBody(error), "4")
     assert IDENTITY not in seen
     assert type(seen[REFUSAL]) is refusal
