@@ -33,7 +33,7 @@ def main(global_conf: dict[str, str], **ini: Any) -> WSGIApp:
     refuse_bare_names(ini)
     settings = read_settings(ini)
     engine = make_engine(ini)
-    stores = make_stores(settings, StoreIdentities(engine).settle)
+    stores = make_stores(settings, StoreIdentities(engine).identify)
     try:
         _check_schema(engine, settings)
         if settings.application == "api":  # the registry has no store

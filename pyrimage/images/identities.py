@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Holdings:
+class BlobCount:
     """What a directory holds of what the database names: so many blobs are there, and so many of images are missing."""
 
     there: int
@@ -38,7 +38,7 @@ class StoreIdentities:
             raise store.marker.refusal(unknown)
         return identity
 
-    def settle(self, store: FileStore) -> str:
+    def identify(self, store: FileStore) -> str:
         """Return the identity that the database knows; where it knows none yet, mark the directory with a new one.
 
         That is so at the first start on an empty database, and at the first one after an upgrade, if the directory
@@ -48,7 +48,7 @@ class StoreIdentities:
             identity = _find(connection, store)
         return identity or self._introduce(store) or self.known(store)
 
-    def adopt(self, store: FileStore, *, although_empty: bool) -> Holdings:
+    def adopt(self, store: FileStore, *, although_empty: bool) -> BlobCount:
         """Make the directory the store's: the database takes its identity, or it gets the database's, or a new one.
 
         Raises StoreMissing if it holds nothing of what rows name, unless ``although_empty``.
@@ -59,12 +59,12 @@ class StoreIdentities:
             if identity != known:
                 connection.execute(delete(StoreRow).where(StoreRow.name == store.scheme))
                 connection.execute(insert(StoreRow).values(name=store.scheme, identity=identity))
-            holdings = _holdings(connection, store)
-            if holdings.missing and not holdings.there and not although_empty:
-                raise _holds_nothing(store, holdings)
+            count = _count(connection, store)
+            if count.missing and not count.there and not although_empty:
+                raise _holds_nothing(store, count)
             if not carried:
                 store.marker.write(identity)
-        return holdings
+        return count
 
     def _introduce(self, store: FileStore) -> str | None:
         """Mark the directory; return None if another server was quicker."""
@@ -75,15 +75,15 @@ class StoreIdentities:
                 connection.execute(insert(StoreRow).values(name=store.scheme, identity=identity))
                 if store.marker.read() is not None:
                     raise store.marker.refusal("carries the marker of a store that this database does not know")
-                holdings = _holdings(connection, store)
-                if holdings.missing and not holdings.there:
-                    raise _holds_nothing(store, holdings)
+                count = _count(connection, store)
+                if count.missing and not count.there:
+                    raise _holds_nothing(store, count)
                 store.marker.write(identity)
         except IntegrityError:
             return None
-        if holdings.there:
+        if count.there:
             text = "%s is the file store's directory from now on; of the images' blobs, %d are missing there"
-            log.warning(text, store.marker.directory, holdings.missing)
+            log.warning(text, store.marker.directory, count.missing)
         else:
             log.info("%s is the file store's directory from now on", store.marker.directory)
         return identity
@@ -97,7 +97,7 @@ def _new_identity() -> str:
     return secrets.token_hex(16)
 
 
-def _holdings(connection: Connection, store: FileStore) -> Holdings:
+def _count(connection: Connection, store: FileStore) -> BlobCount:
     there = missing = 0
     for key, state in connection.execute(
         select(LocationRow.key, LocationRow.state).where(LocationRow.store == store.scheme)
@@ -106,9 +106,9 @@ def _holdings(connection: Connection, store: FileStore) -> Holdings:
             there += 1
         elif state == ACTIVE:
             missing += 1
-    return Holdings(there, missing)
+    return BlobCount(there, missing)
 
 
-def _holds_nothing(store: FileStore, holdings: Holdings) -> StoreMissing:
-    problem = f"holds none of the {holdings.missing} blobs that the database names"
+def _holds_nothing(store: FileStore, count: BlobCount) -> StoreMissing:
+    problem = f"holds none of the {count.missing} blobs that the database names"
     return store.marker.refusal(problem, holds_nothing=True)

@@ -229,9 +229,9 @@ def _adopt(arguments: argparse.Namespace) -> int:
     migrations.check(engine)
     identities = StoreIdentities(engine)
     store = FileStore(read_settings(ini).filesystem_store_datadir, identities.known)
-    holdings = identities.adopt(store, although_empty=arguments.force)
+    count = identities.adopt(store, although_empty=arguments.force)
     print(f"{store.marker.directory} is the file store's directory.")
-    print(f"{holdings.there} files that the database names are there, {holdings.missing} are missing.")
+    print(f"{count.there} files that the database names are there, {count.missing} are missing.")
     return OK
 
 

@@ -54,7 +54,7 @@ class FileStore:
             self._identity = self._identify(self)
         self.marker.check(self._identity)
 
-    def _ensure(self) -> None:
+    def _check_and_log(self) -> None:
         """Check before the directory is used, and tell whoever runs the server what to do."""
         try:
             self.check()
@@ -73,7 +73,7 @@ class FileStore:
     def open_writer(self, key: str, size: int | None) -> "FileWriter":
         """Begin a new blob, if there is room for ``size`` bytes."""
         final = self._final(key)
-        self._ensure()
+        self._check_and_log()
         with _translated():
             self._staging.mkdir(mode=0o700, exist_ok=True)  # its bytes are not for every user here
             final.parent.mkdir(exist_ok=True)
@@ -81,16 +81,16 @@ class FileStore:
                 free = os.statvfs(self._staging)
                 if size > free.f_bavail * free.f_frsize:
                     raise _no_room(size)
-            return FileWriter(self._staging / key, final, size or 0, self._ensure)
+            return FileWriter(self._staging / key, final, size or 0, self._check_and_log)
 
     def open_reader(self, key: str, size: int, offset: int = 0, length: int | None = None) -> "FileReader":
         """Open a blob's file and compare its size with ``size``."""
         final = self._final(key)
-        self._ensure()
+        self._check_and_log()
         try:
             reader = FileReader(final, offset, size if length is None else offset + length)
         except FileNotFoundError as error:
-            self._ensure()  # or the disk went away just now
+            self._check_and_log()  # or the disk went away just now
             raise BlobDamaged("The image's bytes are missing from the store.") from error
         except NotAFile as error:
             raise BlobDamaged("What lies in the store under the image's key is not a file.") from error
@@ -105,11 +105,11 @@ class FileStore:
     def delete(self, key: str) -> None:
         """Remove a blob's file, wherever it is."""
         final = self._final(key)
-        self._ensure()
+        self._check_and_log()
         with _translated():
             for path in (self._staging / key, final):
                 path.unlink(missing_ok=True)
-        self._ensure()  # if the disk went away meanwhile, nothing may have been removed
+        self._check_and_log()  # if the disk went away meanwhile, nothing may have been removed
 
     def holds(self, key: str) -> bool:
         """Say whether a published blob's file is there, whatever the directory's marker says."""
@@ -131,12 +131,12 @@ class FileStore:
 class FileWriter:
     """A blob on its way to ``final``; invisible there until ``publish``."""
 
-    def __init__(self, staged: Path, final: Path, size: int, ensure: Callable[[], None]) -> None:
+    def __init__(self, staged: Path, final: Path, size: int, check: Callable[[], None]) -> None:
         """Open the file and, where the file system can, take the room for ``size`` bytes. Raises StoreFull, OSError.
 
-        ensure: raises StoreMissing where the directory is not, or no longer, the store's.
+        check: raises StoreMissing where the directory is not, or no longer, the store's.
         """
-        self._staged, self._final, self._published, self._ensure = staged, final, False, ensure
+        self._staged, self._final, self._published, self._check = staged, final, False, check
         self._file = staged.open("xb", buffering=0)  # unbuffered: close() has nothing left that could fail
         self._size = self._begun = 0  # bytes written, and those that the disk was told to begin with
         if size and (_is_too_large(self._file, size) or _allocate(self._file.fileno(), size) in _FULL):
@@ -165,7 +165,7 @@ class FileWriter:
 
     def publish(self) -> None:
         """Rename into place; the key is fresh, so there is nothing to replace."""
-        self._ensure()  # all the bytes may have gone below the mount point
+        self._check()  # all the bytes may have gone below the mount point
         with _translated():
             self._staged.rename(self._final)
             self._published = True
@@ -175,7 +175,7 @@ class FileWriter:
         """Remove the file; a disk that is away would keep it."""
         with contextlib.suppress(OSError):
             self._file.close()
-        self._ensure()
+        self._check()
         (self._final if self._published else self._staged).unlink(missing_ok=True)
 
     def __repr__(self) -> str:

@@ -44,7 +44,7 @@ def identities(engine: Engine) -> StoreIdentities:
 @pytest.fixture
 def store(directory: Path, identities: StoreIdentities) -> FileStore:
     """A store whose directory is not there."""
-    return FileStore(directory, identities.settle)
+    return FileStore(directory, identities.identify)
 
 
 def name_blob(installation: Installation, key: str = KEY, state: str = ACTIVE) -> None:
@@ -104,7 +104,7 @@ def test_the_next_start_finds_what_the_first_one_wrote(
 ) -> None:
     store.check()
     first = marker_of(directory)
-    FileStore(directory, identities.settle).check()
+    FileStore(directory, identities.identify).check()
     assert marker_of(directory) == first
 
 
@@ -136,7 +136,7 @@ def test_servers_that_start_at_once_agree(engine: Engine, installation: Installa
     def start() -> str:
         own = make_engine({"sqlalchemy.url": installation.shared["sqlalchemy.url"]})
         event.listen(own, "before_cursor_execute", meet)
-        store = FileStore(directory, StoreIdentities(own).settle)
+        store = FileStore(directory, StoreIdentities(own).identify)
         store.check()
         known = StoreIdentities(own).known(store)
         own.dispose()
@@ -158,7 +158,7 @@ def test_server_that_starts_while_another_one_marks_the_directory_waits_for_it(
 
     def start() -> None:
         try:
-            FileStore(directory, StoreIdentities(own).settle).check()
+            FileStore(directory, StoreIdentities(own).identify).check()
         finally:
             waits.set()
             own.dispose()
@@ -256,7 +256,7 @@ def test_the_database_takes_the_identity_of_a_marked_directory(
     mark(directory, OTHER)
     identities.adopt(store, although_empty=False)
     assert (identities.known(store), marker_of(directory)) == (OTHER, OTHER)
-    FileStore(directory, identities.settle).check()
+    FileStore(directory, identities.identify).check()
 
 
 def test_adopting_what_is_adopted_changes_nothing(
@@ -277,7 +277,7 @@ def test_a_marker_that_is_none_is_refused_and_replaced(
     known = marker_of(directory)
     (directory / "blobs" / MARKER).write_text(text)
     with pytest.raises(StoreMissing):
-        FileStore(directory, identities.settle).check()
+        FileStore(directory, identities.identify).check()
     identities.adopt(store, although_empty=False)
     assert marker_of(directory) == known
 
@@ -304,7 +304,7 @@ def test_a_directory_without_any_of_the_blobs_is_adopted_by_force_alone(
         identities.adopt(store, although_empty=False)
     assert_untouched(directory, engine)
     assert not directory.exists()
-    holdings = identities.adopt(store, although_empty=True)
-    assert (holdings.there, holdings.missing) == (0, 1)
+    count = identities.adopt(store, although_empty=True)
+    assert (count.there, count.missing) == (0, 1)
     store.check()
     assert files_below(directory) == []
