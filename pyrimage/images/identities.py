@@ -63,7 +63,7 @@ class StoreIdentities:
             if count.missing and not count.there and not although_empty:
                 raise _holds_nothing(store, count)
             if not carried:
-                store.marker.write(identity)
+                store.marker.write(identity, replace=True)
         return count
 
     def _introduce(self, store: FileStore) -> str | None:
@@ -74,11 +74,11 @@ class StoreIdentities:
                 # First of all, so that others who start now wait for our COMMIT, and then find the row.
                 connection.execute(insert(StoreRow).values(name=store.scheme, identity=identity))
                 if store.marker.read() is not None:
-                    raise store.marker.refusal("carries the marker of a store that this database does not know")
+                    raise store.marker.unknown()
                 count = _count(connection, store)
                 if count.missing and not count.there:
                     raise _holds_nothing(store, count)
-                store.marker.write(identity)
+                store.marker.write(identity, replace=False)
         except IntegrityError:
             return None
         if count.there:

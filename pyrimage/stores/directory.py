@@ -55,10 +55,10 @@ class Marker:
         except OSError as error:
             raise self._trouble("read", error) from error
 
-    def write(self, identity: str) -> None:
+    def write(self, identity: str, *, replace: bool) -> None:
         """Mark the directory, and make it if need be; after a power cut the marker is whole or not there.
 
-        Raises StoreMissing if that cannot be.
+        replace: whether a marker that is there may go. Raises StoreMissing if that cannot be.
         """
         temporary = self._path.with_name(f"{MARKER}.{secrets.token_hex(8)}")
         try:
@@ -69,14 +69,30 @@ class Marker:
                     os.fchmod(descriptor, 0o600)  # whatever the umask
                     file.write(f"{identity}\n".encode())
                     os.fsync(descriptor)
-                temporary.rename(self._path)
-            except BaseException:
+                if replace or not self._link(temporary):
+                    temporary.rename(self._path)
+            finally:
                 temporary.unlink(missing_ok=True)
-                raise
             for directory in (self.directory, *self.directory.parents[:2]):
                 fsync_directory(directory)
         except OSError as error:
             raise self._trouble("written", error) from error
+
+    def _link(self, temporary: Path) -> bool:
+        """Give the marker its name, if no other has it: another database's server may be as quick. False: no links."""
+        try:
+            os.link(temporary, self._path)
+        except FileExistsError as error:
+            raise self.unknown() from error
+        except OSError as error:
+            if error.errno in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):  # vfat, some in user space
+                return False
+            raise
+        return True
+
+    def unknown(self) -> StoreMissing:
+        """Make the error for a marked directory where the database knows none."""
+        return self.refusal("carries the marker of a store that this database does not know")
 
     def refusal(self, problem: str, *, holds_nothing: bool = False) -> StoreMissing:
         """Make the error for a directory that is not the store's, or does not look like it."""

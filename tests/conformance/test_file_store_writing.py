@@ -206,7 +206,7 @@ def test_file_system_that_flushes_no_directories_stores_all_the_same(
 ) -> None:
     with no_fsync_of_directories(error):
         put(store)
-        store.marker.write(IDENTITY)
+        store.marker.write(IDENTITY, replace=True)
         assert (directory / "blobs/ef" / KEY).read_bytes() == DATA
 
 

@@ -1,5 +1,6 @@
 """Which directory is the file store's, on each database: who marks one, and which are refused."""
 
+import errno
 import logging
 import os
 import threading
@@ -187,6 +188,36 @@ def test_a_marked_directory_is_refused_by_an_empty_database(store: FileStore, di
     assert "a store that this database does not know" in refused.value.advice
     assert "pyrimage-manage --config FILE.ini store adopt" in refused.value.advice
     assert_untouched(directory, engine, OTHER)
+
+
+def test_of_two_databases_that_begin_with_one_directory_at_once_one_is_refused(
+    store: FileStore, directory: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have found no marker when the other database's is written: it stays."""
+    read = store.marker.read
+
+    def overtaken() -> str | None:
+        before = read()
+        mark(directory, OTHER)
+        return before
+
+    monkeypatch.setattr(store.marker, "read", overtaken)
+    with pytest.raises(StoreMissing) as refused:
+        store.check()
+    assert "a store that this database does not know" in refused.value.advice
+    assert_untouched(directory, engine, OTHER)
+    assert [path.name for path in (directory / "blobs").iterdir()] == [MARKER]
+
+
+def test_a_file_system_without_hard_links_is_marked_all_the_same(
+    store: FileStore, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*names: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    store.check()
+    assert [path.name for path in (directory / "blobs").iterdir()] == [MARKER]
 
 
 def test_a_directory_that_holds_none_of_the_blobs_is_refused_after_an_upgrade(
