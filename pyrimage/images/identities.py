@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Engine, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from ..errors import StoreMissing
+from ..errors import DatabaseRefused, StoreMissing
 from ..models import LocationRow, StoreRow
 from ..models.location import ACTIVE
 from ..stores.file import FileStore
@@ -81,6 +81,9 @@ class StoreIdentities:
                 store.marker.write(identity, replace=False)
         except IntegrityError:
             return None
+        except (DatabaseRefused, StoreMissing):  # other errors of the database may mean that the row is there
+            store.marker.withdraw(identity)
+            raise
         if count.there:
             text = "%s is the file store's directory from now on; of the images' blobs, %d are missing there"
             log.warning(text, store.marker.directory, count.missing)

@@ -4,6 +4,7 @@ The marker is a file with an identity that the database knows as well. With the 
 mount point is a directory like any other, and carries none.
 """
 
+import contextlib
 import errno
 import os
 import re
@@ -89,6 +90,12 @@ class Marker:
                 return False
             raise
         return True
+
+    def withdraw(self, identity: str) -> None:
+        """Remove the marker that was just written, if it is the one; at an error it stays."""
+        with contextlib.suppress(OSError, StoreMissing):
+            if self.read() == identity:
+                self._path.unlink()
 
     def unknown(self) -> StoreMissing:
         """Make the error for a marked directory where the database knows none."""

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, delete, event, select
 from blob import DATA, KEY, put
 from conftest import Installation
 from factories import add_row, files_below, insert_rows
-from pyrimage.errors import StoreMissing
+from pyrimage.errors import DatabaseAway, DatabaseBusy, DatabaseError, DatabaseFull, StoreMissing
 from pyrimage.images.identities import StoreIdentities
 from pyrimage.models import LocationRow, StoreRow, make_engine
 from pyrimage.models.location import ACTIVE, GARBAGE
@@ -207,6 +207,43 @@ def test_of_two_databases_that_begin_with_one_directory_at_once_one_is_refused(
     assert "a store that this database does not know" in refused.value.advice
     assert_untouched(directory, engine, OTHER)
     assert [path.name for path in (directory / "blobs").iterdir()] == [MARKER]
+
+
+@pytest.mark.parametrize(
+    ("error", "is_known_to_have_failed"),
+    [
+        (DatabaseBusy("busy"), True),
+        (DatabaseFull("full"), True),
+        (DatabaseAway("away"), False),
+        (DatabaseError("what became of it is unknown"), False),
+    ],
+)
+def test_a_first_start_whose_commit_fails_takes_its_marker_back_unless_it_may_have_been_kept(
+    store: FileStore, directory: Path, engine: Engine, error: DatabaseError, is_known_to_have_failed: bool
+) -> None:
+    def fail(connection: object) -> None:
+        event.remove(engine, "commit", fail)
+        raise error
+
+    event.listen(engine, "commit", fail)
+    with pytest.raises(type(error)):
+        store.check()
+    assert (directory / "blobs" / MARKER).exists() is not is_known_to_have_failed
+    if is_known_to_have_failed:
+        store.check()  # the next start
+
+
+def test_a_first_start_whose_marker_may_not_outlive_a_power_cut_takes_it_back(
+    store: FileStore, directory: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as broken, pytest.raises(StoreMissing):
+        broken.setattr("pyrimage.stores.directory.fsync_directory", fail)
+        store.check()
+    assert_untouched(directory, engine)
+    store.check()
 
 
 def test_a_file_system_without_hard_links_is_marked_all_the_same(
