@@ -199,12 +199,15 @@ def _scrub(arguments: argparse.Namespace) -> int:
         raise PyrimageError(f"--grace must be a number of seconds from 0 to {MAX_GRACE}.")
     ini, engine = _open(arguments)
     settings = read_settings(ini)
-    blobs = Blobs(make_stores(settings, StoreIdentities(engine).known), LocalClaims(engine, settings))
+    stores = make_stores(settings, StoreIdentities(engine).known)
+    blobs = Blobs(stores, LocalClaims(engine, settings))
     migrations.check(engine)
+    for store in stores.values():
+        store.check()  # also where nothing is to be removed: a disk that is away would be told of too late
     done = failed = 0
     for what, error in scrub(blobs, timedelta(seconds=arguments.grace), dry_run=arguments.dry_run):
         if isinstance(error, StoreMissing):
-            raise error  # all the others would be told the same
+            raise error  # it went away just now; all the others would be told the same
         if error is None:
             print(what, flush=True)
             done += 1

@@ -294,7 +294,9 @@ def test_a_directory_that_cannot_be_marked_is_refused_and_stays_unknown(
         assert connection.execute(select(StoreRow.identity)).all() == []
 
 
-def test_a_scrub_or_a_verify_marks_nothing(directory: Path, engine: Engine, identities: StoreIdentities) -> None:
+def test_who_may_not_mark_a_directory_is_told_who_does(
+    directory: Path, engine: Engine, identities: StoreIdentities
+) -> None:
     with pytest.raises(StoreMissing) as refused:
         FileStore(directory, identities.known).check()
     assert "the first start of a server" in refused.value.advice

@@ -304,6 +304,26 @@ def test_scrub_of_a_database_without_a_schema_names_the_command(server: Server) 
     assert "db upgrade" in manage(server, "scrub", status=1).stderr
 
 
+@pytest.mark.parametrize("command", [("scrub",), ("scrub", "--dry-run"), ("verify",)])
+def test_scrub_or_verify_before_the_first_start_marks_nothing(server: Server, command: tuple[str, ...]) -> None:
+    manage(server, "db", "upgrade")
+    (server.datadir / "blobs").mkdir(parents=True)
+    assert "the first start of a server" in manage(server, *command, status=1).stderr
+    assert server.files() == []
+    assert list((server.datadir / "blobs").iterdir()) == []
+    assert server.sql("SELECT * FROM stores") == []
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_scrub_looks_for_the_disk_also_when_nothing_is_to_be_removed(server: Server, options: tuple[str, ...]) -> None:
+    manage(server, "db", "upgrade")
+    with server:
+        pass
+    server.datadir.rename(server.directory / "disk")
+    assert "store adopt" in manage(server, "scrub", *options, status=1).stderr
+    assert not server.datadir.exists()
+
+
 def test_scrub_beside_a_running_server_leaves_its_uploads_alone(messy: Server) -> None:
     with messy:
         manage(messy, "scrub")
