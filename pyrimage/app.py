@@ -28,12 +28,13 @@ def main(global_conf: dict[str, str], **ini: Any) -> WSGIApp:
     """Make the application of an ini's section with ``use = egg:pyrimage``: the API, or the registry.
 
     Opens one connection at most, and keeps none: workers may be forked afterwards. Raises ConfigurationError for a
-    bad setting, a schema that is behind or a directory that is not the store's; pshell is warned only.
+    bad setting, a schema that is behind or a directory that is not the store's; pshell is warned only, and marks none.
     """
     refuse_bare_names(ini)
     settings = read_settings(ini)
     engine = make_engine(ini)
-    stores = make_stores(settings, StoreIdentities(engine).identify)
+    is_shell, identities = global_conf.get("__script__") == "pshell", StoreIdentities(engine)
+    stores = make_stores(settings, identities.known if is_shell else identities.identify)
     try:
         _check_schema(engine, settings)
         if settings.application == "api":  # the registry has no store
@@ -41,7 +42,7 @@ def main(global_conf: dict[str, str], **ini: Any) -> WSGIApp:
     except DatabaseAway as error:  # the stores are checked when they are first used
         log.warning("%s The schema is not checked. %s", error, error.__cause__ or error.__context__)
     except ConfigurationError as error:
-        if global_conf.get("__script__") != "pshell":
+        if not is_shell:
             raise
         log.warning("%s", error)
     finally:

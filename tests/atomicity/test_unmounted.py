@@ -245,6 +245,14 @@ def test_pshell_is_only_warned(
     assert [COMMAND in record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [True]
 
 
+def test_pshell_marks_no_directory(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever opens it may have forgotten to mount the disk, and would not see that it became the store's."""
+    main({"__script__": "pshell"}, **ini_settings(tmp_path))
+    assert not (tmp_path / "images").exists()
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert ["the first start of a server" in text for text in said] == [True]
+
+
 def test_registry_has_no_directory_and_looks_at_none(
     own_installation: Installation, tmp_path: Path, disk: Disk
 ) -> None:
