@@ -11,7 +11,7 @@ from . import api, registry, web
 from .api.resources import find_root
 from .api.views import members
 from .blobs import Blobs
-from .errors import ConfigurationError, DatabaseAway, StoreMissing
+from .errors import ConfigurationError, DatabaseAway, DatabaseError, StoreMissing
 from .images.claims import LocalClaims
 from .images.identities import StoreIdentities
 from .models import make_engine, make_session_factory, migrations
@@ -88,3 +88,8 @@ def _check_stores(stores: Stores) -> None:
             store.check()
         except StoreMissing as error:
             raise ConfigurationError(error.advice) from error
+        except DatabaseAway:
+            raise
+        except DatabaseError as error:
+            reason = " ".join(str(error.__cause__).split())
+            raise ConfigurationError(f"The file store's directory cannot be checked. {error} {reason}") from error

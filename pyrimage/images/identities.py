@@ -46,6 +46,9 @@ class StoreIdentities:
         """
         with self._engine.connect() as connection:
             identity = _find(connection, store)
+            if identity is None:
+                # Before the INSERT too: of several who wait for one that is refused, MariaDB lets only one go on.
+                _count_for_first_start(connection, store)
         return identity or self._introduce(store) or self.known(store)
 
     def adopt(self, store: FileStore, *, although_empty: bool) -> BlobCount:
@@ -75,9 +78,7 @@ class StoreIdentities:
                 connection.execute(insert(StoreRow).values(name=store.scheme, identity=identity))
                 if store.marker.read() is not None:
                     raise store.marker.unknown()
-                count = _count(connection, store)
-                if count.missing and not count.there:
-                    raise _holds_nothing(store, count)
+                count = _count_for_first_start(connection, store)
                 store.marker.write(identity, replace=False)
         except IntegrityError:
             return None
@@ -110,6 +111,13 @@ def _count(connection: Connection, store: FileStore) -> BlobCount:
         elif state == ACTIVE:
             missing += 1
     return BlobCount(there, missing)
+
+
+def _count_for_first_start(connection: Connection, store: FileStore) -> BlobCount:
+    count = _count(connection, store)
+    if count.missing and not count.there:
+        raise _holds_nothing(store, count)
+    return count
 
 
 def _holds_nothing(store: FileStore, count: BlobCount) -> StoreMissing:

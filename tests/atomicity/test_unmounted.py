@@ -9,16 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete
 from webtest import TestApp
 
-from breakage import DEAD, Body, blobs_of, claim_upload, clean, expire_claims, send
+from breakage import DEAD, Body, blobs_of, claim_upload, clean, expire_claims, other_program, send
 from conftest import Installation, ini_settings, install
 from factories import data_headers, error_of, reserve, upload
 from pyrimage.app import main
 from pyrimage.blobs import GRACE, scrub
 from pyrimage.errors import ConfigurationError, StoreMissing
 from pyrimage.images.local import ActiveImages
-from pyrimage.models import ClaimRow, LocationRow
+from pyrimage.models import ClaimRow, LocationRow, StoreRow
 from pyrimage.scripts.verify import verify
 from pyrimage.stores.directory import MARKER
 
@@ -235,6 +236,19 @@ def test_server_refuses_to_start_and_says_what_to_do(
     for word in (f"{disk.datadir}/blobs", "pyrimage.filesystem_store_datadir", COMMAND):
         assert word in str(refused.value)
     assert sorted(disk.datadir.rglob("*")) == before
+
+
+def test_server_whose_database_is_busy_when_it_would_mark_its_directory_says_so_in_one_line(
+    own_installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyrimage.models.SQLITE_BUSY_SECONDS", 0)
+    with own_installation.engine.begin() as connection:
+        connection.execute(delete(StoreRow))
+    with other_program(own_installation) as other, pytest.raises(ConfigurationError) as refused:
+        other.execute("BEGIN IMMEDIATE")
+        install(tmp_path, auto_migrate="false")
+    assert str(refused.value).startswith("The file store's directory cannot be checked. The database is busy.")
+    assert "\n" not in str(refused.value)
 
 
 def test_pshell_is_only_warned(

@@ -246,17 +246,6 @@ def test_a_first_start_whose_marker_may_not_outlive_a_power_cut_takes_it_back(
     store.check()
 
 
-def test_a_file_system_without_hard_links_is_marked_all_the_same(
-    store: FileStore, directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*names: object) -> None:
-        raise PermissionError(errno.EPERM, "Operation not permitted")
-
-    monkeypatch.setattr(os, "link", refuse)
-    store.check()
-    assert [path.name for path in (directory / "blobs").iterdir()] == [MARKER]
-
-
 def test_a_directory_that_holds_none_of_the_blobs_is_refused_after_an_upgrade(
     store: FileStore, directory: Path, engine: Engine, installation: Installation
 ) -> None:
@@ -268,6 +257,26 @@ def test_a_directory_that_holds_none_of_the_blobs_is_refused_after_an_upgrade(
     assert refused.value.advice.endswith("if they are lost, run: pyrimage-manage --config FILE.ini store adopt --force")
     assert_untouched(directory, engine)
     assert list(directory.iterdir()) == []
+
+
+def test_servers_that_start_at_once_where_nothing_of_the_images_is_are_all_told_what_to_do(
+    engine: Engine, installation: Installation, directory: Path
+) -> None:
+    """None is told of a deadlock among those that would mark the directory."""
+    name_blob(installation)
+    everybody = threading.Barrier(6)
+
+    def start() -> str:
+        own = make_engine({"sqlalchemy.url": installation.shared["sqlalchemy.url"]})
+        event.listen(own, "before_cursor_execute", lambda *rest: everybody.wait(30) if "FROM stores" in rest[2] else 0)
+        with pytest.raises(StoreMissing) as refused:
+            FileStore(directory, StoreIdentities(own).identify).check()
+        own.dispose()
+        return refused.value.advice
+
+    with ThreadPoolExecutor(6) as pool:
+        told = [started.result() for started in [pool.submit(start) for _ in range(6)]]
+    assert ["store adopt --force" in advice for advice in told] == [True] * 6
 
 
 @pytest.mark.parametrize("put", [Path.mkdir, lambda path: path.symlink_to("/etc/hosts")])
