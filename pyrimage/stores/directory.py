@@ -19,6 +19,9 @@ MARKER = "pyrimage-store"
 _IDENTITY = re.compile(rb"([0-9a-f]{32})\n")
 _ADVICE = "Mount its disk, or correct pyrimage.filesystem_store_datadir"
 _COMMAND = "pyrimage-manage --config FILE.ini store adopt"
+_UNREADABLE = (
+    "Give it to the user that runs the servers, or mount its disk anew; if it is no file, remove it, and run:"
+)
 
 
 class Marker:
@@ -63,11 +66,12 @@ class Marker:
         """
         temporary = self._path.with_name(f"{MARKER}.{secrets.token_hex(8)}")
         try:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # its bytes are not for every user here
+            self._make_directory()
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             try:
                 with os.fdopen(descriptor, "wb", buffering=0) as file:
                     os.fchmod(descriptor, 0o600)  # whatever the umask
+                    _give_to_owner_of(self.directory, descriptor)
                     file.write(f"{identity}\n".encode())
                     os.fsync(descriptor)
                 if replace or not self._link(temporary):
@@ -78,6 +82,16 @@ class Marker:
                 fsync_directory(directory)
         except OSError as error:
             raise self._trouble("written", error) from error
+
+    def _make_directory(self) -> None:
+        missing = [each for each in (self.directory, *self.directory.parents) if not each.exists()]
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # its bytes are not for every user here
+        for each in reversed(missing):
+            descriptor = os.open(each, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                _give_to_owner_of(each.parent, descriptor)
+            finally:
+                os.close(descriptor)
 
     def _link(self, temporary: Path) -> bool:
         """Give the marker its name, if no other has it: another database's server may be as quick. False: no links."""
@@ -110,7 +124,9 @@ class Marker:
         )
 
     def _trouble(self, verb: str, error: OSError) -> StoreMissing:
-        return StoreMissing(f"The file store cannot be {verb}.", f"{self._path} cannot be {verb}: {error.strerror}.")
+        problem = f"{self._path} cannot be {verb}: {error.strerror}."
+        advice = f" {_UNREADABLE} {_COMMAND}" if verb == "read" else ""
+        return StoreMissing(f"The file store cannot be {verb}.", problem + advice)
 
 
 class NotAFile(OSError):
@@ -132,6 +148,13 @@ def open_file(path: str | Path, flags: int) -> int:
         os.close(descriptor)
         raise NotAFile(errno.EINVAL, "not a regular file", str(path))
     return descriptor
+
+
+def _give_to_owner_of(directory: Path, descriptor: int) -> None:
+    """Let what root has just made in ``directory`` belong to its owner, or the servers could not read it."""
+    owner, made = directory.stat(), os.fstat(descriptor)
+    if os.geteuid() == 0 and (owner.st_uid, owner.st_gid) != (made.st_uid, made.st_gid):
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def fsync_directory(path: Path) -> None:
