@@ -4,9 +4,11 @@ What lies below the mount point is an empty directory, or one that looks like a 
 """
 
 import logging
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import delete
@@ -154,6 +156,49 @@ def test_deletion_is_200_and_keeps_its_garbage_until_the_disk_is_back(
     assert len(clean(own_installation)) == 1
     assert own_installation.blobs_on_disk() == []
     assert own_installation.rows(LocationRow) == 0
+
+
+def goes_first(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, disk: Disk, part: str) -> None:
+    """Let the disk go away when ``owner.name`` is about to be called with a path that holds ``part``."""
+    call = getattr(owner, name)
+
+    def late(path: Any, *arguments: Any, **options: Any) -> Any:
+        if part in str(path):
+            monkeypatch.setattr(owner, name, call)
+            disk.unmount()
+        return call(path, *arguments, **options)
+
+    monkeypatch.setattr(owner, name, late)
+
+
+@pytest.mark.parametrize("part", ["/staging/f17.", "/blobs/"])
+def test_deletion_whose_disk_goes_just_before_the_bytes_keeps_its_garbage(
+    own_installation: Installation,
+    committing_app: TestApp,
+    disk: Disk,
+    monkeypatch: pytest.MonkeyPatch,
+    part: str,
+) -> None:
+    """The marker was there; then there was no file, which is what a deletion is about."""
+    upload(committing_app, id="f17")
+    goes_first(monkeypatch, Path, "unlink", disk, part)
+    committing_app.delete("/v1/images/f17", status=200)
+    assert own_installation.rows(LocationRow) == 1
+    disk.mount()
+    assert len(own_installation.blobs_on_disk()) == 1
+    assert len(clean(own_installation)) == 1
+    assert own_installation.blobs_on_disk() == []
+
+
+def test_download_whose_disk_goes_just_before_the_bytes_is_503_and_not_missing(
+    committing_app: TestApp, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = upload(committing_app, id="f17")
+    goes_first(monkeypatch, os, "open", disk, "/f17.")
+    answer = committing_app.get(path, status=503)
+    assert "missing" not in error_of(answer)
+    disk.mount()
+    assert committing_app.get(path).body == b"bytes"
 
 
 def test_claim_of_a_dead_server_stays_until_the_disk_is_back(own_installation: Installation, disk: Disk) -> None:
