@@ -12,6 +12,7 @@ from webtest import TestApp
 from breakage import Body, database, other_program, send
 from conftest import Installation, install
 from factories import data_headers, meta, reserve, upload
+from pyrimage.models import make_engine
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,15 @@ def test_database_is_for_nobody_else_whatever_the_umask(tmp_path: Path, umask: i
     with made.engine.connect():
         assert modes(made) == PRIVATE
     made.engine.dispose()
+
+
+@pytest.mark.parametrize("umask", [0o277], indirect=True)
+def test_database_is_its_owners_also_with_a_umask_that_takes_the_owners_rights(tmp_path: Path, umask: int) -> None:
+    engine = make_engine({"sqlalchemy.url": f"sqlite:///{tmp_path}/pyrimage.sqlite"})
+    with engine.connect() as connection:
+        connection.exec_driver_sql("CREATE TABLE t (a)")
+        assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+    engine.dispose()
 
 
 def test_database_of_an_earlier_release_is_tightened_at_start(own_installation: Installation, tmp_path: Path) -> None:
