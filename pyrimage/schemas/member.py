@@ -60,7 +60,7 @@ class CanShare(JsonType):
 
     def read(self, node: colander.SchemaNode, value: bool | int | str) -> bool:
         """Return what the word stands for."""
-        word = str(value).lower()
+        word = str(value).strip().lower()
         if word not in Flag.WORDS:
             raise colander.Invalid(node, f"must be {self.name}")
         return Flag.WORDS[word]

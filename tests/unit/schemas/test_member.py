@@ -75,8 +75,8 @@ def test_whether_a_member_may_share_is_read(body: bytes | None, read: bool | Non
 
 
 WORDS = {
-    True: [True, 1, "true", "True", "TRUE", "1", "yes", "Y", "t", "on"],
-    False: [False, 0, "false", "False", "0", "no", "N", "f", "OFF"],
+    True: [True, 1, "true", "True", "TRUE", "1", "yes", "Y", "t", "on", " true\t"],
+    False: [False, 0, "false", "False", "0", "no", "N", "f", "OFF", "false "],
 }
 
 
@@ -99,7 +99,7 @@ def one(member_id: Any, **more: Any) -> dict[str, Any]:
 NO_OBJECT: list[Any] = [None, [], 1, "b", True]
 NO_LIST: list[Any] = [None, {}, 1, "b", True]
 NO_TEXT: list[Any] = [None, {}, [], 1, True]
-NO_TRUTH: list[Any] = [None, {}, [], -1, 2, 1.0, "", "maybe", "None", "2", "true ", 10**4000]
+NO_TRUTH: list[Any] = [None, {}, [], -1, 2, 1.0, "", "maybe", "None", "2", " ", 10**4000]
 
 # A reader, what its message says, and JSON.
 BAD: list[tuple[Read, str, list[Any]]] = [
