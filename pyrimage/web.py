@@ -198,9 +198,10 @@ def error_view(error: Exception, request: Request) -> Response:
     response = Response(status=f"{code} {title}", content_type="application/json", charset="UTF-8")
     if _wants_text(request):
         response.content_type = "text/plain"
-        response.text = f"{code} {title}\n\n{message}\n"
+        text = f"{code} {title}\n\n{message}\n"
     else:
-        response.text = json.dumps({"error": {"code": code, "title": title, "message": message}})
+        text = json.dumps({"error": {"code": code, "title": title, "message": message}}, ensure_ascii=False)
+    response.body = text.encode(errors="backslashreplace")  # halves of characters, which UTF-8 cannot hold
     response.headers.extend(_headers_of(error, code, request))
     return response
 

@@ -99,6 +99,20 @@ def test_a_range_behind_the_end_is_told_where_that_is(make_request: MakeRequest)
     assert answer.headers["Content-Range"] == "bytes */5"
 
 
+@pytest.mark.parametrize(
+    ("accept", "body"),
+    [
+        (None, '{"error": {"code": 404, "title": "Not Found", "message": "é \U0001f600 \\udfff"}}'),
+        ("text/plain", "404 Not Found\n\né \U0001f600 \\udfff\n"),
+    ],
+)
+def test_an_error_is_utf_8_and_escapes_nothing_but_halves_of_characters(
+    accept: str | None, body: str, make_request: MakeRequest
+) -> None:
+    answer = error_view(NotFound("é \U0001f600 \udfff"), make_request(**{"HTTP_ACCEPT": accept} if accept else {}))
+    assert answer.body == body.encode()
+
+
 def test_a_redirection_is_no_error(make_request: MakeRequest) -> None:
     redirection = HTTPMovedPermanently("/elsewhere")
     assert error_view(redirection, make_request()) is redirection
