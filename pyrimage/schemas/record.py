@@ -229,7 +229,15 @@ def read_changed_record(request: Request, image: Image) -> tuple[Submission, Blo
     _check_announced(changed, blob)
     check_limits(request.settings, changed, image, blob.size if blob else None)
     updated_at, activated_at = times.get("updated_at"), _activated_at(fields)
-    asked = Submission(changed, "", False, blob is not None, False, None, updated_at, activated_at, purge)
+    asked = Submission(
+        changed,
+        store="",
+        is_new=False,
+        has_body=blob is not None,
+        updated_at=updated_at,
+        activated_at=activated_at,
+        purge=purge,
+    )
     return asked, blob
 
 
