@@ -21,7 +21,7 @@ PACKAGE = str(Path(pyrimage.__file__).parent)
 NOT_FUNCTIONS = {"<genexpr>", "<listcomp>", "<dictcomp>", "<setcomp>"}  # later Pythons call some of them no more
 
 METADATA = (16, 80)  # modules and functions; about 12 and 60 are meant
-UPLOAD = (22, 145)  # about 16 and 90; nine hash beside the writing, ten are rules that both applications ask
+UPLOAD = (22, 145)  # a PUT passes 22 and 142; conditions, digests and the marker of the store are asked on its way
 
 
 def passed(ask: Callable[[], Any]) -> set[CodeType]:
