@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,20 +18,15 @@ from servers.pyrimage import Server
 pytestmark = pytest.mark.system
 
 SYNCS = ("fsync", "fdatasync")
-CALLS = (*SYNCS, "rename", "unlink")
+CALLS = (*SYNCS, "rename", "link", "unlink")
 
 
 @contextmanager
 def traced(server: Server, output: Path) -> Iterator[None]:
-    """Write down every sync, rename and unlink of a running server, with the names of the files."""
-    if shutil.which("strace") is None:
-        missing = "strace is not installed"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
+    """Write down what a running server does to its files."""
     assert server.process is not None
-    command = ["strace", "-f", "-y", "-s", "1000", "-e", f"trace={','.join(CALLS)}", "-o", str(output)]
-    tracer = subprocess.Popen([*command, "-p", str(server.process.pid)], stderr=subprocess.PIPE, text=True)
+    command = [*strace(), str(output), "-p", str(server.process.pid)]
+    tracer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert tracer.stderr is not None
     try:
         assert "attached" in tracer.stderr.readline()
@@ -40,15 +36,25 @@ def traced(server: Server, output: Path) -> Iterator[None]:
         tracer.communicate(timeout=20)
 
 
-def calls(output: Path, server: Server) -> list[str]:
-    """Return the calls as ``sync <file>``, ``rename <file> <file>``, ``unlink <file>``; names from ``var`` on."""
+def strace() -> list[str]:
+    """Return the begin of a command that writes down every sync, rename, link and unlink, with the files' names."""
+    if shutil.which("strace") is None:
+        missing = "strace is not installed"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return ["strace", "-f", "-y", "-s", "1000", "-e", f"trace={','.join(CALLS)}", "-o"]
+
+
+def calls(output: Path, root: Path) -> list[str]:
+    """Return the calls as ``sync <file>``, ``rename <file> <file>``, ``unlink <file>``; names from ``root`` on."""
     seen = []
     for line in output.read_text().splitlines():
         call = re.match(r"\d+ +(\w+)\((.*)", line)
         if call is None or call[1] not in CALLS:  # the rest of a call that was interrupted, or a signal
             continue
         names = re.findall(r'[<"](/[^>"]+)[>"]', call[2])
-        places = [os.path.relpath(name, server.directory / "var") for name in names]
+        places = [os.path.relpath(name, root) for name in names]
         seen.append(" ".join(["sync" if call[1] in SYNCS else call[1], *places]))
     return seen
 
@@ -63,7 +69,7 @@ def test_bytes_are_durable_before_their_name_and_both_before_their_row(
         path += "/f17"
     with traced(own_server, tmp_path / "calls"):
         assert own_server.request(method, path, b"bytes", headers=data_headers(id="f17")).status < 300
-    seen = calls(tmp_path / "calls", own_server)
+    seen = calls(tmp_path / "calls", own_server.directory / "var")
     (final,) = own_server.files()
     shelf, key = os.path.split(final)
     begin = seen.index(f"sync images/staging/{key}")
@@ -83,7 +89,23 @@ def test_row_is_given_up_durably_before_the_bytes_are(own_server: Server, tmp_pa
     (final,) = own_server.files()
     with traced(own_server, tmp_path / "calls"):
         assert own_server.request("DELETE", "/v1/images/f17").status == 200
-    seen = calls(tmp_path / "calls", own_server)
+    seen = calls(tmp_path / "calls", own_server.directory / "var")
     unlinked = seen.index(f"unlink images/{final}")
     assert "sync pyrimage.sqlite-wal" in seen[:unlinked]
     assert "sync pyrimage.sqlite-wal" in seen[unlinked:]  # and the garbage row only after them
+
+
+def test_marker_is_durable_before_its_name(tmp_path: Path) -> None:
+    write = f"Marker(Path('{tmp_path}/images/blobs')).write('0' * 32, replace=False)"
+    code = f"from pathlib import Path; from pyrimage.stores.directory import Marker; {write}"
+    command = [sys.executable, "-c", code]
+    subprocess.run([*strace(), str(tmp_path / "calls"), *command], check=True)
+    seen = [re.sub(r"\.[0-9a-f]{16}", ".new", call) for call in calls(tmp_path / "calls", tmp_path)]
+    assert seen[seen.index("sync images/blobs/pyrimage-store.new") :] == [
+        "sync images/blobs/pyrimage-store.new",
+        "link images/blobs/pyrimage-store.new images/blobs/pyrimage-store",
+        "unlink images/blobs/pyrimage-store.new",
+        "sync images/blobs",
+        "sync images",
+        "sync .",
+    ]
