@@ -19,9 +19,7 @@ MARKER = "pyrimage-store"
 _IDENTITY = re.compile(rb"([0-9a-f]{32})\n")
 _ADVICE = "Mount its disk, or correct pyrimage.filesystem_store_datadir"
 _COMMAND = "pyrimage-manage --config FILE.ini store adopt"
-_UNREADABLE = (
-    "Give it to the user that runs the servers, or mount its disk anew; if it is no file, remove it, and run:"
-)
+_UNREADABLE = "Give it to the user that runs the servers, or mount its disk anew; if it is no file, remove it, and run:"
 
 
 class Marker:

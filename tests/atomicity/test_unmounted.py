@@ -289,9 +289,10 @@ def test_server_whose_database_is_busy_when_it_would_mark_its_directory_says_so_
     monkeypatch.setattr("pyrimage.models.SQLITE_BUSY_SECONDS", 0)
     with own_installation.engine.begin() as connection:
         connection.execute(delete(StoreRow))
-    with other_program(own_installation) as other, pytest.raises(ConfigurationError) as refused:
+    with other_program(own_installation) as other:
         other.execute("BEGIN IMMEDIATE")
-        install(tmp_path, auto_migrate="false")
+        with pytest.raises(ConfigurationError) as refused:
+            install(tmp_path, auto_migrate="false")
     assert str(refused.value).startswith("The file store's directory cannot be checked. The database is busy.")
     assert "\n" not in str(refused.value)
 

@@ -239,9 +239,10 @@ def test_a_first_start_whose_marker_may_not_outlive_a_power_cut_takes_it_back(
     def fail(path: Path) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    with monkeypatch.context() as broken, pytest.raises(StoreMissing):
+    with monkeypatch.context() as broken:
         broken.setattr("pyrimage.stores.directory.fsync_directory", fail)
-        store.check()
+        with pytest.raises(StoreMissing):
+            store.check()
     assert_untouched(directory, engine)
     store.check()
 
