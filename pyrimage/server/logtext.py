@@ -8,11 +8,11 @@ SHORT = 256  # of the caller's name, which stands in two places of some lines
 LINE = 4 * SHOWN  # of all that one line shows of a request
 LAYERS = 2  # of percent-encoding that masks see through
 
-_SECRET = re.compile("sig|token|secret|passw|pwd|credential|access_?key|api_?key", re.IGNORECASE)
+_SECRET = re.compile("sig|token|secret|passw|pwd|credential|auth|jwt|access_?key|api_?key", re.IGNORECASE)
 _BEFORE_QUERY = re.compile("[?#]")
 _BEFORE_NAME = re.compile("[?#;]")  # within what "&" ends; some end a parameter at ";", too, and some do not
-_USERINFO = re.compile("//([^/?&#]+)@")
-_CUT_USERINFO = re.compile("//([^/?&#]+)\\Z")
+_USERINFO = re.compile("//([^/?#]+)@")
+_CUT_USERINFO = re.compile("//([^/?#]+)\\Z")
 _ENCODED = re.compile("%([0-9A-Fa-f]{2})")
 _SUSPICIOUS = re.compile("[@=%]")
 
