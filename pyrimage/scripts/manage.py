@@ -235,6 +235,7 @@ def _adopt(arguments: argparse.Namespace) -> int:
     count = identities.adopt(store, although_empty=arguments.force)
     print(f"{store.marker.directory} is the file store's directory.")
     print(f"{count.there} files that the database names are there, {count.missing} are missing.")
+    print("If the database had another directory, servers that run have to be reloaded (SIGHUP, or pyrimage-control).")
     return OK
 
 

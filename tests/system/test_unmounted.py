@@ -138,6 +138,7 @@ def test_new_disk_is_adopted_where_an_operator_says_so(server: GatedServer, disk
     assert adopted.stdout.splitlines() == [
         f"{disk.place}/blobs is the file store's directory.",
         "0 files that the database names are there, 1 are missing.",
+        "If the database had another directory, servers that run have to be reloaded (SIGHUP, or pyrimage-control).",
     ]
     server.start()
     assert upload(server, "f17") == 201
