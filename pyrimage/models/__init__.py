@@ -70,7 +70,8 @@ def make_engine(ini: Mapping[str, str]) -> Engine:
         raise ConfigurationError(f"{reason} (@ is %40, and %%40 in an ini).") from None  # it quotes a part of it
     try:
         if url.get_backend_name() == "sqlite":
-            Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)  # SQLite itself makes but the file
+            # SQLite itself makes but the file.
+            Path(url.database or "").parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             engine = engine_from_config(dict(ini), connect_args={"timeout": SQLITE_BUSY_SECONDS})
         else:
             engine = engine_from_config({**_SERVER_DEFAULTS, **ini})

@@ -87,6 +87,8 @@ class Marker:
         for each in reversed(missing):
             descriptor = os.open(each, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
+                # Whatever the umask: who can write to a directory can put another one in the place of what it holds.
+                os.fchmod(descriptor, stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o755)
                 _give_to_owner_of(each.parent, descriptor)
             finally:
                 os.close(descriptor)

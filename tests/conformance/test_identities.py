@@ -90,6 +90,7 @@ def test_the_first_start_on_an_empty_database_marks_the_directory(
     assert (directory / "blobs" / MARKER).stat().st_mode & 0o777 == 0o600
     assert marker_of(directory) == identities.known(store)
     assert (directory / "blobs").stat().st_mode & 0o777 == 0o700
+    assert directory.stat().st_mode & 0o022 == 0  # else others could put another one in the place of blobs
     put(store)
 
 
