@@ -1,6 +1,7 @@
 """The command lines of pyrimage-api and pyrimage-registry, and what is told of wrong ones. As processes: system/."""
 
 import contextlib
+import faulthandler
 import http.client
 import os
 import resource
@@ -306,9 +307,11 @@ def test_ctrl_c_before_the_server_serves_ends_it(ini: Path, run: Run, monkeypatc
 def as_a_process() -> Iterator[None]:
     """Undo what a server does to its process."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    numbers = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
+    numbers = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGALRM)
     handlers = {number: signal.getsignal(number) for number in numbers}
     yield
+    signal.setitimer(signal.ITIMER_REAL, 0)  # it was to end the process, should that not do so by itself
+    faulthandler.cancel_dump_traceback_later()
     resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     for number, handler in handlers.items():
         signal.signal(number, handler)
