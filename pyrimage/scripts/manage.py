@@ -129,7 +129,7 @@ def _add_store(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "in: its marker and the database know the same identity from then on. Servers use no other directory, so that "
         "nothing is stored below the mount point of a disk that is not mounted. The first start of a server does this "
         "by itself; after that, the command is for a new disk, a directory that was restored without its marker, or "
-        "another database. Where the database had another identity, restart the servers.",
+        "another database. Where the database had another directory, reload the servers.",
     )
     adopt.add_argument(
         "--force", action="store_true", help="also if none of the files that the database names is there: all are lost"
