@@ -18,8 +18,9 @@ import pytest
 
 from crowd import TENANT, analyse, fill
 from pyrimage.app import main as make_app
+from pyrimage.catalogue.records import ADMINISTRATOR, Identity
+from pyrimage.environ import IDENTITY
 from pyrimage.models import make_engine
-from pyrimage.security import ADMINISTRATOR, IDENTITY, Identity
 from servers import databases
 
 SIZES = (1_000, 200_000)

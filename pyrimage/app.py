@@ -1,27 +1,25 @@
-"""The paste application factory: settings, includes, and the views of one application."""
+"""The paste application factory, and the one function that makes the catalogue of a process."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from pyramid.config import Configurator
 from pyramid.paster import get_app, setup_logging
-from sqlalchemy import Engine
 
-from . import api, registry, web
-from .api.resources import find_root
-from .api.views import members
-from .blobs import Blobs
+from .catalogue.sql.catalogue import SqlCatalogue
 from .errors import ConfigurationError, DatabaseAway, DatabaseError, StoreMissing
-from .images.claims import LocalClaims
-from .images.identities import StoreIdentities
-from .models import make_engine, make_session_factory, migrations
-from .registry.resources import Root as RegistryRoot
-from .security import LocalOnly, LocalRegistry, WSGIApp
+from .identity.loopback import LoopbackOnly, LoopbackRegistry
+from .identity.policy import WSGIApp
+from .identity.signed import SignedOnly
+from .models import make_engine, migrations
 from .settings import Settings, config_from_environment, read_settings, refuse_bare_names
-from .signing import SignedOnly
 from .stores import Stores, make_stores
+from .uploads.claims import LiveClaims
 
 log = logging.getLogger(__name__)
+
+FACES = {"api": "pyrimage.api.v1", "registry": "pyrimage.registry"}
 
 
 def main(global_conf: dict[str, str], **ini: Any) -> WSGIApp:
@@ -32,31 +30,23 @@ def main(global_conf: dict[str, str], **ini: Any) -> WSGIApp:
     """
     refuse_bare_names(ini)
     settings = read_settings(ini)
-    engine = make_engine(ini)
-    is_shell, identities = global_conf.get("__script__") == "pshell", StoreIdentities(engine)
+    catalogue = make_catalogue(ini, settings)
+    is_shell, identities = global_conf.get("__script__") == "pshell", catalogue.identities
     stores = make_stores(settings, identities.known if is_shell else identities.identify)
-    try:
-        _check_schema(engine, settings)
-        if settings.application == "api":  # the registry has no store
-            _check_stores(stores)
-    except DatabaseAway as error:  # the stores are checked when they are first used
-        log.warning("%s The schema is not checked. %s", error, error.__cause__ or error.__context__)
-    except ConfigurationError as error:
-        if not is_shell:
-            raise
-        log.warning("%s", error)
-    finally:
-        engine.dispose()
-    is_registry = settings.application == "registry"
-    config = Configurator(settings=ini, root_factory=RegistryRoot if is_registry else find_root)
+    _check(catalogue, stores, settings, is_shell=is_shell)
+    config = Configurator(settings=ini)
     config.registry["pyrimage.settings"] = settings
-    config.registry["pyrimage.engine"] = engine
-    config.registry["pyrimage.sessions"] = make_session_factory(engine)
-    config.registry["pyrimage.blobs"] = Blobs(stores, LocalClaims(engine, settings))
-    config.include(web)
-    for views in (registry, members) if is_registry else (api,):  # the API's views of members serve both
-        config.scan(views)
-    return _behind_its_door(config.make_wsgi_app(), settings)
+    config.registry["pyrimage.catalogue"] = catalogue
+    config.registry["pyrimage.stores"] = stores
+    config.registry["pyrimage.claims"] = LiveClaims(catalogue.claims, stores)
+    config.include("pyrimage.web")
+    config.include(FACES[settings.application])
+    return _authenticated(config.make_wsgi_app(), settings)
+
+
+def make_catalogue(ini: Mapping[str, str], settings: Settings) -> SqlCatalogue:
+    """Make the process's catalogue; opens no connection. Raises ConfigurationError for a bad ``sqlalchemy.*`` key."""
+    return SqlCatalogue(make_engine(ini), settings)
 
 
 def from_config() -> WSGIApp:
@@ -67,19 +57,32 @@ def from_config() -> WSGIApp:
     return app
 
 
-def _behind_its_door(app: WSGIApp, settings: Settings) -> WSGIApp:
+def _authenticated(app: WSGIApp, settings: Settings) -> WSGIApp:
+    """Put the middleware that says who is asking before the application."""
     if settings.application == "api":
-        return LocalOnly(app, settings)
+        return LoopbackOnly(app, settings)
     if settings.registry_secret is None:
-        return LocalRegistry(app, settings)
+        return LoopbackRegistry(app, settings)
     return SignedOnly(app, settings.registry_secret)
 
 
-def _check_schema(engine: Engine, settings: Settings) -> None:
-    if settings.auto_migrate:
-        migrations.upgrade(engine)
-    else:
-        migrations.check(engine)
+def _check(catalogue: SqlCatalogue, stores: Stores, settings: Settings, *, is_shell: bool) -> None:
+    """Look at the database's schema and the stores once, before anybody asks for them."""
+    try:
+        if settings.auto_migrate:
+            migrations.upgrade(catalogue.engine)
+        else:
+            migrations.check(catalogue.engine)
+        if settings.application == "api":  # the registry has no store
+            _check_stores(stores)
+    except DatabaseAway as error:  # the stores are checked when they are first used
+        log.warning("%s The schema is not checked. %s", error, error.__cause__ or error.__context__)
+    except ConfigurationError as error:
+        if not is_shell:
+            raise
+        log.warning("%s", error)
+    finally:
+        catalogue.engine.dispose()
 
 
 def _check_stores(stores: Stores) -> None:

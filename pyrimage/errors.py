@@ -1,4 +1,4 @@
-"""Domain exceptions. They know no HTTP: ``web.py`` maps each to a status in one table.
+"""Domain exceptions. They know no HTTP: ``web/errors.py`` maps each to a status in one table.
 
 ::
 
@@ -11,6 +11,7 @@
     ├── ClientTooSlow               the request was given up
     ├── Unauthenticated             nobody knows who asks
     ├── Forbidden                   understood, and not for this caller
+    │   └── RightLost               not any more, for what allowed it went away meanwhile
     ├── LimitExceeded               more than a cap or a quota of the settings allows
     ├── PreconditionFailed          a condition that the request named does not hold
     ├── RangeNotSatisfiable         of the bytes that were asked for, none is there
@@ -31,9 +32,7 @@
         └── DatabaseAway            no answer
 """
 
-import contextlib
-import errno
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 
 
 class PyrimageError(Exception):
@@ -81,6 +80,10 @@ class Unauthenticated(PyrimageError):
 
 class Forbidden(PyrimageError):
     """The caller may not do this."""
+
+
+class RightLost(Forbidden):
+    """The caller might have done this, but lost the right to before it was done."""
 
 
 class LimitExceeded(PyrimageError):
@@ -164,27 +167,3 @@ class DatabaseFull(DatabaseRefused):
 
 class DatabaseAway(DatabaseError):
     """The database cannot be reached, or its answer was lost."""
-
-
-@contextlib.contextmanager
-def body_errors(came: Callable[[], str]) -> Iterator[None]:
-    """Say in our words what a server's ``wsgi.input`` raises when it is read, and how much of the body had come.
-
-    came: ``"5 bytes"``, ``"5 of 9 bytes"``
-
-    Raises ClientLeft, ClientTooSlow, Invalid, LimitExceeded; other errors of the system pass: they are ours.
-    """
-    try:
-        yield
-    except ConnectionError as error:
-        raise ClientLeft(f"The client left after {came()}.") from error
-    except TimeoutError as error:
-        limits = "upload_timeout, upload_min_rate"  # two settings of our server
-        raise ClientTooSlow(f"The client was too slow ({limits}): {came()} had come.") from error
-    except ValueError as error:
-        raise Invalid(f"The body's chunks are malformed; {came()} had come.") from error
-    except OSError as error:
-        if error.errno != errno.EFBIG:
-            raise
-        cap = "The server takes no body that long (max_request_body_size)"
-        raise LimitExceeded(f"{cap}; {came()} had come.") from error

@@ -18,8 +18,8 @@ from typing import Any
 
 import plaster
 
+from .environ import IDENTITY, IMAGE_ID, REQUEST_ID
 from .errors import ConfigurationError
-from .security import IDENTITY
 from .server.logtext import SHORT
 from .settings import Settings
 
@@ -27,10 +27,6 @@ DEFAULT_FORMAT = "%(asctime)s %(levelname)8s [%(name)s] %(message)s"
 DEFAULT_DATE_FORMAT = "%Y-%m-%d %H:%M:%S"
 JSON = "json"
 NOBODY = "-"
-
-# In the environ of a request.
-REQUEST_ID = "pyrimage.request_id"
-IMAGE_ID = "pyrimage.image_id"
 
 # The environ of the request that this thread is answering.
 answering: contextvars.ContextVar[Mapping[str, Any] | None] = contextvars.ContextVar("answering", default=None)

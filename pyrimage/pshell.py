@@ -4,15 +4,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from . import models
-from .schemas.listing import ListQuery
-from .security import ADMINISTRATOR, IDENTITY
+from .catalogue.queries import ListQuery
+from .catalogue.records import ADMINISTRATOR
+from .environ import IDENTITY
 
 HELP = """
-pyrimage: all is one transaction; tm.commit() keeps it, leaving the shell drops it.
+pyrimage: dbsession is one transaction; tm.commit() keeps it, leaving the shell drops it.
 
-  image = images.find("<id>", admin)                    one image with its properties, or None
-  images.page(everything(name="f17"), admin, detailed=True)
-  images.page(everything(sort_key="size", limit=5), admin, detailed=False)                the five largest
+  image = catalogue.find("<id>", admin)                    one image with its properties, or None
+  catalogue.page(everything(name="f17"), admin, detailed=True)
+  catalogue.page(everything(sort_key="size", limit=5), admin, detailed=False)                the five largest
   image.owner, image.location                           whose it is, and where its bytes lie
   stores["file"].url(image.location.key)                the file
   stores["file"].open_reader(image.location.key, image.size).read(512)
@@ -33,8 +34,8 @@ def setup(env: dict[str, Any]) -> Iterator[None]:
     request.tm.begin()
     env |= {
         "tm": request.tm,
-        "dbsession": request.dbsession,
-        "images": request.images,
+        "dbsession": request.catalogue.session(request.tm),
+        "catalogue": request.catalogue,
         "stores": request.stores,
         "models": models,
         "admin": ADMINISTRATOR,

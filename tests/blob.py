@@ -19,5 +19,4 @@ def make_store(directory: Path) -> FileStore:
 def put(store: FileStore, key: str = KEY) -> None:
     writer = store.open_writer(key, len(DATA))
     writer.write(DATA)
-    writer.seal()
-    writer.publish()
+    writer.finish()

@@ -15,11 +15,11 @@ from webtest import TestApp
 
 from conftest import Installation
 from factories import CHUNKED, data_headers
-from pyrimage.blobs import GRACE, Blobs, scrub
+from pyrimage.catalogue.records import Claim, utcnow
 from pyrimage.models import ClaimRow, ImageRow, LocationRow
-from pyrimage.records import Claim, utcnow
-from pyrimage.stores import Store, Stores
+from pyrimage.stores import Store
 from pyrimage.stores.interfaces import BlobWriter, Buffer
+from pyrimage.uploads.claims import GRACE
 
 Action = Callable[[], object]
 
@@ -95,13 +95,13 @@ def send(installation: Installation, method: str, path: str, body: Body, **field
 
 
 class HinderedStore:
-    """A store with something to happen before its steps: ``before["publish"] = raising(StoreFull())``.
+    """A store with something to happen before its steps: ``before["finish"] = raising(StoreFull())``.
 
     The steps are those of a writer, ``open_reader`` and ``delete``.
     """
 
     def __init__(self, store: Store) -> None:
-        self._store, self.scheme = store, store.scheme
+        self._store, self.name = store, store.name
         self.check, self.url = store.check, store.url
         self.new_key, self.is_key = store.new_key, store.is_key
         self.before: dict[str, Action] = {}
@@ -129,13 +129,9 @@ class HinderedWriter:
         self._step("write")
         self._writer.write(data)
 
-    def seal(self) -> None:
-        self._step("seal")
-        self._writer.seal()
-
-    def publish(self) -> None:
-        self._step("publish")
-        self._writer.publish()
+    def finish(self) -> None:
+        self._step("finish")
+        self._writer.finish()
 
     def discard(self) -> None:
         self._step("discard")
@@ -144,19 +140,14 @@ class HinderedWriter:
 
 def hinder(installation: Installation) -> HinderedStore:
     """Put a store that can be hindered in the place of the installation's."""
-    store = HinderedStore(blobs_of(installation).stores["file"])
-    blobs_of(installation).stores = Stores({store.scheme: store})
+    store = HinderedStore(installation.stores["file"])
+    installation.stores[store.name] = store
     return store
-
-
-def blobs_of(installation: Installation) -> Blobs:
-    blobs: Blobs = installation.registry["pyrimage.blobs"]
-    return blobs
 
 
 def at_commit(installation: Installation, action: Callable[[Session], None]) -> None:
     """Let something happen once in a request's COMMIT: after the vote, where only the database is left to ask."""
-    event.listen(installation.registry["pyrimage.sessions"], "before_commit", action, once=True)
+    event.listen(installation.catalogue.sessions, "before_commit", action, once=True)
 
 
 def break_reference(session: Session) -> None:
@@ -227,13 +218,12 @@ def busy_at_commit(installation: Installation) -> Iterator[None]:
 
 def claim_upload(installation: Installation, image_id: str, *, is_new: bool, age: timedelta) -> Claim:
     """Leave what a server leaves that died ``age`` ago, when its last lease ended, in the middle of an upload."""
-    blobs = blobs_of(installation)
-    store = blobs.stores["file"]
-    claim = Claim(image_id, store.scheme, store.new_key(image_id), None, 5)
-    blobs.claims.begin(claim, is_new=is_new)
-    writer = store.open_writer(claim.key, 5)
-    writer.write(b"dea")
-    writer.seal()
+    store = installation.stores["file"]
+    claim = Claim(image_id, store.name, store.new_key(image_id), None, 5)
+    installation.catalogue.claims.begin(claim, is_new=is_new)
+    staging = installation.datadir / "staging"
+    staging.mkdir(exist_ok=True)
+    (staging / claim.key).write_bytes(b"dea")
     expire_claims(installation, age)
     return claim
 
@@ -271,7 +261,7 @@ def assert_no_bytes(installation: Installation, images: int) -> None:
 
 
 def clean(installation: Installation, *, dry_run: bool = False) -> list[str]:
-    found = list(scrub(blobs_of(installation), GRACE, dry_run=dry_run))
+    found = installation.scrub(GRACE, dry_run=dry_run)
     if any(error is not None for _, error in found):
         raise AssertionError(found)
     return [what for what, error in found]

@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,16 @@ from webtest import TestApp
 
 from factories import files_below
 from pyrimage.app import main
+from pyrimage.catalogue.records import Identity
+from pyrimage.catalogue.sql.catalogue import SqlCatalogue
+from pyrimage.environ import IDENTITY
+from pyrimage.errors import StoreError
 from pyrimage.models import Base, StoreRow
-from pyrimage.security import IDENTITY, Identity
 from pyrimage.settings import Settings
+from pyrimage.stores import Stores
+from pyrimage.uploads.scrub import scrub
 
-pytest.register_assert_rewrite("pyrimage.stores.testing", "pyrimage.images.testing")
+pytest.register_assert_rewrite("pyrimage.stores.testing", "pyrimage.catalogue.testing")
 
 
 @dataclass
@@ -39,9 +45,21 @@ class Installation:
         return settings
 
     @property
+    def catalogue(self) -> SqlCatalogue:
+        catalogue: SqlCatalogue = self.registry["pyrimage.catalogue"]
+        return catalogue
+
+    @property
+    def stores(self) -> Stores:
+        stores: Stores = self.registry["pyrimage.stores"]
+        return stores
+
+    @property
     def engine(self) -> Engine:
-        engine: Engine = self.registry["pyrimage.engine"]
-        return engine
+        return self.catalogue.engine
+
+    def scrub(self, grace: timedelta, *, dry_run: bool = False) -> list[tuple[str, StoreError | None]]:
+        return list(scrub(self.stores, self.catalogue.claims, grace, dry_run=dry_run))
 
     @property
     def shared(self) -> dict[str, str]:
@@ -62,7 +80,7 @@ class Installation:
 
     def rows(self, model: type[Base]) -> int:
         with self.engine.connect() as connection:
-            return int(connection.exec_driver_sql(f"SELECT count(*) FROM {model.__tablename__}").scalar_one())
+            return int(connection.exec_driver_sql(f"SELECT count(*) FROM {model.__table__}").scalar_one())
 
     def empty(self) -> None:
         with self.engine.begin() as connection:

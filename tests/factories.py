@@ -10,9 +10,8 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from pyrimage.catalogue.records import Identity, Image, Location, Status, new_image_id, utcnow
 from pyrimage.models import Base, ImageRow
-from pyrimage.records import Image, Location, Status, new_image_id, utcnow
-from pyrimage.security import Identity
 from pyrimage.stores.directory import MARKER
 
 ADMIN = Identity(user="root", roles=frozenset({"admin"}))

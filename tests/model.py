@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from factories import OCTETS, meta, wire
-from pyrimage.security import Identity
+from pyrimage.catalogue.records import Identity
 
 Image = dict[str, Any]
 Query = dict[str, Any]

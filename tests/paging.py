@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 
 from factories import ADMIN, ALICE, BOB, NOBODY, image_row, insert_rows
 from model import BLANK, Image, Model, Query
+from pyrimage.catalogue.records import Identity, Status, utcnow
 from pyrimage.models import Base, MemberRow, PropertyRow
-from pyrimage.records import Status, utcnow
-from pyrimage.security import Identity
 
 # Few of each, so that there are equals; and such as databases like to take for equal, or to sort their own way.
 IDS = [*"0123456789", "A", "AA", "a", "a-", "a.", "aa", "b", "b-", "b_", "c", "Z", "z"]

@@ -31,7 +31,7 @@ from factories import (
     stored,
     upload,
 )
-from pyrimage.security import Identity
+from pyrimage.catalogue.records import Identity
 
 STRANGER = Identity(user="carol", project="tenant-c", roles=frozenset({"member"}))
 CALLERS = {

@@ -1,1 +1,1 @@
-"""The Image API: resources, views and answers."""
+"""The faces of the Image API."""

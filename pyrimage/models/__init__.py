@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pyramid.request import Request
 from sqlalchemy import Engine, engine_from_config, event
 from sqlalchemy.engine import Dialect, ExceptionContext, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -36,7 +35,6 @@ __all__ = [
     "PropertyRow",
     "StoreRow",
     "make_engine",
-    "make_session",
     "make_session_factory",
 ]
 
@@ -181,9 +179,3 @@ def make_session_factory(engine: Engine) -> sessionmaker[Session]:
 
 def _events(session: Session) -> ZopeTransactionEvents:
     return ZopeTransactionEvents(transaction_manager=session.info["tm"])
-
-
-def make_session(request: Request) -> Session:
-    """Make the request's session; it takes a connection at its first statement, not before."""
-    session: Session = request.registry["pyrimage.sessions"](info={"tm": request.tm})
-    return session

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from .image import ID_LENGTH
 from .location import KEY_LENGTH
-from .meta import Base, moment, text
+from .meta import Base, text, utc_datetime
 
 LIVE = "live"
 ENDING = "ending"
@@ -29,5 +29,5 @@ class ClaimRow(Base):
     owner: Mapped[str] = mapped_column(text(255), index=True)
     size: Mapped[int | None] = mapped_column(BigInteger)
     state: Mapped[str] = mapped_column(text(20))
-    lease: Mapped[datetime] = mapped_column(moment(), index=True)
+    lease: Mapped[datetime] = mapped_column(utc_datetime(), index=True)
     server: Mapped[str] = mapped_column(text(255))

@@ -1,54 +1,92 @@
 """Images and their free properties."""
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, Table
 from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.types import TypeEngine
 
-from .meta import Base, counter, long_text, moment, text
+from ..catalogue.records import IMAGE_FIELDS, MAX_INT, Digest, Field, Flag, Kind, LongText, Text, Time, Whole
+from .meta import ZERO, Base, long_text, text, utc_datetime
 
 ID_LENGTH = 64
 
 
+def is_text(field: Field) -> bool:
+    """Say whether rows hold ``''`` where the record has None: lists sort by the column, so it is never NULL."""
+    return isinstance(field.kind, Text)
+
+
+def _type(kind: Kind) -> TypeEngine[Any]:
+    match kind:
+        case Text():
+            return text(kind.length)
+        case Digest():
+            return text(kind.digits)
+        case LongText():
+            return long_text()
+        case Whole():
+            return Integer() if kind.maximum <= MAX_INT else BigInteger()
+        case Flag():
+            return Boolean()
+        case Time():
+            return utc_datetime()
+
+
+def _columns() -> list[Column[Any]]:
+    """Make a column of each field that is described."""
+    return [
+        Column(
+            name,
+            _type(field.kind),
+            primary_key=name == "id",
+            nullable=not is_text(field) and not field.is_required and field.unset is None,
+        )
+        for name, field in IMAGE_FIELDS.items()
+    ]
+
+
 class ImageRow(Base):
-    """One image. Keys that lists sort by are never null: ``''`` stands for none.
+    """One image: a column for each field of the record, and what only SQL needs.
 
     A deleted image's row stays, and with it its id. locks: how often it was locked and not changed.
+    final_status, final_updated_at: as they were when the image was deleted; a list that it is the marker of goes on
+    from where it stood.
     """
 
-    __tablename__ = "images"
-
-    id: Mapped[str] = mapped_column(text(ID_LENGTH), primary_key=True)
-    name: Mapped[str] = mapped_column(text(255))
-    status: Mapped[str] = mapped_column(text(30))
-    size: Mapped[int] = mapped_column(BigInteger)
-    checksum: Mapped[str | None] = mapped_column(text(32))
-    sha256: Mapped[str | None] = mapped_column(text(64))
-    disk_format: Mapped[str] = mapped_column(text(20))
-    container_format: Mapped[str] = mapped_column(text(20))
-    is_public: Mapped[bool]
-    protected: Mapped[bool]
-    owner: Mapped[str] = mapped_column(text(255))
-    min_disk: Mapped[int]
-    min_ram: Mapped[int]
-    created_at: Mapped[datetime] = mapped_column(moment())
-    updated_at: Mapped[datetime] = mapped_column(moment())
-    deleted: Mapped[bool]
-    deleted_at: Mapped[datetime | None] = mapped_column(moment())
-    activated_at: Mapped[datetime | None] = mapped_column(moment())
-    last_error: Mapped[str | None] = mapped_column(long_text())
-    # As they were when the image was deleted: a list that it is the marker of goes on from where it stood.
-    final_status: Mapped[str | None] = mapped_column(text(30))
-    final_updated_at: Mapped[datetime | None] = mapped_column(moment())
-    locks: Mapped[int] = counter()
-
-    __table_args__ = (
+    __table__ = Table(
+        "images",
+        Base.metadata,
+        *_columns(),
+        Column("deleted", Boolean, nullable=False),
+        Column("final_status", text(30)),
+        Column("final_updated_at", utc_datetime()),
+        Column("locks", BigInteger, nullable=False, server_default=ZERO),
         # Lists of the public images, the others, one owner's: by time, by name, or of one name by time.
         Index(None, "is_public", "deleted", "created_at", "id"),
         Index(None, "is_public", "deleted", "name", "created_at", "id"),
         Index(None, "owner", "deleted", "created_at", "id"),
         Index(None, "owner", "deleted", "name", "created_at", "id"),
     )
+
+    # Those that SQL names itself.
+    id: Mapped[str]
+    name: Mapped[str]
+    status: Mapped[str]
+    size: Mapped[int]
+    disk_format: Mapped[str]
+    container_format: Mapped[str]
+    is_public: Mapped[bool]
+    protected: Mapped[bool]
+    owner: Mapped[str]
+    min_disk: Mapped[int]
+    min_ram: Mapped[int]
+    updated_at: Mapped[datetime]
+    deleted: Mapped[bool]
+    final_status: Mapped[str | None]
+    final_updated_at: Mapped[datetime | None]
+    locks: Mapped[int]
 
 
 class PropertyRow(Base):

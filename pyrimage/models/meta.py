@@ -2,10 +2,10 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, DateTime, MetaData, String, Text
+from sqlalchemy import DateTime, MetaData, String, Text
 from sqlalchemy import text as sql
 from sqlalchemy.dialects import mysql, postgresql
-from sqlalchemy.orm import DeclarativeBase, MappedColumn, mapped_column
+from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeEngine
 
 NAMING_CONVENTION = {
@@ -15,6 +15,10 @@ NAMING_CONVENTION = {
     "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     "pk": "pk_%(table_name)s",
 }
+
+# For the column that an UPDATE raises where it shall lock the row, and has nothing else to change. An UPDATE to the
+# value that is there is no change, and between the nodes of a Galera cluster only changes lock.
+ZERO = sql("0")
 
 _MARIADB = {"charset": "utf8mb4", "collation": "utf8mb4_nopad_bin"}
 
@@ -37,17 +41,9 @@ def long_text() -> TypeEngine[str]:
     )
 
 
-def moment() -> TypeEngine[datetime]:
+def utc_datetime() -> TypeEngine[datetime]:
     """Return the type of a time in UTC, to the microsecond."""
     return DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
-
-
-def counter() -> MappedColumn[int]:
-    """Make the column that an UPDATE raises where it shall lock the row, and has nothing else to change.
-
-    An UPDATE to the value that is there is no change, and between the nodes of a Galera cluster only changes lock.
-    """
-    return mapped_column(BigInteger, server_default=sql("0"))
 
 
 class Base(DeclarativeBase):

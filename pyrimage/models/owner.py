@@ -1,8 +1,9 @@
 """Whom images belong to."""
 
+from sqlalchemy import BigInteger
 from sqlalchemy.orm import Mapped, mapped_column
 
-from .meta import Base, counter, text
+from .meta import ZERO, Base, text
 
 
 class OwnerRow(Base):
@@ -14,4 +15,4 @@ class OwnerRow(Base):
     __tablename__ = "owners"
 
     id: Mapped[str] = mapped_column(text(255), primary_key=True)
-    locks: Mapped[int] = counter()
+    locks: Mapped[int] = mapped_column(BigInteger, server_default=ZERO)

@@ -1,8 +1,8 @@
 """The registry: the catalogue as JSON, for API servers that do not talk to the database themselves.
 
-It asks the same ``request.images``, ``request.members`` and ``Claims``, under the same rules: who is named by the
-signed headers (``pyrimage.signing.sign``) can do what that caller can do at the API. Beside that, the server that
-signs is believed what it alone can know: that bytes arrived (a blob, which must be that of a live claim), and when.
+It asks the same catalogue, under the same rules: who is named by the signed headers (``pyrimage.identity.signed``) can
+do what that caller can do at the API. Beside that, the server that signs is believed what it alone can know: that bytes
+arrived (a blob, which must be that of a live claim), and when.
 
 An image's JSON holds all of its record, so that a client can make the record of it again::
 
@@ -10,5 +10,16 @@ An image's JSON holds all of its record, so that a client can make the record of
                "location": "file:///var/lib/pyrimage/images/blobs/9c/....5be31a7c0e2d449c",
                "location_data": [{"url": "file:///...", "store": "file", "key": "...", "owned": true}]}}
 
-The brief list does not. An error's class stands in ``X-Pyrimage-Error``. Source: v1, "Registry API"; ours for claims.
+The brief list does not. An error's class stands in ``X-Pyrimage-Error``. Source: docs/v1.md, "Registry API"; ours for
+claims.
 """
+
+from pyramid.config import Configurator
+
+from .resources import Root
+
+
+def includeme(config: Configurator) -> None:
+    """Serve this face."""
+    config.set_root_factory(Root)
+    config.scan(f"{__name__}.views")

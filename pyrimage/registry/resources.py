@@ -1,28 +1,20 @@
-"""The tree of the registry: the API's places without versions, and one for claims."""
+"""The tree of the registry: images, whose uploads are claimed below them, and claims in general."""
 
 from pyramid.authorization import Allow, Authenticated
 
-from ..api import resources
-from ..api.resources import SharedImages
+from ..catalogue.records import Image
 from ..errors import Forbidden
-from ..schemas.dialect import RECORD
-from ..security import ACL_OF_ALL, Acl, Permission, acl_of_images
-from ..web import Request, admit
+from ..identity.policy import ACL_OF_ALL, ACL_OF_IMAGES, Acl, Permission, acl_of_image
+from ..web import resources
+from ..web.request import Request
+from ..web.resources import MemberContainer, SharedImages, find_image
 
 
-class Root:
+class Root(resources.Root):
     """``/``: the brief list, and what is below."""
 
-    __parent__ = None
-    __name__ = ""
-    is_collection = True
-
-    def __init__(self, request: Request) -> None:
-        admit(request)
-        self.request = request
-
     def __acl__(self) -> Acl:
-        return [*ACL_OF_ALL, *acl_of_images(self.request.settings)]
+        return [*ACL_OF_ALL, *ACL_OF_IMAGES]
 
     def __getitem__(self, segment: str) -> "ImageContainer | SharedImages | ClaimContainer":
         if segment == "images":
@@ -34,42 +26,63 @@ class Root:
         raise KeyError(segment)
 
 
-class ImageContainer(resources.ImageContainer):
+class ImageContainer:
     """``/images``: the images the caller may see."""
 
+    is_collection = True
+
     def __init__(self, parent: Root, name: str, request: Request) -> None:
-        super().__init__(parent, name, request, RECORD)
+        self.__parent__, self.__name__, self.request = parent, name, request
 
     def __getitem__(self, segment: str) -> "ImageResource":
-        """Find one image, as the API does."""
-        return ImageResource(self, segment, super().__getitem__(segment).image)
+        return ImageResource(self, segment, find_image(self.request, segment))
 
 
-class ImageResource(resources.ImageResource):
+class ImageResource:
     """``/images/<id>``: one image that the caller may see."""
+
+    is_collection = False
+
+    def __init__(self, parent: ImageContainer, name: str, image: Image) -> None:
+        self.__parent__, self.__name__, self.image = parent, name, image
 
     @property
     def refusal(self) -> Forbidden:
         """What a caller is told who may not."""
         return Forbidden("The image is protected, or not yours." if self.image.protected else "The image is not yours.")
 
-    def __getitem__(self, segment: str) -> "MemberContainer":
-        if segment != "members" or self.image.deleted:
-            raise KeyError(segment)  # the API has files here, a registry has no bytes
-        return MemberContainer(self, segment, self.__parent__.request)
+    @property
+    def sharing_refusal(self) -> Forbidden:
+        """What a caller is told who sees the image and may not share it; the API would say 404."""
+        return Forbidden(f"Only its owner, and members that can share it, may change the members of {self.image.id}.")
+
+    def __acl__(self) -> Acl:
+        return acl_of_image(self.image)
+
+    def __getitem__(self, segment: str) -> "MemberContainer | ImageClaims":
+        if segment == "members" and not self.image.deleted:
+            return MemberContainer(self, segment, self.__parent__.request)
+        if segment == "claims":
+            return ImageClaims(self, segment)
+        raise KeyError(segment)
 
 
-class MemberContainer(resources.MemberContainer):
-    """``/images/<id>/members``: with whom the image is shared. The API's views serve it."""
+class ImageClaims:
+    """``/images/<id>/claims``: uploads into an image that is there; who may change it may claim it."""
+
+    is_collection = True
+
+    def __init__(self, parent: ImageResource, name: str) -> None:
+        self.__parent__, self.__name__, self.image = parent, name, parent.image
 
     @property
     def refusal(self) -> Forbidden:
-        """What a caller is told who may not; the API would say 404."""
-        return Forbidden(f"Only its owner, and members that can share it, may change the members of {self.image.id}.")
+        """What a caller is told who may not."""
+        return self.__parent__.refusal
 
 
 class ClaimContainer:
-    """``/claims``: uploads under way, and bytes to remove; each operation is a named view."""
+    """``/claims``: uploads of new images, and all that is said of claims later; each operation is a named view."""
 
     is_collection = True
 

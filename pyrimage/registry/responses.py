@@ -1,19 +1,24 @@
 """The registry's answers: records as JSON, made of plain values."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from pyramid.response import Response
 
-from ..api.responses import json_response
-from ..records import Claim, Image, Location
-from ..schemas.dialect import RECORD
-from ..web import Request
+from ..catalogue.records import Claim, Image, Location, Shown
+from ..web.fields import shown_fields
+from ..web.request import Request
+from ..web.responses import json_response
+
+_BRIEF = shown_fields(Shown.BRIEF)
+_DETAIL = shown_fields(Shown.BRIEF, Shown.DETAIL)
+_OTHERS = shown_fields(Shown.EXTRA, Shown.JSON, Shown.REGISTRY)
 
 
 def image_list(images: Iterable[Image]) -> Response:
     """Answer a brief list: ``{"images": [{"id": "...", "name": "f17", ...}]}``."""
-    return json_response({"images": [_without_uri(RECORD.brief(image, "")) for image in images]})
+    return json_response({"images": [_fields(image, ("id", *_BRIEF)) for image in images]})
 
 
 def detailed_list(request: Request, images: Iterable[Image]) -> Response:
@@ -28,7 +33,7 @@ def image_json(request: Request, image: Image, garbage: Iterable[Location] | Non
 
 
 def locations(found: Iterable[Location]) -> list[dict[str, Any]]:
-    """Return places as JSON: ``[{"store": "file", "key": "..."}]``."""
+    """Return locations as JSON: ``[{"store": "file", "key": "..."}]``."""
     return [{"store": location.store, "key": location.key} for location in found]
 
 
@@ -39,15 +44,19 @@ def claims(found: Iterable[Claim]) -> Response:
 
 
 def _record(request: Request, image: Image) -> dict[str, Any]:
-    shown = _without_uri({**RECORD.detail(image, "", None), "activated_at": RECORD.time(image.activated_at)})
+    shown = _fields(image, ("id", *_DETAIL))
+    shown |= {"properties": dict(image.properties), **_fields(image, _OTHERS)}
     if image.location is None:
         return {**shown, "location": None, "location_data": []}
     store = request.stores.get(image.location.store)
     url = None if store is None else store.url(image.location.key)
-    place = {"url": url, "store": image.location.store, "key": image.location.key, "owned": image.location.owned}
-    return {**shown, "location": url, "location_data": [place]}
+    data = {"url": url, "store": image.location.store, "key": image.location.key, "owned": image.location.owned}
+    return {**shown, "location": url, "location_data": [data]}
 
 
-def _without_uri(shown: dict[str, Any]) -> dict[str, Any]:
-    del shown["uri"]  # that is the API's to say
-    return shown
+def _fields(image: Image, names: Iterable[str]) -> dict[str, Any]:
+    """Return fields as JSON; times to the microsecond, for a client makes the record of them again."""
+    values = ((name, getattr(image, name)) for name in names)
+    return {
+        name: value.isoformat("T", "microseconds") if isinstance(value, datetime) else value for name, value in values
+    }

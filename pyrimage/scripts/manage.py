@@ -10,19 +10,18 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from pyramid.paster import get_appsettings
-from sqlalchemy import Engine
 
 from .. import __version__
-from ..blobs import GRACE, Blobs, scrub
+from ..app import make_catalogue
+from ..catalogue.sql.catalogue import SqlCatalogue
 from ..errors import DatabaseError, PyrimageError, StoreMissing
-from ..images.claims import LocalClaims
-from ..images.identities import StoreIdentities
-from ..images.local import ActiveImages
 from ..logs import read_loggers
-from ..models import make_engine, migrations
-from ..settings import CONFIG_DIRECTORIES, CONFIG_NAME, find_config, read_settings
-from ..stores import make_stores
+from ..models import migrations
+from ..settings import CONFIG_DIRECTORIES, CONFIG_NAME, Settings, find_config, read_settings
+from ..stores import Stores, make_stores
 from ..stores.file import FileStore
+from ..uploads.claims import GRACE
+from ..uploads.scrub import scrub
 from . import FAILED, INTERRUPTED, OK, replace_closed_streams
 from .ini import reading
 from .verify import report
@@ -175,21 +174,21 @@ def _files(folder: Traversable, parent: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _upgrade(arguments: argparse.Namespace) -> int:
-    _, engine = _open(arguments)
-    migrations.upgrade(engine)
-    print(f"The schema is of revision {migrations.current_revision(engine)}.")
+    catalogue, _ = _open(arguments)
+    migrations.upgrade(catalogue.engine)
+    print(f"The schema is of revision {migrations.current_revision(catalogue.engine)}.")
     return OK
 
 
 def _current(arguments: argparse.Namespace) -> int:
-    _, engine = _open(arguments)
-    print(f"current: {migrations.current_revision(engine)}\nwanted:  {migrations.wanted_revision()}")
+    catalogue, _ = _open(arguments)
+    print(f"current: {migrations.current_revision(catalogue.engine)}\nwanted:  {migrations.wanted_revision()}")
     return OK
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    _, engine = _open(arguments)
-    migrations.check(engine)
+    catalogue, _ = _open(arguments)
+    migrations.check(catalogue.engine)
     print("The schema is up to date.")
     return OK
 
@@ -197,15 +196,11 @@ def _check(arguments: argparse.Namespace) -> int:
 def _scrub(arguments: argparse.Namespace) -> int:
     if not 0 <= arguments.grace <= MAX_GRACE:  # "nan" is not
         raise PyrimageError(f"--grace must be a number of seconds from 0 to {MAX_GRACE}.")
-    ini, engine = _open(arguments)
-    settings = read_settings(ini)
-    stores = make_stores(settings, StoreIdentities(engine).known)
-    blobs = Blobs(stores, LocalClaims(engine, settings))
-    migrations.check(engine)
-    for store in stores.values():
-        store.check()  # also where nothing is to be removed: a disk that is away would be told of too late
+    catalogue, settings = _open(arguments)
+    stores = _open_stores(catalogue, settings)
     done = failed = 0
-    for what, error in scrub(blobs, timedelta(seconds=arguments.grace), dry_run=arguments.dry_run):
+    grace = timedelta(seconds=arguments.grace)
+    for what, error in scrub(stores, catalogue.claims, grace, dry_run=arguments.dry_run):
         if isinstance(error, StoreMissing):
             raise error  # it went away just now; all the others would be told the same
         if error is None:
@@ -219,29 +214,35 @@ def _scrub(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    ini, engine = _open(arguments)
-    stores = make_stores(read_settings(ini), StoreIdentities(engine).known)
-    migrations.check(engine)
-    for store in stores.values():
-        store.check()  # else every image would be called missing
-    return OK if report(stores, ActiveImages(engine), sizes_only=arguments.sizes_only) else FAILED
+    catalogue, settings = _open(arguments)
+    stores = _open_stores(catalogue, settings)
+    return OK if report(stores, catalogue.active, sizes_only=arguments.sizes_only) else FAILED
 
 
 def _adopt(arguments: argparse.Namespace) -> int:
-    ini, engine = _open(arguments)
-    migrations.check(engine)
-    identities = StoreIdentities(engine)
-    store = FileStore(read_settings(ini).filesystem_store_datadir, identities.known)
-    count = identities.adopt(store, although_empty=arguments.force)
+    catalogue, settings = _open(arguments)
+    migrations.check(catalogue.engine)
+    store = FileStore(settings.filesystem_store_datadir, catalogue.identities.known)
+    count = catalogue.identities.adopt(store, although_empty=arguments.force)
     print(f"{store.marker.directory} is the file store's directory.")
     print(f"{count.there} files that the database names are there, {count.missing} are missing.")
     print("If the database had another directory, servers that run have to be reloaded (SIGHUP, or pyrimage-control).")
     return OK
 
 
-def _open(arguments: argparse.Namespace) -> tuple[dict[str, str], Engine]:
+def _open(arguments: argparse.Namespace) -> tuple[SqlCatalogue, Settings]:
     path = arguments.config.absolute() if arguments.config else find_config()
     with reading(path):
         ini: dict[str, str] = get_appsettings(str(path), name="main")
     read_loggers(path)
-    return ini, make_engine(ini)
+    settings = read_settings(ini)
+    return make_catalogue(ini, settings), settings
+
+
+def _open_stores(catalogue: SqlCatalogue, settings: Settings) -> Stores:
+    """Make the stores, and look first whether each is there: else every image would be called missing."""
+    stores = make_stores(settings, catalogue.identities.known)
+    migrations.check(catalogue.engine)
+    for store in stores.values():
+        store.check()
+    return stores

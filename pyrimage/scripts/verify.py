@@ -5,9 +5,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
+from ..catalogue.records import Image
+from ..catalogue.sql.catalogue import ActiveImages
 from ..errors import BlobDamaged, StoreError, StoreMissing, StoreUnavailable
-from ..images.local import ActiveImages
-from ..records import Image
 from ..stores import Stores
 from ..stores.transfer import CHUNK
 

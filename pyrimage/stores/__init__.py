@@ -1,4 +1,4 @@
-"""The stores this server has, by scheme."""
+"""The stores this server has, by name."""
 
 from collections.abc import Callable
 
@@ -11,13 +11,13 @@ __all__ = ["Store", "Stores", "make_stores"]
 
 
 class Stores(dict[str, Store]):
-    """Stores by scheme."""
+    """Stores by name."""
 
-    def __missing__(self, scheme: str) -> Store:
+    def __missing__(self, name: str) -> Store:
         """Say so, where a row names a store that the settings no longer do."""
-        raise StoreUnavailable(f"This server has no store {scheme!a}.")
+        raise StoreUnavailable(f"This server has no store {name!a}.")
 
 
 def make_stores(settings: Settings, identify: Callable[[FileStore], str]) -> Stores:
     """Make the stores that the settings name; opens nothing. identify: see ``FileStore``."""
-    return Stores({FileStore.scheme: FileStore(settings.filesystem_store_datadir, identify)})
+    return Stores({FileStore.name: FileStore(settings.filesystem_store_datadir, identify)})

@@ -3,7 +3,7 @@
 ::
 
     <datadir>/staging/<key>       bytes on their way
-    <datadir>/blobs/<xx>/<key>    published ones; xx are the key's last two digits
+    <datadir>/blobs/<xx>/<key>    finished ones; xx are the key's last two digits
     <datadir>/blobs/pyrimage-store    the marker, without which nothing here is read, written or removed
 """
 
@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ..errors import BlobDamaged, StoreFull, StoreMissing, StoreUnavailable
+from ..errors import BlobDamaged, StoreFull, StoreMissing, StoreUnavailable, UploadEnded
 from .directory import Marker, NotAFile, fsync_directory, open_file
 from .interfaces import Buffer
 
@@ -34,12 +34,12 @@ WRITE_BACK = 32 * 1024 * 1024  # bytes after which the disk shall begin, so that
 
 
 class FileStore:
-    """Blobs as files below one directory, on one file system, so that publishing is a rename.
+    """Blobs as files below one directory, on one file system, so that the last step of an upload is a rename.
 
     identify: asked once, says which identity the directory must carry, or raises StoreMissing.
     """
 
-    scheme = "file"
+    name = "file"
 
     def __init__(self, directory: Path, identify: Callable[["FileStore"], str]) -> None:
         self._staging, self._blobs = directory / "staging", directory / "blobs"
@@ -112,14 +112,14 @@ class FileStore:
         self._check_and_log()  # if the disk went away meanwhile, nothing may have been removed
 
     def holds(self, key: str) -> bool:
-        """Say whether a published blob's file is there, whatever the directory's marker says."""
+        """Say whether a finished blob's file is there, whatever the directory's marker says."""
         try:
             return stat.S_ISREG(self._final(key).lstat().st_mode)
         except (OSError, BlobDamaged):
             return False
 
     def url(self, key: str) -> str:
-        """Return the published file's URL."""
+        """Return the finished file's URL."""
         return f"{self._url}/{key[-2:]}/{key}"
 
     def _final(self, key: str) -> Path:
@@ -129,14 +129,14 @@ class FileStore:
 
 
 class FileWriter:
-    """A blob on its way to ``final``; invisible there until ``publish``."""
+    """A blob on its way to ``final``; invisible there until ``finish``."""
 
     def __init__(self, staged: Path, final: Path, size: int, check: Callable[[], None]) -> None:
         """Open the file and, where the file system can, take the room for ``size`` bytes. Raises StoreFull, OSError.
 
         check: raises StoreMissing where the directory is not, or no longer, the store's.
         """
-        self._staged, self._final, self._published, self._check = staged, final, False, check
+        self._staged, self._final, self._is_finished, self._check = staged, final, False, check
         self._file = staged.open("xb", buffering=0)  # unbuffered: close() has nothing left that could fail
         self._size = self._begun = 0  # bytes written, and those that the disk was told to begin with
         if size and (_is_too_large(self._file, size) or _allocate(self._file.fileno(), size) in _FULL):
@@ -155,28 +155,35 @@ class FileWriter:
             _begin_write_back(self._file.fileno(), self._begun, self._size)
             self._begun = self._size
 
-    def seal(self) -> None:
-        """Flush to the disk, and the directories on the way to the final place: somebody may just have made them."""
+    def finish(self) -> None:
+        """Flush the bytes to the disk, rename the file into place, and flush the directories on the way to it.
+
+        All of them, for somebody may just have made them. The key is fresh, so there is nothing to replace.
+        """
         with _translated():
             os.fsync(self._file.fileno())
             self._file.close()
-            for directory in self._final.parents[1:3]:
-                fsync_directory(directory)
-
-    def publish(self) -> None:
-        """Rename into place; the key is fresh, so there is nothing to replace."""
         self._check()  # all the bytes may have gone below the mount point
         with _translated():
+            self._rename()
+            for directory in self._final.parents[:3]:
+                fsync_directory(directory)
+
+    def _rename(self) -> None:
+        try:
             self._staged.rename(self._final)
-            self._published = True
-            fsync_directory(self._final.parent)
+        except FileNotFoundError as error:
+            if self._staged.exists():
+                raise
+            raise UploadEnded("The upload's bytes were removed before it was complete.") from error
+        self._is_finished = True
 
     def discard(self) -> None:
         """Remove the file; a disk that is away would keep it."""
         with contextlib.suppress(OSError):
             self._file.close()
         self._check()
-        (self._final if self._published else self._staged).unlink(missing_ok=True)
+        (self._final if self._is_finished else self._staged).unlink(missing_ok=True)
 
     def __repr__(self) -> str:
         return f"<blob {self._final.name}>"

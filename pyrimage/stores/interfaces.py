@@ -9,7 +9,7 @@ Buffer = bytes | bytearray | memoryview
 
 
 class BlobWriter(Protocol):
-    """A new blob on its way; nobody can read it before ``publish``."""
+    """A new blob on its way; nobody can read it before ``finish``."""
 
     def write(self, data: Buffer) -> None:
         """Append bytes, which are the caller's again afterwards: what is kept must be copied.
@@ -17,14 +17,14 @@ class BlobWriter(Protocol):
         Raises StoreFull or StoreUnavailable.
         """
 
-    def seal(self) -> None:
-        """Make the bytes durable, after the last of them and before any SQL: everything slow happens here."""
+    def finish(self) -> None:
+        """Make the blob durable, and readable under its key: everything slow, after the last byte and before any SQL.
 
-    def publish(self) -> None:
-        """Make the blob readable under its key, durably: one bounded step, called while the transaction votes."""
+        Raises StoreFull, StoreUnavailable, and UploadEnded if somebody deleted what was written.
+        """
 
     def discard(self) -> None:
-        """Undo whatever was done, published or not; may be called any number of times.
+        """Undo whatever was done, finished or not; may be called any number of times.
 
         Raises StoreUnavailable where that cannot be done now.
         """
@@ -33,7 +33,7 @@ class BlobWriter(Protocol):
 class Store(Protocol):
     """A place for blobs."""
 
-    scheme: str
+    name: str
 
     def check(self) -> None:
         """Refuse to take another place for the store, or none; every other call that goes there does so by itself.
@@ -62,7 +62,7 @@ class Store(Protocol):
         """
 
     def delete(self, key: str) -> None:
-        """Remove a blob, staged or published; one that is not there is already removed. Raises StoreUnavailable."""
+        """Remove a blob, finished or not; one that is not there is already removed. Raises StoreUnavailable."""
 
     def url(self, key: str) -> str:
         """Return the blob's location for an administrator's eyes; never with credentials."""

@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from ..catalogue.records import Blob
 from ..errors import BlobDamaged
-from ..records import Blob
 from .interfaces import BlobWriter, Buffer, Store
 from .transfer import CHUNK, copy
 
@@ -37,12 +37,7 @@ SIZES = (1, 1000, CHUNK - 1, CHUNK, CHUNK + 1, 8 * 1024 * 1024 + 1)
 STAGES: dict[str, tuple[Callable[[BlobWriter], None], ...]] = {
     "opened": (),
     "written": (lambda writer: writer.write(b"bytes"),),
-    "sealed": (lambda writer: writer.write(b"bytes"), lambda writer: writer.seal()),
-    "published": (
-        lambda writer: writer.write(b"bytes"),
-        lambda writer: writer.seal(),
-        lambda writer: writer.publish(),
-    ),
+    "finished": (lambda writer: writer.write(b"bytes"), lambda writer: writer.finish()),
 }
 
 
@@ -65,7 +60,7 @@ def assert_unreadable(store: Store, key: str, size: int, offset: int = 0, length
 
 
 class StoreConformance:
-    """The contract of ``interfaces``; a test also fails if it leaves behind what it did not publish."""
+    """The contract of ``interfaces``; a test also fails if it leaves behind what it did not finish."""
 
     def leftovers(self) -> Sequence[str]:
         """Name everything that the store holds beside what it held when the test began, half-written things too."""
@@ -73,28 +68,27 @@ class StoreConformance:
 
     @pytest.fixture(autouse=True)
     def no_leftovers(self, store: Store) -> Iterator[None]:
-        """Remove what the test published, and look whether that was everything."""
-        self.published: list[str] = []
+        """Remove what the test stored, and look whether that was everything."""
+        self.finished: list[str] = []
         yield
-        for key in self.published:
+        for key in self.finished:
             store.delete(key)
         assert list(self.leftovers()) == []
 
     def put(self, store: Store, data: Buffer, image_id: str = IMAGE_ID) -> str:
         """Store a blob; return its key."""
         key = store.new_key(image_id)
-        self.published.append(key)
+        self.finished.append(key)
         writer = store.open_writer(key, len(data))
         writer.write(data)
-        writer.seal()
-        writer.publish()
+        writer.finish()
         return key
 
     def test_store_that_is_there_is_found(self, store: Store) -> None:
         store.check()
 
     @pytest.mark.parametrize("size", SIZES)
-    def test_published_bytes_come_back(self, store: Store, size: int) -> None:
+    def test_finished_bytes_come_back(self, store: Store, size: int) -> None:
         data = pattern(size)
         assert read_all(store, self.put(store, data), size) == data
 
@@ -103,13 +97,12 @@ class StoreConformance:
         data = pattern(1_000_000)
         key = store.new_key(IMAGE_ID)
         writer = store.open_writer(key, size)
-        self.published.append(key)
+        self.finished.append(key)
         at = 0
         for length in (0, 1, 7, 500_000, 0, 499_992):
             writer.write(data[at : at + length])
             at += length
-        writer.seal()
-        writer.publish()
+        writer.finish()
         assert read_all(store, key, len(data)) == data
 
     @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
@@ -123,14 +116,13 @@ class StoreConformance:
         data = pattern(40 * length)
         key = store.new_key(IMAGE_ID)
         writer = store.open_writer(key, len(data) if is_announced else None)
-        self.published.append(key)
+        self.finished.append(key)
         buffer = bytearray(length)
         for at in range(0, len(data), length):
             buffer[:] = data[at : at + length]
             writer.write(memoryview(buffer))
         buffer[:] = bytes(length)
-        writer.seal()
-        writer.publish()
+        writer.finish()
         assert read_all(store, key, len(data)) == data
 
     @pytest.mark.parametrize("size", [None, 20 * CHUNK + 5])
@@ -138,10 +130,9 @@ class StoreConformance:
         data = pattern(20 * CHUNK + 5)
         key = store.new_key(IMAGE_ID)
         writer = store.open_writer(key, size)
-        self.published.append(key)
+        self.finished.append(key)
         blob = copy(io.BytesIO(data), writer, size, lambda came: None)
-        writer.seal()
-        writer.publish()
+        writer.finish()
         stored = read_all(store, key, len(data))
         digests = hashlib.md5(stored, usedforsecurity=False).hexdigest(), hashlib.sha256(stored).hexdigest()
         assert blob == Blob(len(data), *digests)
@@ -163,19 +154,18 @@ class StoreConformance:
     def test_attempts_for_one_image_do_not_touch_each_other(self, store: Store) -> None:
         keys = [store.new_key(IMAGE_ID) for _ in range(2)]
         lost, kept = (store.open_writer(key, 5) for key in keys)
-        self.published.append(keys[1])
+        self.finished.append(keys[1])
         lost.write(b"first")
         kept.write(b"other")
         for writer in (lost, kept):
-            writer.seal()
-            writer.publish()
+            writer.finish()
         lost.discard()
         store.delete(keys[0])
         assert_unreadable(store, keys[0], 5)
         assert read_all(store, keys[1], 5) == b"other"
 
-    @pytest.mark.parametrize("stage", ["opened", "written", "sealed"])
-    def test_nothing_can_be_read_before_it_is_published(self, store: Store, stage: str) -> None:
+    @pytest.mark.parametrize("stage", ["opened", "written"])
+    def test_nothing_can_be_read_before_it_is_finished(self, store: Store, stage: str) -> None:
         key = store.new_key(IMAGE_ID)
         writer = store.open_writer(key, 5)
         for step in STAGES[stage]:

@@ -8,16 +8,17 @@
 However long its body is, an upload needs 2 MiB of buffers at most, and a slow one a quarter of that.
 """
 
+import errno
 import hashlib
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from functools import partial
 from queue import SimpleQueue
 from threading import Thread
 from typing import Protocol
 
-from ..errors import DataMismatch, body_errors
-from ..records import Blob
+from ..catalogue.records import Blob
+from ..errors import ClientLeft, ClientTooSlow, DataMismatch, Invalid, LimitExceeded
 from .interfaces import BlobWriter
 
 CHUNK = 256 * 1024  # bytes of one buffer; larger ones do not stay in the processor's cache
@@ -52,6 +53,30 @@ def copy(source: Source, writer: BlobWriter, size: int | None, admit: Callable[[
     if size is not None and body.came != size:
         raise DataMismatch(f"{size} bytes were announced, but {body.came} came.")
     return Blob(body.came, md5, sha256)
+
+
+@contextmanager
+def body_errors(came: Callable[[], str]) -> Iterator[None]:
+    """Say in our words what a server's ``wsgi.input`` raises when it is read, and how much of the body had come.
+
+    came: ``"5 bytes"``, ``"5 of 9 bytes"``
+
+    Raises ClientLeft, ClientTooSlow, Invalid, LimitExceeded; other errors of the system pass: they are ours.
+    """
+    try:
+        yield
+    except ConnectionError as error:
+        raise ClientLeft(f"The client left after {came()}.") from error
+    except TimeoutError as error:
+        limits = "upload_timeout, upload_min_rate"  # two settings of our server
+        raise ClientTooSlow(f"The client was too slow ({limits}): {came()} had come.") from error
+    except ValueError as error:
+        raise Invalid(f"The body's chunks are malformed; {came()} had come.") from error
+    except OSError as error:
+        if error.errno != errno.EFBIG:
+            raise
+        cap = "The server takes no body that long (max_request_body_size)"
+        raise LimitExceeded(f"{cap}; {came()} had come.") from error
 
 
 class _Body:

@@ -6,17 +6,17 @@ from typing import Any
 import pytest
 from webtest import TestApp
 
-from breakage import Body, Gate, assert_no_bytes, blobs_of, expire_claims, other_program, send, state_of
+from breakage import Body, Gate, assert_no_bytes, expire_claims, other_program, send, state_of
 from conftest import Installation
 from factories import data_headers, detail, error_of, md5, meta, sha256
-from pyrimage.blobs import GRACE, scrub
 from pyrimage.models import ClaimRow
+from pyrimage.uploads.claims import GRACE
 
 
 def end_claims_of_the_dead(installation: Installation) -> None:
     """Run a scrub that takes every upload for dead."""
     expire_claims(installation, GRACE * 2)
-    assert len(list(scrub(blobs_of(installation), GRACE, dry_run=False))) == 1
+    assert len(installation.scrub(GRACE)) == 1
 
 
 def test_claim_can_be_seen_by_everybody_while_bytes_come(own_installation: Installation) -> None:
@@ -97,7 +97,7 @@ def test_upload_whose_claim_a_scrub_ended_leaves_nothing(own_installation: Insta
 
 def test_upload_whose_claim_a_scrub_is_ending_leaves_nothing(own_installation: Installation) -> None:
     """Trap 11: the first of the scrub's steps is enough."""
-    claims = blobs_of(own_installation).claims
+    claims = own_installation.catalogue.claims
 
     def seize() -> None:
         expire_claims(own_installation, GRACE * 2)

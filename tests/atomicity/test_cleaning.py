@@ -9,7 +9,6 @@ from breakage import (
     DEAD,
     Gate,
     at_commit,
-    blobs_of,
     break_reference,
     claim_upload,
     clean,
@@ -21,12 +20,12 @@ from breakage import (
 )
 from conftest import Installation
 from factories import data_headers, detail, image_row, insert_rows, upload
-from pyrimage.blobs import GRACE, scrub
+from pyrimage.catalogue.records import Claim, utcnow
+from pyrimage.catalogue.sql.claims import LEASE
 from pyrimage.errors import StoreUnavailable
-from pyrimage.images.claims import LEASE
 from pyrimage.models import ClaimRow, LocationRow
 from pyrimage.models.location import GARBAGE
-from pyrimage.records import Claim, utcnow
+from pyrimage.uploads.claims import GRACE
 
 # -- deletions
 
@@ -75,7 +74,7 @@ def test_garbage_that_still_cannot_be_removed_is_told_and_keeps_nothing_else(
     store.before["delete"] = lambda: troubles.pop()() if troubles else None
     for name in ("a", "b"):
         committing_app.delete(upload(committing_app, id=name), status=200)
-    assert [str(error) for what, error in scrub(blobs_of(own_installation), GRACE, dry_run=False)] == ["away", "None"]
+    assert [str(error) for what, error in own_installation.scrub(GRACE)] == ["away", "None"]
     assert len(clean(own_installation)) == 1
     assert own_installation.blobs_on_disk() == []
 
@@ -118,9 +117,10 @@ def test_scrub_ends_expired_claims(own_installation: Installation, committing_ap
     assert detail(committing_app, queued)["last_error"] == "The server stopped during the upload."
 
 
-def test_scrub_removes_a_blob_that_was_published_and_not_committed(own_installation: Installation) -> None:
+def test_scrub_removes_a_blob_that_was_finished_and_not_committed(own_installation: Installation) -> None:
     claim = claim_upload(own_installation, "f17", is_new=True, age=DEAD)
     shelf = own_installation.datadir / "blobs" / claim.key[-2:]
+    shelf.mkdir(exist_ok=True)
     (own_installation.datadir / "staging" / claim.key).rename(shelf / claim.key)
     assert len(clean(own_installation)) == 1
     assert own_installation.blobs_on_disk() == []
@@ -129,7 +129,7 @@ def test_scrub_removes_a_blob_that_was_published_and_not_committed(own_installat
 def test_scrub_goes_on_where_another_one_stopped(own_installation: Installation) -> None:
     """A claim that is being ended stays expired, whatever its lease says."""
     claim = claim_upload(own_installation, "f17", is_new=True, age=DEAD)
-    assert blobs_of(own_installation).claims.seize(claim, GRACE)
+    assert own_installation.catalogue.claims.seize(claim, GRACE)
     expire_claims(own_installation, -LEASE)
     assert len(clean(own_installation)) == 1
     assert own_installation.blobs_on_disk() == []
@@ -175,7 +175,7 @@ def test_scrub_forgets_rows_under_whose_keys_nothing_can_lie(
     own_installation: Installation, committing_app: TestApp
 ) -> None:
     """They are told, and no other row waits for them."""
-    claims = blobs_of(own_installation).claims
+    claims = own_installation.catalogue.claims
     for number, key in enumerate(IMPOSSIBLE):
         claims.begin(Claim(f"i{number}", "file", key, None, None), is_new=True)
     dead = claim_upload(own_installation, "dead", is_new=True, age=DEAD)
@@ -195,7 +195,7 @@ def test_scrub_forgets_rows_under_whose_keys_nothing_can_lie(
 
 
 def test_scrub_leaves_an_upload_alone_that_renewed_its_lease_meanwhile(own_installation: Installation) -> None:
-    claims = blobs_of(own_installation).claims
+    claims = own_installation.catalogue.claims
     for name in ("f17", "f18"):
         claim_upload(own_installation, name, is_new=True, age=DEAD)
     dead, alive = claims.expired(GRACE)
@@ -208,7 +208,7 @@ def test_claim_whose_bytes_cannot_be_removed_is_told_and_stays(own_installation:
     claim_upload(own_installation, "f17", is_new=True, age=DEAD)
     store = hinder(own_installation)
     store.before["delete"] = raising(StoreUnavailable("away"))
-    assert [str(error) for what, error in scrub(blobs_of(own_installation), GRACE, dry_run=False)] == ["away"]
+    assert [str(error) for what, error in own_installation.scrub(GRACE)] == ["away"]
     assert own_installation.rows(ClaimRow) == 1
     store.before.clear()
     assert len(clean(own_installation)) == 1

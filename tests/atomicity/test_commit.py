@@ -12,7 +12,6 @@ from breakage import (
     Body,
     assert_no_heartbeat,
     at_commit,
-    blobs_of,
     break_reference,
     busy_at_commit,
     expire_claims,
@@ -24,9 +23,9 @@ from breakage import (
 )
 from conftest import Installation
 from factories import data_headers, error_of, meta, reserve, upload
-from pyrimage.blobs import GRACE, scrub
 from pyrimage.errors import DatabaseAway, DatabaseBusy, StoreUnavailable
 from pyrimage.models import ClaimRow, ImageRow, LocationRow
+from pyrimage.uploads.claims import GRACE
 
 
 def lose_the_answer(session: Session) -> None:
@@ -60,7 +59,7 @@ class Failing:
 
 def in_transaction(installation: Installation, action: Callable[[Any], Any]) -> None:
     """Do something to the next transaction that uses the database."""
-    sessions = installation.registry["pyrimage.sessions"]
+    sessions = installation.catalogue.sessions
     event.listen(sessions, "after_begin", lambda session, *rest: action(session.info["tm"].get()), once=True)
 
 
@@ -106,13 +105,13 @@ def test_blob_survives_the_abort_that_follows_after_commit_hooks(
     assert committing_app.get(path).body == b"bytes"
 
 
-def test_failed_publish_is_undone_once(
+def test_a_failed_finish_is_undone_once(
     own_installation: Installation, committing_app: TestApp, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Trap 3: ``abort`` and ``tpc_abort`` are both called when our own vote fails."""
+    """Trap 3: ``abort`` only marks what the end undoes."""
     undone: list[str] = []
     store = hinder(own_installation)
-    store.before = {"publish": raising(StoreUnavailable("The store is away.")), "discard": lambda: undone.append("x")}
+    store.before = {"finish": raising(StoreUnavailable("The store is away.")), "discard": lambda: undone.append("x")}
     answer = committing_app.post("/v1/images", b"bytes", headers=data_headers(name="f17"), status=503)
     assert error_of(answer) == "The store is away."
     assert undone == ["x"]
@@ -135,17 +134,17 @@ def test_failed_undo_is_logged_and_hides_nothing(
 def test_bytes_that_could_not_be_undone_keep_their_claim_and_are_scrubbed(
     own_installation: Installation, committing_app: TestApp
 ) -> None:
-    store = hinder(own_installation)
-    store.before = {"publish": raising(StoreUnavailable("away")), "discard": raising(OSError("broken disk"))}
-    committing_app.post("/v1/images", b"bytes", headers=data_headers(name="f17"), status=503)
+    hinder(own_installation).before["discard"] = raising(OSError("broken disk"))
+    at_commit(own_installation, break_reference)
+    committing_app.post("/v1/images", b"bytes", headers=data_headers(name="f17"), status=500)
     assert len(own_installation.blobs_on_disk()) == 1
     expire_claims(own_installation, GRACE * 2)
-    assert len(list(scrub(blobs_of(own_installation), GRACE, dry_run=False))) == 1
+    assert len(own_installation.scrub(GRACE)) == 1
     assert own_installation.blobs_on_disk() == []
     assert own_installation.rows(ClaimRow) == 0
 
 
-def test_published_blob_is_taken_back_when_the_commit_fails(
+def test_finished_blob_is_taken_back_when_the_commit_fails(
     own_installation: Installation, committing_app: TestApp
 ) -> None:
     at_commit(own_installation, break_reference)
@@ -191,12 +190,12 @@ def test_bytes_of_a_commit_in_doubt_survive_the_scrub_if_the_row_is_there(
     at_commit(own_installation, lose_the_answer)
     with other_program(own_installation) as database:  # the claim, as if a backup had brought it back
         on_the_way: list[Any] = []
-        hinder(own_installation).before["publish"] = lambda: on_the_way.extend(database.execute("SELECT * FROM claims"))
+        hinder(own_installation).before["finish"] = lambda: on_the_way.extend(database.execute("SELECT * FROM claims"))
         committing_app.put(path, b"bytes", headers=data_headers(), status=503)
         (claim,) = on_the_way
         database.execute(f"INSERT INTO claims VALUES ({', '.join('?' * len(claim))})", claim)
     expire_claims(own_installation, GRACE * 2)
-    assert len(list(scrub(blobs_of(own_installation), GRACE, dry_run=False))) == 1
+    assert len(own_installation.scrub(GRACE)) == 1
     assert committing_app.get(path).body == b"bytes"
     assert own_installation.rows(ClaimRow) == 0
 
@@ -211,7 +210,7 @@ def test_bytes_of_a_commit_in_doubt_wait_for_the_scrub_if_there_is_no_row(
     assert len(own_installation.blobs_on_disk()) == own_installation.rows(ClaimRow) == 1
     committing_app.put(path, b"bytes", headers=data_headers(), status=409)
     expire_claims(own_installation, GRACE * 2)
-    assert len(list(scrub(blobs_of(own_installation), GRACE, dry_run=False))) == 1
+    assert len(own_installation.scrub(GRACE)) == 1
     assert own_installation.blobs_on_disk() == []
     committing_app.put(path, b"bytes", headers=data_headers(), status=200)
 
@@ -247,7 +246,7 @@ def test_database_that_is_busy_at_commit_leaves_nothing(
 
 @pytest.mark.parametrize("body", [b"", b"bytes"])
 def test_every_kind_of_write_is_committed(own_installation: Installation, committing_app: TestApp, body: bytes) -> None:
-    """Trap 6: a write that does not mark the session changed is rolled back in silence, while its blob is published."""
+    """Trap 6: a write that does not mark the session changed is rolled back in silence, while its blob stays."""
     headers = data_headers if body else meta
     path = committing_app.post("/v1/images", body, headers=headers(name="a"), status=201).headers["Location"]
     with other_program(own_installation) as database:

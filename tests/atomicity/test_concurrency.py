@@ -3,7 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,9 @@ import pytest
 from sqlalchemy import event
 from webtest import TestApp
 
-from breakage import DEADLINE, Body, Gate, hinder, on_connect, send
+from breakage import Body, Gate, assert_no_bytes, hinder, on_connect, send
 from conftest import Installation, install
 from factories import reserve, upload
-from pyrimage.models import ImageRow
 
 UPLOADS = 20
 
@@ -84,7 +83,7 @@ def test_deletion_holds_one_connection_at_a_time(narrow_installation: Installati
     assert connections.held.total() == 0
 
 
-@pytest.mark.parametrize("step", ["write", "seal"])
+@pytest.mark.parametrize("step", ["write", "finish"])
 def test_nothing_is_locked_while_a_store_is_slow(
     own_installation: Installation, committing_app: TestApp, aside: ThreadPoolExecutor, step: str
 ) -> None:
@@ -100,28 +99,21 @@ def test_nothing_is_locked_while_a_store_is_slow(
     assert first.result().status_int == 201
 
 
-def test_write_waits_while_another_upload_publishes_slowly(
+def test_nothing_is_locked_while_a_store_undoes_an_upload_that_was_refused_by_the_rows(
     own_installation: Installation, committing_app: TestApp, aside: ThreadPoolExecutor
 ) -> None:
-    """Trap 13: publishing holds the write lock, and is quick; where it is not, others wait, and do not fail."""
-    publishing, writing = Gate(), threading.Event()
-    hinder(own_installation).before["publish"] = publishing
-    first = aside.submit(send, own_installation, "POST", "/v1/images", Body(b"bytes"), name="f17")
-    publishing.wait_until_reached()
-
-    def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
-        if statement.startswith("INSERT INTO images"):
-            writing.set()
-
-    event.listen(own_installation.engine, "before_cursor_execute", note)
-    other = aside.submit(reserve, own_installation.client())
-    assert writing.wait(DEADLINE)
-    done, _ = wait([other], timeout=0.5)  # one that does not wait for the lock has failed by now
-    publishing.open()
-    assert not done
-    assert other.result()
-    assert first.result().status_int == 201
-    assert own_installation.rows(ImageRow) == 2
+    """Trap 13: an abort calls our manager first, while SQLite still holds the write lock; so it only marks."""
+    gate, path = Gate(), reserve(committing_app)
+    hinder(own_installation).before["discard"] = gate
+    on_connect(own_installation, "busy_timeout = 0")
+    body = Body(b"bytes", meanwhile=lambda: committing_app.delete(path))
+    upload = aside.submit(send, own_installation, "PUT", path, body)
+    gate.wait_until_reached()
+    assert own_installation.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    reserve(committing_app)
+    gate.open()
+    assert upload.result().status_int == 409
+    assert_no_bytes(own_installation, images=2)
 
 
 def test_sessions_and_their_connections_stay_in_one_thread(
@@ -137,8 +129,8 @@ def test_sessions_and_their_connections_stay_in_one_thread(
         sessions.setdefault(id(session), set()).add(threading.get_ident())
         managers.setdefault(id(session.info["tm"]), set()).add(threading.get_ident())
 
-    event.listen(own_installation.registry["pyrimage.sessions"], "after_begin", note)
-    event.listen(own_installation.registry["pyrimage.sessions"], "before_commit", note)
+    event.listen(own_installation.catalogue.sessions, "after_begin", note)
+    event.listen(own_installation.catalogue.sessions, "before_commit", note)
     gates = [Gate() for _ in range(4)]
     uploads = [aside.submit(send, own_installation, "POST", "/v1/images", Body(b"bytes", gate)) for gate in gates]
     for gate in gates:

@@ -70,7 +70,7 @@ def test_only_the_upload_that_still_had_its_claim_leaves_its_reason(
     claimed: bool, own_installation: Installation, committing_app: TestApp
 ) -> None:
     path = reserve(committing_app, id="queued")
-    claims = own_installation.registry["pyrimage.blobs"].claims
+    claims = own_installation.catalogue.claims
     if claimed:
         with own_installation.engine.begin() as connection:
             connection.exec_driver_sql(

@@ -25,8 +25,7 @@ from pyrimage.models import ClaimRow
 
 TROUBLES = {
     "write": (StoreFull("The store is full."), 507),
-    "seal": (StoreUnavailable("The store is away."), 503),
-    "publish": (StoreFull("The store is full."), 507),
+    "finish": (StoreUnavailable("The store is away."), 503),
 }
 
 
@@ -106,7 +105,7 @@ def test_post_leaves_nothing_when_the_id_was_taken_meanwhile(
 
 
 def test_post_leaves_nothing_when_the_database_is_full(own_installation: Installation, committing_app: TestApp) -> None:
-    sessions = own_installation.registry["pyrimage.sessions"]
+    sessions = own_installation.catalogue.sessions
     event.listen(sessions, "after_begin", lambda session, begun, connection: limit_size(connection))
     headers = data_headers(name="f17", properties={f"p{number}": "x" * 800 for number in range(20)})
     committing_app.post("/v1/images", b"bytes", headers=headers, status=507)

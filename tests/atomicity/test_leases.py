@@ -25,16 +25,16 @@ from breakage import (
 )
 from conftest import Installation
 from factories import data_headers, meta
-from pyrimage import blobs
+from pyrimage.catalogue.records import utcnow
+from pyrimage.catalogue.sql.claims import LEASE
 from pyrimage.errors import DatabaseBusy
-from pyrimage.images.claims import LEASE
-from pyrimage.records import utcnow
+from pyrimage.uploads import claims
 from servers.loop import Answer, receive_all, request, serving
 from servers.processes import wait_until
 
 
 def test_leases_are_renewed_while_bytes_come(own_installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blobs, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(claims, "HEARTBEAT_SECONDS", 0.01)
     renewed = threading.Event()
 
     def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
@@ -57,7 +57,7 @@ def test_leases_are_renewed_while_bytes_come(own_installation: Installation, mon
 def test_leases_are_renewed_while_a_store_is_slow(
     own_installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blobs, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(claims, "HEARTBEAT_SECONDS", 0.01)
 
     def wait_for_a_renewal() -> None:
         before = lease(own_installation)
@@ -65,7 +65,7 @@ def test_leases_are_renewed_while_a_store_is_slow(
         while lease(own_installation) == before:
             assert utcnow() < deadline
 
-    hinder(own_installation).before["seal"] = wait_for_a_renewal
+    hinder(own_installation).before["finish"] = wait_for_a_renewal
     assert send(own_installation, "POST", "/v1/images", Body(b"bytes"), name="f17").status_int == 201
 
 
@@ -73,9 +73,9 @@ def test_leases_are_renewed_while_the_loop_of_the_server_is_stuck(
     own_installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It waits for a disk, say, and the upload's client has long sent its bytes."""
-    monkeypatch.setattr(blobs, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(claims, "HEARTBEAT_SECONDS", 0.01)
     gate = Gate()
-    hinder(own_installation).before["seal"] = gate
+    hinder(own_installation).before["finish"] = gate
     headers = [f"{name}: {value}" for name, value in data_headers(name="f17").items()]
     with serving(own_installation.wsgi, inbuf_overflow=0) as server:
         client = server.send(request("POST /v1/images", "Content-Length: 5", "Connection: close", *headers) + b"bytes")
@@ -96,7 +96,7 @@ def test_leases_are_renewed_while_the_loop_of_the_server_is_stuck(
 def test_a_heartbeat_that_fails_does_not_end_the_next(
     own_installation: Installation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(blobs, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(claims, "HEARTBEAT_SECONDS", 0.01)
     renewed = threading.Event()
     errors = [DatabaseBusy("The database is busy.")]
 

@@ -142,9 +142,7 @@ def test_nothing_leans_on_what_sqlite_has_not(own_installation: Installation, co
 def test_no_session_outlives_its_transaction(own_installation: Installation) -> None:
     """Trap 10: no ``keep_session``, which would keep the connection too; each request has a session of its own."""
     sessions: list[Any] = []
-    event.listen(
-        own_installation.registry["pyrimage.sessions"], "after_begin", lambda session, *rest: sessions.append(session)
-    )
+    event.listen(own_installation.catalogue.sessions, "after_begin", lambda session, *rest: sessions.append(session))
     for name in ("f17", "f18"):
         assert send(own_installation, "POST", "/v1/images", Body(b"bytes"), id=name).status_int == 201
     assert len(set(sessions)) == 2

@@ -14,16 +14,16 @@ import pytest
 from sqlalchemy import delete
 from webtest import TestApp
 
-from breakage import DEAD, Body, blobs_of, claim_upload, clean, expire_claims, other_program, send
+from breakage import DEAD, Body, claim_upload, clean, expire_claims, other_program, send
 from conftest import Installation, ini_settings, install
 from factories import data_headers, error_of, reserve, upload
 from pyrimage.app import main
-from pyrimage.blobs import GRACE, scrub
+from pyrimage.catalogue.sql.catalogue import ActiveImages
 from pyrimage.errors import ConfigurationError, StoreMissing
-from pyrimage.images.local import ActiveImages
 from pyrimage.models import ClaimRow, LocationRow, StoreRow
 from pyrimage.scripts.verify import verify
 from pyrimage.stores.directory import MARKER
+from pyrimage.uploads.claims import GRACE
 
 COMMAND = "pyrimage-manage --config FILE.ini store adopt"
 
@@ -145,9 +145,7 @@ def test_deletion_is_200_and_keeps_its_garbage_until_the_disk_is_back(
     disk.unmount(copy_of_the_disk(tmp_path / "disk") if isinstance(below, str) else below)
     committing_app.delete(active, status=200)
     assert own_installation.rows(LocationRow) == 1
-    assert [str(error) for what, error in scrub(blobs_of(own_installation), GRACE, dry_run=False)] == [
-        "The file store is not there."
-    ]
+    assert [str(error) for what, error in own_installation.scrub(GRACE)] == ["The file store is not there."]
     assert own_installation.rows(LocationRow) == 1
     if below is nothing_at_all:
         disk.datadir.mkdir()
@@ -204,7 +202,7 @@ def test_download_whose_disk_goes_just_before_the_bytes_is_503_and_not_missing(
 def test_claim_of_a_dead_server_stays_until_the_disk_is_back(own_installation: Installation, disk: Disk) -> None:
     claim_upload(own_installation, "f17", is_new=True, age=DEAD)
     disk.unmount()
-    assert [error is None for what, error in scrub(blobs_of(own_installation), GRACE, dry_run=False)] == [False]
+    assert [error is None for what, error in own_installation.scrub(GRACE)] == [False]
     assert own_installation.rows(ClaimRow) == 1
     disk.mount()
     assert len(clean(own_installation)) == 1
@@ -213,7 +211,7 @@ def test_claim_of_a_dead_server_stays_until_the_disk_is_back(own_installation: I
 
 def test_verify_calls_no_image_missing(own_installation: Installation, active: str, disk: Disk) -> None:
     disk.unmount()
-    stores, images = blobs_of(own_installation).stores, ActiveImages(own_installation.engine)
+    stores, images = own_installation.stores, ActiveImages(own_installation.engine)
     with pytest.raises(StoreMissing):
         list(verify(stores, images, id, sizes_only=True))
 

@@ -14,12 +14,12 @@ import pytest
 from sqlalchemy import event, update
 from webtest import TestApp
 
-from breakage import blobs_of, claim_upload, hinder
+from breakage import claim_upload, hinder
 from conftest import Installation
 from factories import add_row, insert_rows, md5, meta, reserve, sha256, stored, upload
-from pyrimage.images.local import ActiveImages
+from pyrimage.catalogue.records import Status
+from pyrimage.catalogue.sql.catalogue import ActiveImages
 from pyrimage.models import ImageRow, LocationRow
-from pyrimage.records import Status
 from pyrimage.scripts.verify import verify
 from servers.processes import OWNED, PROGRAMS, clean_environment, run
 
@@ -33,7 +33,7 @@ def ignore(size: int) -> None:
 def problems(installation: Installation, *, sizes_only: bool = False, page: int = 500) -> dict[str, str]:
     """Verify; return by id what is wrong with the images, an empty text for those that are whole."""
     images = ActiveImages(installation.engine, page)
-    checked = verify(blobs_of(installation).stores, images, ignore, sizes_only=sizes_only)
+    checked = verify(installation.stores, images, ignore, sizes_only=sizes_only)
     found = [(image.id, str(error or "")) for image, error in checked]
     if len(dict(found)) < len(found):
         raise AssertionError(found)
@@ -109,7 +109,7 @@ def test_sizes_alone_read_nothing(own_installation: Installation, committing_app
     upload(committing_app, DATA)
     came: list[int] = []
     for sizes_only, size in ((True, 0), (False, len(DATA))):
-        stores, images = blobs_of(own_installation).stores, ActiveImages(own_installation.engine)
+        stores, images = own_installation.stores, ActiveImages(own_installation.engine)
         list(verify(stores, images, came.append, sizes_only=sizes_only))
         assert sum(came) == size
 
@@ -137,7 +137,7 @@ def test_md5_is_compared_where_there_is_no_sha256(
 
 def test_bytes_that_end_while_they_are_read_are_found(own_installation: Installation, committing_app: TestApp) -> None:
     upload(committing_app, DATA, id="f17")
-    images, stores = ActiveImages(own_installation.engine), blobs_of(own_installation).stores
+    images, stores = ActiveImages(own_installation.engine), own_installation.stores
 
     def cut_now(size: int) -> None:
         cut(file_of(own_installation, "f17"))
@@ -194,7 +194,7 @@ def test_image_that_is_deleted_before_it_is_read_is_not_damaged(
 def test_image_that_is_deleted_while_it_is_read_is_not_damaged(
     own_installation: Installation, committing_app: TestApp
 ) -> None:
-    path, stores = upload(committing_app, DATA, id="f17"), blobs_of(own_installation).stores
+    path, stores = upload(committing_app, DATA, id="f17"), own_installation.stores
 
     def delete_and_cut(size: int) -> None:
         """Cut as well: a store may let a reader go when it deletes."""
@@ -214,7 +214,7 @@ def test_no_connection_is_held_while_bytes_are_read(own_installation: Installati
     def note(size: int) -> None:
         held.append(pool.checkedout())  # type: ignore[attr-defined]
 
-    list(verify(blobs_of(own_installation).stores, ActiveImages(own_installation.engine, 2), note, sizes_only=False))
+    list(verify(own_installation.stores, ActiveImages(own_installation.engine, 2), note, sizes_only=False))
     assert set(held) == {0}
     assert len(held) >= 6
 

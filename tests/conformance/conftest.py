@@ -2,24 +2,19 @@
 
 import dataclasses
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
 from sqlalchemy import update
-from transaction import TransactionManager
 
 from blob import DATA, KEY, make_store, put
 from conftest import Installation, install
-from pyrimage.images.claims import LocalClaims
-from pyrimage.images.interfaces import Images, Members
-from pyrimage.images.local import LocalImages
-from pyrimage.images.members import LocalMembers
-from pyrimage.images.testing import Catalogue
+from pyrimage.catalogue.records import utcnow
+from pyrimage.catalogue.sql.catalogue import SqlCatalogue
+from pyrimage.catalogue.testing import Subject
 from pyrimage.models import ClaimRow
-from pyrimage.records import utcnow
 from pyrimage.settings import Settings
 from pyrimage.stores.file import FileStore
 from servers import databases
@@ -37,35 +32,23 @@ def shared_installation(
 
 
 @pytest.fixture
-def catalogue(installation: Installation) -> Catalogue:
+def catalogue(installation: Installation) -> Subject:
     """The SQL catalogue of an installation."""
     return catalogue_of(installation, installation.settings)
 
 
-def catalogue_of(installation: Installation, settings: Settings) -> Catalogue:
+def catalogue_of(installation: Installation, settings: Settings) -> Subject:
     """Make the SQL catalogue of an installation under other settings."""
-
-    @contextmanager
-    def transaction() -> Iterator[Images]:
-        manager = TransactionManager(explicit=True)
-        with manager:
-            yield LocalImages(installation.registry["pyrimage.sessions"](info={"tm": manager}), settings)
-
-    @contextmanager
-    def sharing() -> Iterator[Members]:
-        manager = TransactionManager(explicit=True)
-        with manager:
-            yield LocalMembers(installation.registry["pyrimage.sessions"](info={"tm": manager}), settings)
 
     def expire(key: str) -> None:
         with installation.engine.begin() as connection:
             lease = utcnow() - timedelta(hours=1)
             connection.execute(update(ClaimRow).where(ClaimRow.key == key).values(lease=lease))
 
-    def limited(**limits: Any) -> Catalogue:
+    def limited(**limits: Any) -> Subject:
         return catalogue_of(installation, dataclasses.replace(settings, **limits))
 
-    return Catalogue(transaction, sharing, LocalClaims(installation.engine, settings), expire, limited)
+    return Subject(SqlCatalogue(installation.engine, settings), expire, limited)
 
 
 @pytest.fixture

@@ -9,11 +9,10 @@ import pytest
 from sqlalchemy import event, text
 from webtest import TestApp
 
-from breakage import Body, at_commit, blobs_of, expire_claims, send
+from breakage import Body, at_commit, expire_claims, send
 from conftest import Installation, install
 from factories import data_headers, error_of, meta
-from pyrimage.blobs import scrub
-from pyrimage.images.testing.catalogue import at_once
+from pyrimage.catalogue.testing.catalogue import at_once
 from pyrimage.models import ClaimRow, ImageRow, LocationRow
 from servers.databases import cut_sessions
 from servers.lossy import lossy_proxy
@@ -204,7 +203,7 @@ def test_a_session_that_is_cut_in_a_request_is_503_with_retry_after(server: Inst
 def finish(server: Installation) -> None:
     """Scrub as if every lease had ended an hour ago."""
     expire_claims(server, timedelta(hours=1))
-    list(scrub(blobs_of(server), timedelta(0), dry_run=False))
+    server.scrub(timedelta(0))
 
 
 @ON_SERVERS

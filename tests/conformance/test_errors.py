@@ -7,8 +7,8 @@ from sqlalchemy import Connection, Engine, insert, text, update
 from sqlalchemy.exc import IntegrityError, ProgrammingError, StatementError
 
 from conftest import Installation
+from pyrimage.catalogue.testing.catalogue import at_once, kinds_of
 from pyrimage.errors import ConfigurationError, DatabaseAway, DatabaseBusy, DatabaseError, DatabaseFull, DatabaseRefused
-from pyrimage.images.testing.catalogue import at_once, kinds_of
 from pyrimage.models import OwnerRow, make_engine
 from servers import databases
 

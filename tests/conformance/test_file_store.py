@@ -58,12 +58,11 @@ def test_blobs_are_spread_over_subdirectories(store: FileStore, directory: Path)
     assert {path.name[-2:] for path in (directory / "blobs").glob("*/*")} == shelves
 
 
-def test_publishing_moves_the_file_and_copies_nothing(store: FileStore, directory: Path) -> None:
+def test_a_finished_file_was_moved_and_not_copied(store: FileStore, directory: Path) -> None:
     writer = store.open_writer(KEY, None)
     writer.write(DATA)
-    writer.seal()
     staged = (directory / "staging" / KEY).stat().st_ino
-    writer.publish()
+    writer.finish()
     assert files_below(directory) == [f"blobs/ef/{KEY}"]
     assert (directory / "blobs/ef" / KEY).stat().st_ino == staged
 

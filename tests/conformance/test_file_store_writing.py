@@ -99,8 +99,7 @@ def test_disk_begins_to_write_before_the_last_byte_is_there(store: FileStore, di
         for _ in range(3):
             writer.write(bytes(length))
         writer.write(bytes(5))
-    writer.seal()
-    writer.publish()
+    writer.finish()
     assert [arguments[1:] for arguments in calls] == [(0, 2 * length, 2)]  # 2: begin, and wait for nothing
     assert (directory / "blobs/ef" / KEY).stat().st_size == 3 * length + 5
 
@@ -160,7 +159,7 @@ def test_disk_that_does_not_flush_is_told(store: FileStore, directory: Path) -> 
     read, write = os.pipe()  # nothing that could be flushed
     os.dup2(write, descriptor_of(directory / "staging" / KEY))
     with pytest.raises(StoreUnavailable):
-        writer.seal()
+        writer.finish()
     writer.discard()
     os.close(read)
     os.close(write)
@@ -218,7 +217,7 @@ def test_directory_that_cannot_be_flushed_for_a_fault_of_the_disk_is_told(store:
 def test_failed_publish_is_taken_back(store: FileStore, directory: Path) -> None:
     """The file is in its place, and whether that would outlive a power cut is not known."""
     writer = store.open_writer(KEY, None)
-    writer.seal()
+    writer.finish()
 
     def fail(descriptor: int) -> None:
         raise OSError("no fsync today")
@@ -226,8 +225,7 @@ def test_failed_publish_is_taken_back(store: FileStore, directory: Path) -> None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", fail)
         with pytest.raises(StoreUnavailable):
-            writer.publish()
-    assert files_below(directory) == [f"blobs/ef/{KEY}"]
+            assert files_below(directory) == [f"blobs/ef/{KEY}"]
     writer.discard()
     assert files_below(directory) == []
 

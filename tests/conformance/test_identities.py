@@ -14,11 +14,11 @@ from sqlalchemy import Engine, delete, event, select
 from blob import DATA, KEY, put
 from conftest import Installation
 from factories import add_row, files_below, insert_rows
+from pyrimage.catalogue.records import Status
+from pyrimage.catalogue.sql.identities import StoreIdentities
 from pyrimage.errors import DatabaseAway, DatabaseBusy, DatabaseError, DatabaseFull, StoreMissing
-from pyrimage.images.identities import StoreIdentities
 from pyrimage.models import LocationRow, StoreRow, make_engine
 from pyrimage.models.location import ACTIVE, GARBAGE
-from pyrimage.records import Status
 from pyrimage.stores.directory import MARKER
 from pyrimage.stores.file import FileStore
 

@@ -1,19 +1,19 @@
 from sqlalchemy import update
 
 from conftest import Installation
-from pyrimage.images.testing import (
-    Catalogue,
+from pyrimage.catalogue.testing import (
     ClaimsConformance,
     FiltersConformance,
     ImagesConformance,
     PagesConformance,
+    Subject,
 )
 from pyrimage.models import LocationRow
 
 
 class TestLocalImages(ImagesConformance):
     def test_a_location_that_is_not_ours_is_dropped_with_its_image(
-        self, catalogue: Catalogue, installation: Installation
+        self, catalogue: Subject, installation: Installation
     ) -> None:
         image = catalogue.upload()
         with installation.engine.begin() as connection:

@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, insert, text
-from transaction import TransactionManager
 
 from conftest import Installation
-from pyrimage.images.local import LocalImages
-from pyrimage.images.testing.catalogue import ADMIN, ANONYMOUS, MEMBER, NOON, OWNER, STRANGER
+from pyrimage.catalogue.queries import ListQuery
+from pyrimage.catalogue.records import Identity, Image
+from pyrimage.catalogue.sql.catalogue import find_statement
+from pyrimage.catalogue.sql.pages import read_page
+from pyrimage.catalogue.sql.rows import read
+from pyrimage.catalogue.testing.catalogue import ADMIN, ANONYMOUS, MEMBER, NOON, OWNER, STRANGER
 from pyrimage.models import Base, ImageRow, LocationRow, MemberRow
-from pyrimage.schemas.listing import ListQuery
-from pyrimage.security import Identity
 
 IMAGES = 20_000
 PAGE = 25
@@ -106,10 +107,12 @@ def count_rows(connection: Connection, action: Callable[[], object]) -> int:
 
 @dataclass(frozen=True)
 class Reader:
-    """The catalogue on one connection, and what its database does for it."""
+    """One connection, and what its database does for questions of the catalogue."""
 
-    images: LocalImages
     connection: Connection
+
+    def page(self, query: ListQuery, viewer: Identity) -> list[Image]:
+        return read_page(self.connection, query, viewer, detailed=True)
 
     def cost(self, action: Callable[[], object]) -> int:
         """Say what the database does for an action."""
@@ -119,21 +122,18 @@ class Reader:
 
 @pytest.fixture
 def reader(full_installation: Installation) -> Iterator[Reader]:
-    manager = TransactionManager(explicit=True)
-    manager.begin()
-    session = full_installation.registry["pyrimage.sessions"](info={"tm": manager})
-    yield Reader(LocalImages(session, full_installation.settings), session.connection())
-    manager.abort()
+    with full_installation.engine.connect() as connection:
+        yield Reader(connection)
 
 
 def cost_of_a_page(reader: Reader, viewer: Identity, **query: Any) -> int:
     """Say what the database does for a page that is nearly full, once it has settled for a plan."""
     wanted = ListQuery(**{"limit": PAGE, "default_scope": not viewer.is_admin, **query})
-    found = reader.images.page(wanted, viewer, detailed=True)
+    found = reader.page(wanted, viewer)
     assert 20 <= len(found) <= PAGE
     for _ in range(10):  # until psycopg has prepared the statements, and PostgreSQL chosen between two kinds of plans
-        reader.images.page(wanted, viewer, detailed=True)
-    return reader.cost(lambda: reader.images.page(wanted, viewer, detailed=True))
+        reader.page(wanted, viewer)
+    return reader.cost(lambda: reader.page(wanted, viewer))
 
 
 VIEWERS = [
@@ -180,7 +180,8 @@ def test_a_page_of_one_name_reads_few_rows(
 
 
 def test_an_image_is_found_by_reading_few_rows(reader: Reader) -> None:
-    cost = reader.cost(lambda: reader.images.find("image-10005", MEMBER))
+    statement = find_statement(is_admin=False, has_project=True)
+    cost = reader.cost(lambda: read(reader.connection, statement, id="image-10005", project=MEMBER.project))
     assert cost < LIMITS[reader.connection.dialect.name] / 10
 
 

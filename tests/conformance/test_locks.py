@@ -12,9 +12,9 @@ import pytest
 from sqlalchemy import Engine, event
 
 from conftest import Installation
-from pyrimage.images.testing import Catalogue
-from pyrimage.images.testing.catalogue import claim_on
-from pyrimage.records import Claim, Image
+from pyrimage.catalogue.records import Claim, Image
+from pyrimage.catalogue.testing import Subject
+from pyrimage.catalogue.testing.catalogue import ADMIN, claim_on
 
 LOCKS = {"UPDATE images": "images", "INSERT INTO owners": "owners"}
 
@@ -47,36 +47,36 @@ def watched(engine: Engine) -> Iterator[list[tuple[str, bool]]]:
         event.remove(engine, "after_cursor_execute", compare)
 
 
-def claim(catalogue: Catalogue, image: Image) -> None:
+def claim(catalogue: Subject, image: Image) -> None:
     catalogue.claims.begin(claim_on(image), is_new=False)
 
 
-def grow(catalogue: Catalogue, image: Image) -> None:
+def grow(catalogue: Subject, image: Image) -> None:
     upload = Claim(image.id, "file", "key", image.owner, None)
     catalogue.claims.begin(upload, is_new=False)
     catalogue.claims.reserve(upload, 5)
 
 
-def give(catalogue: Catalogue, image: Image) -> None:
+def give(catalogue: Subject, image: Image) -> None:
     catalogue.change(image, owner="tenant-b")
 
 
-def take_data(catalogue: Catalogue, image: Image) -> None:
+def take_data(catalogue: Subject, image: Image) -> None:
     claim(catalogue, image)
     catalogue.complete(image)
 
 
-def replace_members(catalogue: Catalogue, image: Image) -> None:
-    with catalogue.sharing() as members:
-        members.replace(image.id, {"tenant-b": None})
+def replace_members(catalogue: Subject, image: Image) -> None:
+    with catalogue.transaction() as writes:
+        writes.replace_members(image.id, {"tenant-b": None}, ADMIN)
 
 
-def remove_member(catalogue: Catalogue, image: Image) -> None:
-    with catalogue.sharing() as members:
-        members.remove(image.id, "tenant-b")
+def remove_member(catalogue: Subject, image: Image) -> None:
+    with catalogue.transaction() as writes:
+        writes.remove_member(image.id, "tenant-b", ADMIN)
 
 
-ACTS: dict[str, Callable[[Catalogue, Image], object]] = {
+ACTS: dict[str, Callable[[Subject, Image], object]] = {
     "an image is added": lambda catalogue, image: catalogue.add(owner=image.owner),
     "an image is given away": give,
     "an upload begins": claim,
@@ -94,7 +94,7 @@ ACTS: dict[str, Callable[[Catalogue, Image], object]] = {
 
 @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
 def test_what_locks_a_row_changes_it(
-    catalogue: Catalogue, installation: Installation, act: Callable[[Catalogue, Image], object]
+    catalogue: Subject, installation: Installation, act: Callable[[Subject, Image], object]
 ) -> None:
     limited = catalogue.limited(user_image_quota=10, user_storage_quota=1000, image_member_quota=10)
     image = limited.add(owner="tenant-a")

@@ -12,20 +12,20 @@ from sqlalchemy import event
 from breakage import DEADLINE
 from conftest import Installation, install
 from factories import ALICE, BOB, error_of, id_of, upload
+from pyrimage.catalogue.interfaces import Writes
+from pyrimage.catalogue.testing import MembersConformance, Subject
+from pyrimage.catalogue.testing.catalogue import ADMIN, at_once
 from pyrimage.errors import LimitExceeded, NotFound
-from pyrimage.images.interfaces import Members
-from pyrimage.images.testing import Catalogue, MembersConformance
-from pyrimage.images.testing.catalogue import at_once
 
 MANY, QUOTA = 16, 5
 
 Call = Callable[[], object]
-Write = Callable[[Members, str], None]
+Write = Callable[[Writes, str], None]
 
 WRITES: dict[str, Write] = {
-    "put": lambda members, image_id: members.put(image_id, "tenant-b", None),
-    "replace": lambda members, image_id: members.replace(image_id, {"tenant-b": None}),
-    "remove": lambda members, image_id: members.remove(image_id, "tenant-b"),
+    "put": lambda writes, image_id: writes.put_member(image_id, "tenant-b", None, ADMIN),
+    "replace": lambda writes, image_id: writes.replace_members(image_id, {"tenant-b": None}, ADMIN),
+    "remove": lambda writes, image_id: writes.remove_member(image_id, "tenant-b", ADMIN),
 }
 
 
@@ -53,19 +53,19 @@ def begin(installation: Installation) -> Iterator[Callable[[Call], Future[object
 class TestLocalMembers(MembersConformance):
     @pytest.mark.parametrize("name", WRITES)
     def test_what_waits_for_a_deletion_then_finds_nothing(
-        self, catalogue: Catalogue, begin: Callable[[Call], Future[object]], name: str
+        self, catalogue: Subject, begin: Callable[[Call], Future[object]], name: str
     ) -> None:
         image = catalogue.add()
         if name == "remove":
             catalogue.share(image.id, "tenant-b")
 
         def write() -> None:
-            with catalogue.sharing() as members:
-                WRITES[name](members, image.id)
+            with catalogue.transaction() as writes:
+                WRITES[name](writes, image.id)
 
         before = self.of(catalogue, image)
-        with catalogue.transaction() as images:
-            images.remove(image)
+        with catalogue.transaction() as writes:
+            writes.remove(image, keep_status=False)
             waiting = begin(write)
         with pytest.raises(NotFound, match=image.id):
             waiting.result(DEADLINE)
@@ -73,7 +73,7 @@ class TestLocalMembers(MembersConformance):
 
     @pytest.mark.parametrize("name", ["put", "replace"])
     def test_what_waits_for_an_addition_then_counts_it_s38(
-        self, catalogue: Catalogue, begin: Callable[[Call], Future[object]], name: str
+        self, catalogue: Subject, begin: Callable[[Call], Future[object]], name: str
     ) -> None:
         limited, image = catalogue.limited(image_member_quota=2), catalogue.add()
         limited.share(image.id, "first")
@@ -84,31 +84,31 @@ class TestLocalMembers(MembersConformance):
             else:
                 self.replace(limited, image, dict.fromkeys(["first", "second", "third"]))
 
-        with limited.sharing() as members:
-            members.put(image.id, "second", None)
+        with limited.transaction() as writes:
+            writes.put_member(image.id, "second", None, ADMIN)
             waiting = begin(write)
         with pytest.raises(LimitExceeded):
             waiting.result(DEADLINE)
         assert list(self.of(catalogue, image)) == ["first", "second"]
 
     def test_a_removal_waits_for_a_replacement_that_keeps_the_member(
-        self, catalogue: Catalogue, begin: Callable[[Call], Future[object]]
+        self, catalogue: Subject, begin: Callable[[Call], Future[object]]
     ) -> None:
         image = catalogue.add()
         catalogue.share(image.id, "tenant-b")
-        with catalogue.sharing() as members:
-            members.replace(image.id, {"tenant-b": None, "tenant-c": None})
+        with catalogue.transaction() as writes:
+            writes.replace_members(image.id, {"tenant-b": None, "tenant-c": None}, ADMIN)
             waiting = begin(lambda: self.remove(catalogue, image, "tenant-b"))
         waiting.result(DEADLINE)
         assert list(self.of(catalogue, image)) == ["tenant-c"]
 
     def test_a_member_whose_right_is_taken_away_meanwhile_cannot_give_it_back(
-        self, catalogue: Catalogue, installation: Installation, begin: Callable[[Call], Future[object]]
+        self, catalogue: Subject, installation: Installation, begin: Callable[[Call], Future[object]]
     ) -> None:
         path = upload(installation.client(ALICE))
         catalogue.share(id_of(path), "tenant-b", True)
-        with catalogue.sharing() as members:
-            members.remove(id_of(path), "tenant-b")
+        with catalogue.transaction() as writes:
+            writes.remove_member(id_of(path), "tenant-b", ADMIN)
             waiting = begin(lambda: installation.client(BOB).put(f"{path}/members/tenant-b", status="*").status_int)
         assert waiting.result(DEADLINE) == 404
         assert installation.client(ALICE).get(f"{path}/members").json == {"members": []}

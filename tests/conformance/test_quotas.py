@@ -13,9 +13,9 @@ from sqlalchemy import text
 from breakage import Body, raising, send
 from conftest import Installation, install
 from factories import ADMIN, ALICE, data_headers, detail, meta, reserve, send_chunked, upload
-from pyrimage.images.testing import QuotasConformance
-from pyrimage.images.testing.catalogue import at_once
-from pyrimage.records import new_image_id
+from pyrimage.catalogue.records import new_image_id
+from pyrimage.catalogue.testing import QuotasConformance
+from pyrimage.catalogue.testing.catalogue import at_once
 
 CLIENTS = 16
 ROOM = 7

@@ -9,9 +9,9 @@ import pytest
 
 from conftest import Installation
 from factories import ALICE, BOB, location_of
-from pyrimage.images.testing import Catalogue
-from pyrimage.images.testing.catalogue import NOON, TEXTS, at_once
-from pyrimage.records import Image, Location
+from pyrimage.catalogue.records import Image, Location
+from pyrimage.catalogue.testing import Subject
+from pyrimage.catalogue.testing.catalogue import NOON, TEXTS, at_once
 from registries import Registry, blob_of, fresh_key, registry_of
 
 MANY = 8
@@ -42,7 +42,7 @@ def shown(registry: Registry, image_id: str) -> dict[str, Any]:
     return image
 
 
-def test_the_record_of_an_answer_is_the_record_that_is_stored(registry: Registry, catalogue: Catalogue) -> None:
+def test_the_record_of_an_answer_is_the_record_that_is_stored(registry: Registry, catalogue: Subject) -> None:
     later = NOON.replace(microsecond=7)
     full = catalogue.upload(
         "key", name="\U0001f600", is_public=True, owner="a ", min_ram=2**31 - 1, updated_at=later, properties={"a": " "}
@@ -56,7 +56,7 @@ def test_the_record_of_an_answer_is_the_record_that_is_stored(registry: Registry
     assert [record_of(image) for image in listed] == sorted(found[:-1], key=lambda image: image.id if image else "")
 
 
-def test_what_is_sent_is_stored_to_the_microsecond(registry: Registry, catalogue: Catalogue) -> None:
+def test_what_is_sent_is_stored_to_the_microsecond(registry: Registry, catalogue: Subject) -> None:
     sent = {"created_at": "2011-09-22T12:00:00.000001", "updated_at": "2011-09-22T12:00:00.999999"}
     made = registry.upload(name="\U0001f600", size=5, properties={"a": "x" * 16_000}, **sent)
     image = catalogue.find(made["id"])
@@ -127,7 +127,7 @@ def test_of_those_that_claim_an_image_at_once_one_succeeds_and_commits_once(regi
     assert shown(registry, queued["id"])["location_data"][0]["key"] == mine["key"]
 
 
-def test_an_expired_claim_is_seized_and_its_upload_comes_too_late(registry: Registry, catalogue: Catalogue) -> None:
+def test_an_expired_claim_is_seized_and_its_upload_comes_too_late(registry: Registry, catalogue: Subject) -> None:
     claim = registry.by(ALICE).claim()
     catalogue.expire(claim["key"])
     assert registry.ask("POST", "/claims/expired", {"grace": 60}).json == {"claims": [claim]}

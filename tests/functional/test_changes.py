@@ -26,8 +26,7 @@ from factories import (
     upload,
     wire,
 )
-from pyrimage.records import utcnow
-from pyrimage.security import Identity
+from pyrimage.catalogue.records import Identity, utcnow
 
 if TYPE_CHECKING:
     from conftest import Installation

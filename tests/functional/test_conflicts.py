@@ -7,8 +7,8 @@ import pytest
 from webtest import TestApp
 
 from factories import add_row, data_headers, error_of, insert_rows, reserve, stored, upload
+from pyrimage.catalogue.records import utcnow
 from pyrimage.models import ClaimRow
-from pyrimage.records import utcnow
 
 if TYPE_CHECKING:
     from conftest import Installation

@@ -19,8 +19,8 @@ from factories import (
     stored,
     upload,
 )
+from pyrimage.catalogue.records import Identity
 from pyrimage.models import MemberRow
-from pyrimage.security import Identity
 
 if TYPE_CHECKING:
     from conftest import Installation

@@ -7,7 +7,7 @@ import pytest
 from webtest import TestApp
 
 from factories import data_headers, error_of, id_of, md5, meta, reserve, send_chunked, sha256, stored, upload
-from pyrimage.records import EMPTY
+from pyrimage.catalogue.records import EMPTY
 
 if TYPE_CHECKING:
     from conftest import Installation

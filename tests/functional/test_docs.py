@@ -13,17 +13,18 @@ from pyramid.interfaces import IContextFound
 from conftest import Installation, install
 from exchanges import Ids, Message, ask, differences, read_page
 from factories import reserve
-from pyrimage.api.resources import V1, ImageResource, Root, VersionChoice
-from pyrimage.records import Status
-from pyrimage.registry.views.claims import NAMES as CLAIM_PATHS
-from pyrimage.schemas.headers import COPY_FROM, PURGE_PROPERTIES, header_name
-from pyrimage.schemas.image import CONTAINER_FORMATS, DISK_FORMATS, ImageSchema
-from pyrimage.schemas.listing import ListSchema, RegistryListSchema
+from pyrimage.api.v1.resources import V1, ImageResource, Root, VersionChoice
+from pyrimage.api.v1.schemas.headers import COPY_FROM, header_name
+from pyrimage.api.v1.schemas.image import KNOWN
+from pyrimage.catalogue.records import CONTAINER_FORMATS, DISK_FORMATS, Status
+from pyrimage.identity.signed import PURGE_PROPERTIES, SIGNATURE, SIGNED
+from pyrimage.registry.resources import ClaimContainer
 from pyrimage.scripts import manage
 from pyrimage.server.options import Options
 from pyrimage.settings import Settings
-from pyrimage.signing import SIGNATURE, SIGNED
-from pyrimage.web import STATUS
+from pyrimage.web import resources
+from pyrimage.web.errors import STATUS
+from pyrimage.web.listing import ListSchema, RegistryListSchema
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in DOCS.glob("*.md")}
@@ -83,10 +84,9 @@ def views(installation: Installation) -> dict[Place, set[str]]:
     found: dict[Place, set[str]] = {}
     for view in installation.registry.introspector.get_category("views"):
         about = view["introspectable"]
-        if about["context"].__module__ == Root.__module__:
-            method = about["request_methods"] or "GET"
-            refuses = about["callable"].__name__.startswith("refuse_")
-            found.setdefault((about["context"], about["name"]), set()).update(() if refuses else (method,))
+        context = Root if about["context"] is resources.Root else about["context"]
+        if context.__module__ in (Root.__module__, resources.__name__) and not about["path_info"]:
+            found.setdefault((context, about["name"]), set()).add(about["request_methods"] or "GET")
     return found
 
 
@@ -155,7 +155,7 @@ def test_the_reference_lists_every_path_with_its_methods(own_installation: Insta
 
 
 def test_the_reference_lists_every_header() -> None:
-    known = {header_name(node.name) for node in ImageSchema().children} | {"x-image-meta-property-<key>"}
+    known = {header_name(name) for name in KNOWN} | {"x-image-meta-property-<key>"}
     others = {"Content-Type", "Content-Range", "Content-Encoding", "Accept", COPY_FROM, PURGE_PROPERTIES}
     others |= {"Content-MD5", "Content-Digest", "Repr-Digest", "Range", "If-Range"}
     others |= {"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"}
@@ -184,9 +184,12 @@ def test_the_registrys_page_lists_every_header_that_is_signed_in_order() -> None
     assert listed == [name.lower() for name in (*SIGNED, SIGNATURE)]
 
 
-def test_the_registrys_page_lists_every_claim_path() -> None:
+def test_the_registrys_page_lists_every_claim_path(tmp_path: Path) -> None:
+    registry = install(tmp_path, application="registry").registry
+    described = [view["introspectable"] for view in registry.introspector.get_category("views")]
+    names = [view["name"] for view in described if view["context"] is ClaimContainer]
     listed = [word for word in first_words(section("registry-api", "## Claims")) if word.startswith("/claims/")]
-    assert sorted(listed) == sorted(f"/claims/{name}" for name in CLAIM_PATHS)
+    assert sorted(listed) == sorted(f"/claims/{name}" for name in names)
 
 
 def test_the_registrys_page_lists_its_filter() -> None:

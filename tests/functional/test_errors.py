@@ -111,7 +111,7 @@ def test_the_servers_access_line_finds_request_id_and_caller(installation: "Inst
 def test_a_refusal_is_logged_as_information(name: str, told: Any, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "pyrimage"):
         message = error_of(told(name))
-    [record] = [record for record in caplog.records if record.name == "pyrimage.web"]
+    [record] = [record for record in caplog.records if record.name == "pyrimage.web.errors"]
     assert record.levelname == "INFO"
     assert message in record.getMessage()
 
@@ -206,7 +206,7 @@ def test_a_refused_statement_is_our_fault_and_tells_no_sql(
         connection.exec_driver_sql("ALTER TABLE images RENAME TO elsewhere")
     message = error_of(committing_app.get("/v1/images", status=500))
     assert [word for word in ("images", "SELECT", "sqlite", "Traceback") if word in message] == []
-    [record] = [record for record in caplog.records if record.name == "pyrimage.web"]
+    [record] = [record for record in caplog.records if record.name == "pyrimage.web.errors"]
     assert record.levelname == "ERROR"
     assert record.exc_info
 

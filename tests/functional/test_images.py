@@ -6,7 +6,7 @@ import pytest
 from webtest import TestApp
 
 from factories import CHUNKED, add_row, data_headers, detail, error_of, md5, meta, reserve, send_chunked, sha256, upload
-from pyrimage.records import EMPTY
+from pyrimage.catalogue.records import EMPTY
 
 if TYPE_CHECKING:
     from conftest import Installation

@@ -9,7 +9,7 @@ from webtest import TestApp
 
 from conftest import Installation, install
 from factories import ADMIN, ALICE, BOB, CHUNKED, data_headers, detail, error_of, md5, meta, reserve, stored, upload
-from pyrimage.records import EMPTY
+from pyrimage.catalogue.records import EMPTY
 from pyrimage.stores.transfer import CHUNK
 
 Installer = Callable[..., Installation]

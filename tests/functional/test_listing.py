@@ -8,10 +8,9 @@ import pytest
 from webtest import TestApp
 
 from factories import ADMIN, ALICE, BOB, NOBODY, add_row, error_of, id_of, image_row, insert_rows, reserve, upload, wire
+from pyrimage.catalogue.queries import SORT_KEYS
+from pyrimage.catalogue.records import Identity, utcnow
 from pyrimage.models import Base, MemberRow, PropertyRow
-from pyrimage.records import utcnow
-from pyrimage.schemas.listing import SORT_KEYS
-from pyrimage.security import Identity
 
 if TYPE_CHECKING:
     from conftest import Installation

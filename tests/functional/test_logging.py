@@ -10,9 +10,8 @@ from sqlalchemy import text
 
 from factories import ADMIN, ALICE, NOBODY
 from logged import own_logging
+from pyrimage.catalogue.records import Identity, new_image_id
 from pyrimage.logs import LogOptions, set_up
-from pyrimage.records import new_image_id
-from pyrimage.security import Identity
 from pyrimage.settings import Settings
 from registries import Registry, signed
 from servers.loop import Answer, Running, request, serving
@@ -105,7 +104,7 @@ def test_an_upload_that_is_refused_names_the_image_it_would_have_been(asked: Ask
     answer, log = asked(lambda server: post(server, "x-image-meta-id: f17", wrong))
     assert answer.status == 400
     assert {line["image_id"] for line in lines_of(answer, log)} == {"f17"}
-    (said,) = [line for line in lines_of(answer, log) if line["logger"] == "pyrimage.web"]
+    (said,) = [line for line in lines_of(answer, log) if line["logger"] == "pyrimage.web.errors"]
     assert (said["level"], said["caller"], said["message"].split(" ")[:2]) == ("INFO", "admin", ["POST", "/v1/images:"])
     assert "exception" not in said
 
@@ -169,7 +168,12 @@ def test_an_error_is_one_line_with_its_traceback(own_installation: "Installation
     with serving(own_installation.wsgi) as server:
         answer = send(server, "GET /v1/images/f17")
     (line,) = [line for line in lines_of(answer, log) if "exception" in line]
-    assert (answer.status, line["image_id"], line["caller"], line["logger"]) == (500, "f17", "admin", "pyrimage.web")
+    assert (answer.status, line["image_id"], line["caller"], line["logger"]) == (
+        500,
+        "f17",
+        "admin",
+        "pyrimage.web.errors",
+    )
     assert line["level"] == "ERROR"
     for words in ("Traceback (most recent call last)", "sqlite3.OperationalError: no such table", "DatabaseRefused"):
         assert words in line["exception"]
@@ -211,7 +215,9 @@ def test_text_lines_can_name_them_too(installation: "Installation", log: Path) -
         line.startswith(f"INFO [pyrimage.access] {made.headers[ID]} {image} admin | 127.0.0.1 POST /v1/images 201 ")
         for line in lines
     )
-    assert f"INFO [pyrimage.web] {missing.headers[ID]} none admin | GET /v1/images/none: 404 " in "\n".join(lines)
+    assert f"INFO [pyrimage.web.errors] {missing.headers[ID]} none admin | GET /v1/images/none: 404 " in "\n".join(
+        lines
+    )
     assert any(line.startswith(f"INFO [pyrimage.access] {missing.headers[ID]} none admin | ") for line in lines)
 
 

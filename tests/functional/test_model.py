@@ -10,9 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from factories import ADMIN, ALICE, BOB, NOBODY, image_headers, md5, send_chunked
 from model import BLANK, FACTS, Image, Model, Query, Sent, facts, may_change
 from paging import BOSS, SORT_KEYS, parameters
+from pyrimage.catalogue.records import Identity, utcnow
 from pyrimage.models import ClaimRow
-from pyrimage.records import utcnow
-from pyrimage.security import Identity
 
 if TYPE_CHECKING:
     from conftest import Installation

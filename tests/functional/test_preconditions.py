@@ -9,7 +9,7 @@ from pyramid.interfaces import IContextFound
 from webtest import TestApp
 
 from factories import ALICE, BOB, add_row, data_headers, error_of, id_of, md5, meta, reserve, stored, upload
-from pyrimage.records import utcnow
+from pyrimage.catalogue.records import utcnow
 
 if TYPE_CHECKING:
     from conftest import Installation

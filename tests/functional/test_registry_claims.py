@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import update
 
 from factories import ADMIN, ALICE, BOB, NOBODY, error_of, stored
+from pyrimage.catalogue.records import utcnow
 from pyrimage.models import ClaimRow
-from pyrimage.records import utcnow
 from registries import SECRET, Registry, blob_of, fresh_key
 
 if TYPE_CHECKING:

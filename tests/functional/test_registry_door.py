@@ -16,10 +16,19 @@ import pytest
 from webtest import TestApp
 
 from factories import ADMIN, ALICE, CHUNKED, NOBODY, error_of, stored
-from pyrimage.schemas.headers import PURGE_PROPERTIES
-from pyrimage.security import Identity
+from pyrimage.catalogue.records import Identity
+from pyrimage.identity.signed import (
+    DIGEST,
+    KEY_ID,
+    MAX_SIGNED_BODY,
+    PURGE_PROPERTIES,
+    SIGNATURE,
+    TIMESTAMP,
+    WHO,
+    digest_of,
+    sign,
+)
 from pyrimage.settings import PREFIX, read_settings
-from pyrimage.signing import DIGEST, KEY_ID, MAX_SIGNED_BODY, SIGNATURE, TIMESTAMP, WHO, digest_of, sign
 from registries import SECRET, Registry, signed
 
 if TYPE_CHECKING:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from factories import ADMIN, ALICE, BOB, NOBODY, error_of, stored
-from pyrimage.records import utcnow
-from pyrimage.security import Identity
+from pyrimage.catalogue.records import Identity, utcnow
 from registries import DATA_FACTS, NO_DATA, Registry, blob_of
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import pytest
 from webtest import TestApp
 
 from factories import ADMIN, error_of
+from pyrimage.identity.signed import KEY_ID, MAX_SIGNED_BODY, SIGNATURE, TIMESTAMP
 from pyrimage.settings import PREFIX, read_settings
-from pyrimage.signing import KEY_ID, MAX_SIGNED_BODY, SIGNATURE, TIMESTAMP
 from registries import Registry, signed
 from servers.loop import CHUNKED, CONTINUE, Answer, Running, request, serving
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from factories import ADMIN, ALICE, BOB, NOBODY, error_of
-from pyrimage.security import Identity
+from pyrimage.catalogue.records import Identity
 from registries import Registry
 
 CAROL = Identity(user="carol", project="tenant-c", roles=frozenset({"member"}))

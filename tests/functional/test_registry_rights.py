@@ -24,9 +24,9 @@ from factories import (
     stored,
     upload,
 )
+from pyrimage.catalogue.records import Identity
 from pyrimage.models import Base, MemberRow
 from pyrimage.models.location import ACTIVE
-from pyrimage.security import Identity
 from registries import Registry, blob_of, registry_of
 
 if TYPE_CHECKING:

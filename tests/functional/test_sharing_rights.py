@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from factories import ADMIN, ALICE, BOB, NOBODY, add_row, data_headers, error_of, insert_rows, stored
+from pyrimage.catalogue.records import Identity
 from pyrimage.models import MemberRow
-from pyrimage.security import Identity
 
 if TYPE_CHECKING:
     from conftest import Installation

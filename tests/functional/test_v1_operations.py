@@ -8,8 +8,8 @@ import pytest
 
 from breakage import hinder, raising
 from factories import ALICE, add_row, id_of, md5, reserve
+from pyrimage.catalogue.records import EMPTY, utcnow
 from pyrimage.errors import StoreUnavailable
-from pyrimage.records import EMPTY, utcnow
 from tables import DATA, Case, Table, active, ask, case, cases_of, check, check_listed, deleted, nothing, row, tell
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import pytest
 
 from breakage import hinder, raising
 from factories import OCTETS, add_row, insert_rows, md5, meta
+from pyrimage.catalogue.records import utcnow
 from pyrimage.models import ClaimRow
-from pyrimage.records import utcnow
 from tables import (
     DATA,
     Case,
@@ -57,7 +57,7 @@ def denied(installation: "Installation") -> str:
 
 def troubled(installation: "Installation") -> str:
     """Let a store fail in a way that nobody foresaw."""
-    hinder(installation).before["seal"] = raising(ZeroDivisionError())
+    hinder(installation).before["finish"] = raising(ZeroDivisionError())
     return queued()(installation)
 
 

@@ -13,7 +13,7 @@ from typing import IO, Any
 from sqlalchemy import event
 
 from pyrimage import app
-from pyrimage.security import WSGIApp
+from pyrimage.identity.policy import WSGIApp
 from pyrimage.stores.interfaces import BlobWriter, Buffer, Store
 from servers.processes import wait_until
 from servers.pyrimage import Server
@@ -26,10 +26,10 @@ def main(global_conf: dict[str, str], gates: str, busy_seconds: str, **ini: Any)
     """Make the application as ``egg:pyrimage`` does, and put its store behind gates (a ``paste.app_factory``)."""
     wsgi: Any = app.main(global_conf, **ini)
     registry = wsgi._app.registry
-    blobs = registry["pyrimage.blobs"]
-    blobs.stores = {scheme: GatedStore(store, Path(gates)) for scheme, store in blobs.stores.items()}
+    stores = registry["pyrimage.stores"]
+    stores.update({name: GatedStore(store, Path(gates)) for name, store in stores.items()})
 
-    @event.listens_for(registry["pyrimage.engine"], "connect")
+    @event.listens_for(registry["pyrimage.catalogue"].engine, "connect")
     def wait_less(connection: Any, record: object) -> None:
         connection.execute(f"PRAGMA busy_timeout = {float(busy_seconds) * 1000:.0f}")
 
@@ -41,7 +41,7 @@ class GatedStore:
     """A store that asks at each step of a writer."""
 
     def __init__(self, store: Store, gates: Path) -> None:
-        self.scheme, self._store, self._gates = store.scheme, store, gates
+        self.name, self._store, self._gates = store.name, store, gates
 
     def open_writer(self, key: str, size: int | None) -> BlobWriter:
         return GatedWriter(self._store.open_writer(key, size), self._gates)
@@ -63,13 +63,9 @@ class GatedWriter:
         self._pass("write")
         self._writer.write(data)
 
-    def seal(self) -> None:
-        self._pass("seal")
-        self._writer.seal()
-
-    def publish(self) -> None:
-        self._pass("publish")
-        self._writer.publish()
+    def finish(self) -> None:
+        self._pass("finish")
+        self._writer.finish()
 
     def discard(self) -> None:
         self._writer.discard()
@@ -99,7 +95,7 @@ class GatedServer(Server):
 
     @contextmanager
     def shut(self, step: str) -> Iterator[None]:
-        """Shut the gate before ``write``, ``seal`` or ``publish`` until it is opened, or the block ends."""
+        """Shut the gate before ``write`` or ``finish`` until it is opened, or the block ends."""
         (self.gates / step).touch()
         try:
             yield

@@ -10,7 +10,7 @@ from sqlalchemy import event
 from conftest import Installation, install
 from crowd import TENANT, analyse, fill
 from factories import ADMIN
-from pyrimage.security import Identity
+from pyrimage.catalogue.records import Identity
 from servers import databases
 
 pytestmark = pytest.mark.system

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from factories import ADMIN, ALICE, BOB, data_headers, error_of
-from pyrimage.security import Identity
-from pyrimage.signing import SIGNATURE, WHO
+from pyrimage.catalogue.records import Identity
+from pyrimage.identity.signed import SIGNATURE, WHO
 from registries import SECRET, blob_of, fresh_key, signed
 from servers.processes import free_port, run
 from servers.pyrimage import Answer, Server

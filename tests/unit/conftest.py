@@ -8,8 +8,9 @@ import pytest
 
 from factories import ADMIN
 from logged import own_logging
-from pyrimage.security import IDENTITY, Identity
-from pyrimage.web import Request
+from pyrimage.catalogue.records import Identity
+from pyrimage.environ import IDENTITY
+from pyrimage.web.request import Request
 
 if TYPE_CHECKING:
     from conftest import Installation

@@ -11,8 +11,9 @@ import pytest
 
 from factories import ALICE, NOBODY
 from logged import FIELDS
-from pyrimage.logs import IMAGE_ID, REQUEST_ID, JsonFormatter, LogFormatter, answering
-from pyrimage.security import ADMINISTRATOR, IDENTITY, Identity
+from pyrimage.catalogue.records import ADMINISTRATOR, Identity
+from pyrimage.environ import IDENTITY, IMAGE_ID, REQUEST_ID
+from pyrimage.logs import JsonFormatter, LogFormatter, answering
 
 ENVIRON = {REQUEST_ID: "req-of-this-test", IMAGE_ID: "f17", IDENTITY: ALICE}
 

@@ -7,19 +7,13 @@ import pytest
 from pyramid.authorization import Allow, Authenticated, Deny, Everyone
 
 from factories import ADMIN, ALICE, NOBODY
+from pyrimage.catalogue.records import ADMINISTRATOR, Identity
+from pyrimage.environ import IDENTITY, REFUSAL
 from pyrimage.errors import Forbidden
-from pyrimage.security import (
-    ADMINISTRATOR,
-    IDENTITY,
-    REFUSAL,
-    Identity,
-    LocalOnly,
-    LocalRegistry,
-    Permission,
-    SecurityPolicy,
-)
+from pyrimage.identity.loopback import LoopbackOnly, LoopbackRegistry
+from pyrimage.identity.policy import Permission, SecurityPolicy, principals_of
 from pyrimage.settings import Settings
-from pyrimage.web import Request
+from pyrimage.web.request import Request
 
 MakeRequest = Callable[..., Request]
 LOCAL = {"REMOTE_ADDR": "127.0.0.1", "HTTP_HOST": "localhost", "PATH_INFO": "/images"}
@@ -41,7 +35,7 @@ ELSEWHERE = {**LOCAL, "REMOTE_ADDR": "192.0.2.1"}
     ],
 )
 def test_what_an_identity_is(identity: Identity, principals: list[str], is_admin: bool, name: str) -> None:
-    assert identity.principals == principals
+    assert principals_of(identity) == principals
     assert identity.is_admin is is_admin
     assert str(identity) == name
 
@@ -99,7 +93,7 @@ def behind_the_door(environ: dict[str, Any], *, allow_anonymous: bool = False) -
         return [b"answer"]
 
     settings = Settings(auth="none", filesystem_store_datadir=Path("/"), allow_anonymous=allow_anonymous)
-    assert LocalOnly(app, settings)(dict(environ), print) == [b"answer"]
+    assert LoopbackOnly(app, settings)(dict(environ), print) == [b"answer"]
     return seen
 
 
@@ -190,6 +184,6 @@ def test_a_registry_without_a_secret_is_not_opened_by_what_opens_the_api() -> No
         return []
 
     settings = Settings(auth="none", filesystem_store_datadir=Path("/"), allow_anonymous=True)
-    LocalRegistry(app, settings)(dict(ELSEWHERE), print)
+    LoopbackRegistry(app, settings)(dict(ELSEWHERE), print)
     assert IDENTITY not in seen
     assert "pyrimage.registry_secret" in str(seen[REFUSAL])

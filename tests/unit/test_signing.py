@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from factories import ALICE
+from pyrimage.catalogue.records import Identity
+from pyrimage.environ import CHUNKED, IDENTITY, REFUSAL
 from pyrimage.errors import ClientLeft, ClientTooSlow, Invalid, LimitExceeded, PyrimageError, Unauthenticated
-from pyrimage.security import CHUNKED, IDENTITY, REFUSAL, Identity
+from pyrimage.identity.signed import MAX_SIGNED_BODY, SIGNED, TIMESTAMP, SignedOnly, digest_of, sign
 from pyrimage.settings import SigningKey
-from pyrimage.signing import MAX_SIGNED_BODY, SIGNED, TIMESTAMP, SignedOnly, digest_of, sign
 
 KEYS = (SigningKey("new", "the secret that signs"), SigningKey("old", "the secret of yesterday"))
 BODY = b"body"

@@ -8,12 +8,19 @@ from typing import Any
 
 import pytest
 from pyramid.exceptions import URLDecodeError
-from pyramid.httpexceptions import HTTPForbidden, HTTPMovedPermanently, HTTPNotFound, HTTPUnsupportedMediaType
+from pyramid.httpexceptions import (
+    HTTPForbidden,
+    HTTPMethodNotAllowed,
+    HTTPMovedPermanently,
+    HTTPNotFound,
+    HTTPUnsupportedMediaType,
+)
 from pyramid.response import Response
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from webob import Request as WebObRequest
 
 from pyrimage import errors
+from pyrimage.environ import REFUSAL
 from pyrimage.errors import (
     DatabaseAway,
     Forbidden,
@@ -24,8 +31,10 @@ from pyrimage.errors import (
     StoreUnavailable,
 )
 from pyrimage.logs import answering
-from pyrimage.security import REFUSAL
-from pyrimage.web import Request, admit, answers_tween_factory, commit_veto, error_view, method_not_allowed
+from pyrimage.web.errors import error_view
+from pyrimage.web.paths import check_request
+from pyrimage.web.request import Request
+from pyrimage.web.tweens import answers_tween_factory, commit_veto
 
 MakeRequest = Callable[..., Request]
 URL_DECODE = URLDecodeError("utf-8", b"\xff", 0, 1, "invalid")
@@ -120,7 +129,9 @@ def test_a_redirection_is_no_error(make_request: MakeRequest) -> None:
 
 def test_a_method_that_is_not_allowed_names_the_others(make_request: MakeRequest) -> None:
     request = make_request(REQUEST_METHOD="PATCH")
-    answer = error_view(method_not_allowed(request, "GET", "PUT"), request)
+    answer = error_view(
+        HTTPMethodNotAllowed("PATCH is not allowed here; GET, PUT are.", headers={"Allow": "GET, PUT"}), request
+    )
     assert answer.headers["Allow"] == "GET, PUT"
     assert told(answer) == (405, "PATCH is not allowed here; GET, PUT are.")
 
@@ -303,7 +314,7 @@ def test_a_host_that_is_none_makes_no_url(host: str, make_request: MakeRequest) 
 
 def admitted(make_request: MakeRequest, path_info: str, **environ: Any) -> bool:
     with contextlib.suppress(NotFound):
-        admit(make_request(PATH_INFO=path_info, **environ))
+        check_request(make_request(PATH_INFO=path_info, **environ))
         return True
     return False
 
@@ -360,13 +371,13 @@ STRANGE = ["/a%2\tfmembers", "a+b://x//a", "ftp://x/a", "\x01/a", "/a\x7f", "/a 
 def test_a_target_that_http_does_not_have_is_refused(uri: str, make_request: MakeRequest) -> None:
     """S26: the server, if it is not ours, has made a path of it."""
     with pytest.raises(Invalid, match="target"):
-        admit(make_request(PATH_INFO="/a", REQUEST_URI=uri))
+        check_request(make_request(PATH_INFO="/a", REQUEST_URI=uri))
 
 
 def test_the_whole_server_is_a_target_of_options(make_request: MakeRequest) -> None:
-    admit(make_request(PATH_INFO="*", REQUEST_URI="*", REQUEST_METHOD="OPTIONS"))
+    check_request(make_request(PATH_INFO="*", REQUEST_URI="*", REQUEST_METHOD="OPTIONS"))
 
 
 def test_a_caller_whom_the_door_refused_is_not_admitted(make_request: MakeRequest) -> None:
     with pytest.raises(Forbidden, match="the reason"):
-        admit(make_request(**{REFUSAL: Forbidden("the reason")}))
+        check_request(make_request(**{REFUSAL: Forbidden("the reason")}))

@@ -1,1 +1,1 @@
-"""Views: each reads its JSON, calls one method of the catalogue, and answers. Errors travel to ``web.py``."""
+"""Views: each reads its JSON, calls one method of the catalogue, and answers. Errors travel on."""

@@ -1,16 +1,16 @@
-"""The images: list, add, show, change, delete. Source: v1, "Registry API"."""
+"""The images: list, add, show, change, delete. Source: docs/v1.md, "Registry API"."""
 
 from pyramid.response import Response
-from pyramid.security import NO_PERMISSION_REQUIRED
 from pyramid.view import view_config
 
-from ...logs import IMAGE_ID
-from ...schemas.listing import read_registry_list_query
-from ...schemas.record import read_changed_record, read_new_record, spell
-from ...security import ADMINISTRATOR, Permission, check_publicity
-from ...web import Request, method_not_allowed
+from ...catalogue.rules import check_publicity
+from ...environ import IMAGE_ID
+from ...identity.policy import Permission
+from ...web.listing import read_registry_list_query
+from ...web.request import Request
 from .. import responses
 from ..resources import ImageContainer, ImageResource, Root
+from ..schemas.record import read_changed_record, read_new_record, spell
 
 
 @view_config(context=Root, request_method="GET", permission=Permission.LIST_IMAGES)
@@ -18,24 +18,24 @@ from ..resources import ImageContainer, ImageResource, Root
 def list_images(context: Root | ImageContainer, request: Request) -> Response:
     """List in brief. 200, 400."""
     query = read_registry_list_query(request)
-    return responses.image_list(request.images.page(query, request.identity, detailed=False))
+    return responses.image_list(request.catalogue.page(query, request.identity, detailed=False))
 
 
 @view_config(context=ImageContainer, name="detail", request_method="GET", permission=Permission.LIST_IMAGES)
 def list_images_in_detail(context: ImageContainer, request: Request) -> Response:
     """List with everything that is known. 200, 400."""
     query = read_registry_list_query(request)
-    return responses.detailed_list(request, request.images.page(query, request.identity, detailed=True))
+    return responses.detailed_list(request, request.catalogue.page(query, request.identity, detailed=True))
 
 
 @view_config(context=ImageContainer, request_method="POST", permission=Permission.ADD_IMAGE)
 def add_image(context: ImageContainer, request: Request) -> Response:
     """Record an image, with the blob that an upload under a claim left. 200, 400, 403, 409, 413."""
-    submission, blob = read_new_record(request)
-    request.environ[IMAGE_ID] = submission.image.id
-    check_publicity(request, context, submission.image, spell("is_public"))
-    image = submission.completed(blob)
-    request.images.add(image, blob)
+    draft = read_new_record(request)
+    request.environ[IMAGE_ID] = draft.image.id
+    check_publicity(request.settings, request.identity, draft, spell)
+    image = draft.completed(draft.blob)
+    request.writes.add(image, draft.blob)
     return responses.image_json(request, image)
 
 
@@ -48,43 +48,14 @@ def show_image(context: ImageResource, request: Request) -> Response:
 @view_config(context=ImageResource, request_method="PUT", permission=Permission.CHANGE_IMAGE)
 def change_image(context: ImageResource, request: Request) -> Response:
     """Change what is known, or record the blob of an upload. 200, 400, 403, 409, 413."""
-    image = context.image
-    submission, blob = read_changed_record(request, image)
-    if not image.is_public:
-        check_publicity(request, context, submission.image, spell("is_public"))
-    changed = request.images.change(image, submission.completed(blob), blob, purge=submission.purge)
+    draft = read_changed_record(request, context.image)
+    check_publicity(request.settings, request.identity, draft, spell)
+    changed = request.writes.change(context.image, draft.completed(draft.blob), draft.blob, purge=draft.purge)
     return responses.image_json(request, changed)
 
 
 @view_config(context=ImageResource, request_method="DELETE", permission=Permission.DELETE_IMAGE)
 def delete_image(context: ImageResource, request: Request) -> Response:
     """Delete an image; its bytes are the asking server's to remove, or the scrubber's. 200, 403, 404, 409."""
-    garbage = request.images.remove(context.image)
-    deleted = request.images.find(context.image.id, ADMINISTRATOR)  # users do not see it any more
-    return responses.image_json(request, deleted or context.image, garbage)
-
-
-@view_config(context=Root, name="healthcheck", request_method="GET", permission=NO_PERMISSION_REQUIRED)
-def check_health(context: Root, request: Request) -> Response:
-    """``GET /healthcheck``: OK, to everybody; it does not ask the database."""
-    return Response("OK", content_type="text/plain")
-
-
-@view_config(context=ImageContainer)
-def refuse_collection_method(context: ImageContainer, request: Request) -> Response:
-    """Answer any other method: 405."""
-    raise method_not_allowed(request, "GET", "HEAD", "POST")
-
-
-@view_config(context=Root)
-@view_config(context=Root, name="healthcheck")
-@view_config(context=ImageContainer, name="detail")
-def refuse_list_method(context: Root | ImageContainer, request: Request) -> Response:
-    """Answer any other method: 405."""
-    raise method_not_allowed(request, "GET", "HEAD")
-
-
-@view_config(context=ImageResource)
-def refuse_image_method(context: ImageResource, request: Request) -> Response:
-    """Answer any other method: 405."""
-    raise method_not_allowed(request, "GET", "HEAD", "PUT", "DELETE")
+    deleted = request.writes.remove(context.image, keep_status=False)
+    return responses.image_json(request, deleted, request.writes.garbage)

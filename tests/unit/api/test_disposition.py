@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factories import make_image
-from pyrimage.api.responses import MAX_FILE_NAME, content_disposition, file_name
-from pyrimage.schemas.image import CONTAINER_FORMATS, DISK_FORMATS
+from pyrimage.api.v1.responses import MAX_FILE_NAME, content_disposition, file_name
+from pyrimage.catalogue.records import CONTAINER_FORMATS, DISK_FORMATS
 
 
 @pytest.mark.parametrize(

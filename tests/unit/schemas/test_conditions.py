@@ -9,11 +9,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from factories import make_image
+from pyrimage.api.v1.schemas.conditions import ByteRange, check_preconditions, is_known, read_range
+from pyrimage.api.v1.schemas.dialect import GUIDE, WIRE, Dialect, read_accept
+from pyrimage.catalogue.records import Image, Status
 from pyrimage.errors import PreconditionFailed, RangeNotSatisfiable
-from pyrimage.records import Image, Status
-from pyrimage.schemas.conditions import Part, check_preconditions, is_known, read_accept, read_part
-from pyrimage.schemas.dialect import GUIDE, WIRE, Dialect
-from pyrimage.web import Request
+from pyrimage.web.request import Request
 
 MakeRequest = Callable[..., Request]
 
@@ -33,7 +33,7 @@ def image_of(size: int = 10, checksum: str | None = TAG) -> Image:
 
 def part_of(request: Request, image: Image) -> tuple[int, int] | None:
     """Return first byte and length, None for the whole image."""
-    part = read_part(request, image)
+    part = read_range(request, image)
     return None if part is None else (part.offset, part.length)
 
 
@@ -71,7 +71,7 @@ def test_one_range_is_a_part(asked: str, part: tuple[int, int], make_request: Ma
 def test_a_range_without_a_byte_is_refused(asked: str, make_request: MakeRequest) -> None:
     """S54."""
     with pytest.raises(RangeNotSatisfiable, match=r"Range: .* 10 bytes") as refused:
-        read_part(make_request(headers={"Range": asked}), image_of())
+        read_range(make_request(headers={"Range": asked}), image_of())
     assert refused.value.size == 10
 
 
@@ -88,7 +88,7 @@ def test_a_range_without_a_byte_is_refused(asked: str, make_request: MakeRequest
 )
 def test_what_is_not_one_range_asks_for_the_whole(asked: str, make_request: MakeRequest) -> None:
     """S54."""
-    assert read_part(make_request(HTTP_RANGE=asked), image_of()) is None
+    assert read_range(make_request(HTTP_RANGE=asked), image_of()) is None
 
 
 @pytest.mark.parametrize(
@@ -107,16 +107,16 @@ def test_what_is_not_one_range_asks_for_the_whole(asked: str, make_request: Make
 )
 def test_an_endless_range_asks_for_the_whole(asked: str, make_request: MakeRequest) -> None:
     """S54: no number of any length, and no list of any length, is worked on."""
-    assert read_part(make_request(headers={"Range": asked}), image_of()) is None
+    assert read_range(make_request(headers={"Range": asked}), image_of()) is None
 
 
 @pytest.mark.parametrize("asked", ["bytes=0-", "bytes=-1", "bytes=-0", "bytes=5-"])
 def test_an_empty_image_has_no_parts(asked: str, make_request: MakeRequest) -> None:
-    assert read_part(make_request(headers={"Range": asked}), image_of(size=0)) is None
+    assert read_range(make_request(headers={"Range": asked}), image_of(size=0)) is None
 
 
 def test_without_a_range_the_whole_is_asked_for(make_request: MakeRequest) -> None:
-    assert read_part(make_request(headers={"If-Range": TAG}), image_of()) is None
+    assert read_range(make_request(headers={"If-Range": TAG}), image_of()) is None
 
 
 @given(st.integers(1, 50), st.none() | st.integers(0, 60), st.none() | st.integers(0, 60))
@@ -134,9 +134,9 @@ def test_a_part_holds_the_bytes_that_the_range_names(size: int, first: int | Non
         named = None if last < first else data[first : last + 1]
     if named == []:
         with pytest.raises(RangeNotSatisfiable):
-            read_part(request, image_of(size))
+            read_range(request, image_of(size))
     else:
-        part = read_part(request, image_of(size))
+        part = read_range(request, image_of(size))
         assert named == (None if part is None else data[part.offset : part.offset + part.length])
 
 
@@ -145,7 +145,7 @@ def test_no_text_asks_for_bytes_that_are_not_there(text: str, size: int) -> None
     """S54."""
     request = Request.blank("/", environ={"HTTP_RANGE": text})
     try:
-        part = read_part(request, image_of(size)) or Part(0, size)
+        part = read_range(request, image_of(size)) or ByteRange(0, size)
     except RangeNotSatisfiable:
         return
     assert 0 <= part.offset < part.offset + part.length <= size
@@ -171,13 +171,13 @@ def test_a_part_of_these_bytes_is_given(expected: str, make_request: MakeRequest
 @pytest.mark.parametrize("asked", ["bytes=3-5", "bytes=10-"])
 def test_of_other_bytes_the_whole_is_given(asked: str, expected: str, make_request: MakeRequest) -> None:
     """S54: the comparison is strong, of times too."""
-    assert read_part(make_request(headers={"Range": asked, "If-Range": expected}), image_of()) is None
+    assert read_range(make_request(headers={"Range": asked, "If-Range": expected}), image_of()) is None
 
 
 @pytest.mark.parametrize("expected", ["None", '"None"', "", '""'])
 def test_an_image_without_tag_is_never_the_one_that_is_meant(expected: str, make_request: MakeRequest) -> None:
     request = make_request(headers={"Range": "bytes=3-5", "If-Range": expected})
-    assert read_part(request, image_of(checksum=None)) is None
+    assert read_range(request, image_of(checksum=None)) is None
 
 
 # If-None-Match
@@ -326,6 +326,6 @@ def test_no_header_is_an_error_of_ours(environ: dict[str, Any]) -> None:
     request = Request.blank("/", environ=environ)
     assert is_known(request, image_of()) in (True, False)
     with contextlib.suppress(RangeNotSatisfiable):
-        read_part(request, image_of())
+        read_range(request, image_of())
     with contextlib.suppress(PreconditionFailed):
         check_preconditions(request, image_of())

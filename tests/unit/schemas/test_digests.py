@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from factories import md5, sha256
 from pyrimage.errors import DataMismatch, Invalid
-from pyrimage.schemas.digests import check_digests, demand_digests, read_digests
-from pyrimage.web import Request
+from pyrimage.web.digests import check_digests, demand_digests, read_digests
+from pyrimage.web.request import Request
 
 MakeRequest = Callable[..., Request]
 
@@ -129,5 +129,5 @@ def test_an_endless_dictionary_is_read_once(piece: str, make_request: MakeReques
 def test_no_header_is_an_error_of_ours(text: str, name: str) -> None:
     problems: list[str] = []
     request = Request.blank("/", environ={f"HTTP_CONTENT_{name}": text})
-    demand_digests(request, {}, problems, None, has_data=True)
+    demand_digests(request, {}, problems, str, has_data=True)
     assert len(problems) <= 1

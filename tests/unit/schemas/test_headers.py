@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factories import wire
+from pyrimage.api.v1.schemas.headers import header_name, read_headers
 from pyrimage.errors import Invalid
-from pyrimage.schemas.headers import content_length, has_body, header_name, read_headers
-from pyrimage.web import Request
+from pyrimage.web.bodies import content_length, has_body
+from pyrimage.web.request import Request
 
 MakeRequest = Callable[..., Request]
 GLANCECLIENT = {"User-Agent": "python-glanceclient"}

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from factories import md5, sha256
+from pyrimage.catalogue.records import EMPTY, Blob
 from pyrimage.errors import (
     ClientLeft,
     ClientTooSlow,
@@ -20,7 +21,6 @@ from pyrimage.errors import (
     PyrimageError,
     StoreFull,
 )
-from pyrimage.records import EMPTY, Blob
 from pyrimage.stores.interfaces import Buffer
 from pyrimage.stores.transfer import BUFFERS, CHUNK, copy
 from servers.processes import wait_until
@@ -40,9 +40,7 @@ class Memory:
             raise StoreFull("full")
         self.parts.append(bytes(data))
 
-    def seal(self) -> None: ...
-
-    def publish(self) -> None: ...
+    def finish(self) -> None: ...
 
     def discard(self) -> None: ...
 

@@ -1,0 +1,147 @@
+"""The API's answers, made of plain values: the session is closed before a body is sent."""
+
+import re
+from base64 import b64encode
+from collections.abc import Iterable
+from email.utils import format_datetime
+from typing import IO
+from urllib.parse import quote
+
+from pyramid.response import FileIter, Response
+
+from ...catalogue.records import DISK_FORMATS, Image, Status
+from ...web.request import Request
+from ...web.responses import json_response
+from .schemas.conditions import ByteRange, last_modified
+from .schemas.dialect import Dialect, shown_location
+from .schemas.image import OCTETS
+
+Metadata = Iterable[tuple[str, str]]  # headers
+
+MAX_FILE_NAME = 255  # bytes of UTF-8: longer ones cannot be saved on most file systems
+
+_ARCHIVES = {"ova": ".ova", "docker": ".tar"}  # containers that are files themselves; in others lies the disk as it is
+
+# In a file's name: what could lead elsewhere or hide it, and what nobody sees, control characters and those that turn
+# the direction of writing. Rows that something else wrote may hold halves of characters.
+_UNFIT = re.compile(r"^\.+|[/\\\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+# Some clients take a backslash for a part of the path, decode what looks percent-encoded, or stop at any quote.
+_NOT_PLAIN = re.compile(r'[^ -~]|["\\%]')
+_ATTRIBUTE_CHARACTERS = "!#$&+^`|"  # beside those that quote() never encodes
+
+
+def image_list(request: Request, url: str, dialect: Dialect, images: Iterable[Image], *, detailed: bool) -> Response:
+    """Answer a list: ``{"images": [...]}``; ``url`` is the collection's."""
+    if detailed:
+        items = [dialect.detail(image, f"{url}/{image.id}", shown_location(request, image)) for image in images]
+    else:
+        items = [dialect.brief(image, f"{url}/{image.id}") for image in images]
+    return json_response({"images": items})
+
+
+def image_json(request: Request, url: str, dialect: Dialect, image: Image, status: int = 200) -> Response:
+    """Answer a POST or PUT: the image as headers and as ``{"image": {...}}``."""
+    response = json_response({"image": dialect.detail(image, url, shown_location(request, image))}, status)
+    _add_headers(response, image, metadata_headers(request, url, dialect, image))
+    return response
+
+
+def image_created(request: Request, url: str, dialect: Dialect, image: Image) -> Response:
+    """Answer a POST that made an image: 201, with its address."""
+    response = image_json(request, url, dialect, image, status=201)
+    response.headers["Location"] = url
+    return response
+
+
+def metadata_headers(request: Request, url: str, dialect: Dialect, image: Image) -> Metadata:
+    """Give what is known about an image as headers, for ``metadata`` below."""
+    return dialect.headers(image, url, shown_location(request, image))
+
+
+def image_headers(image: Image, metadata: Metadata) -> Response:
+    """Answer a HEAD: what a GET would, without the bytes; their length is told."""
+    response = Response(content_type=OCTETS, charset=None)
+    _add_headers(response, image, metadata)
+    response.content_length = image.size
+    _add_validators(response, image)
+    if image.status == Status.ACTIVE:
+        response.headers["Accept-Ranges"] = "bytes"
+        response.headers["Content-Disposition"] = content_disposition(image)
+    return response
+
+
+def image_unchanged(image: Image, metadata: Metadata) -> Response:
+    """Answer 304: the client has the bytes. It gets the headers, for these may have changed all the same."""
+    response = Response(status=304)
+    _add_headers(response, image, metadata)
+    _add_validators(response, image)
+    return response
+
+
+def image_data(
+    request: Request, image: Image, metadata: Metadata, data: IO[bytes] | None, byte_range: ByteRange | None
+) -> Response:
+    """Answer a GET: the image as headers, and its bytes by the server's fastest way.
+
+    data: a file of exactly the bytes to send, None for no bytes. byte_range: where they lie in the image, None for all.
+    """
+    response = image_headers(image, metadata)
+    if data is not None:
+        response.app_iter = request.environ.get("wsgi.file_wrapper", FileIter)(data)
+        response.content_length = image.size if byte_range is None else byte_range.length
+    if byte_range is not None:
+        response.status = "206 Partial Content"
+        last = byte_range.offset + byte_range.length - 1
+        response.headers["Content-Range"] = f"bytes {byte_range.offset}-{last}/{image.size}"
+    return response
+
+
+def moved(request: Request, url: str) -> Response:
+    """Answer 302: the same query at another URL of ours. What a URL cannot hold is percent-encoded (S51)."""
+    query = quote(request.environ.get("QUERY_STRING", ""), safe="!$%&'()*+,-./:;=?@_~", encoding="latin-1")
+    response = Response(status=302, content_type="text/plain")
+    response.headers["Location"] = f"{url}?{query}" if query else url
+    return response
+
+
+def _add_headers(response: Response, image: Image, metadata: Metadata) -> None:
+    response.headers.extend(metadata)
+    if image.checksum is not None:
+        response.headers["ETag"] = image.checksum  # bare digits: clients compare them with the checksum's
+
+
+def _add_validators(response: Response, image: Image) -> None:
+    """Say since when the bytes are there, and what their digest is. Not of the JSON that answers a POST or PUT."""
+    response.headers["Last-Modified"] = format_datetime(last_modified(image), usegmt=True)
+    if image.sha256 is not None and image.status == Status.ACTIVE:  # else it is announced at most
+        response.headers["Repr-Digest"] = f"sha-256=:{b64encode(bytes.fromhex(image.sha256)).decode()}:"
+
+
+def content_disposition(image: Image) -> str:
+    """Return the header's value: ``attachment; filename="Ubuntu 24.04.qcow2"``.
+
+    A name that not every client would read as it is comes twice: plainly, with underscores instead, and encoded.
+    Source: RFC 6266 and its appendix D; RFC 8187.
+    """
+    name = file_name(image)
+    plain = _NOT_PLAIN.sub("_", name)
+    encoded = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe=_ATTRIBUTE_CHARACTERS)}"
+    return f'attachment; filename="{plain}"{encoded}'
+
+
+def file_name(image: Image) -> str:
+    """Return the image's name, or its id, with the ending that tells its format, in at most ``MAX_FILE_NAME`` bytes."""
+    name, endings = _UNFIT.sub("_", image.name or image.id), _endings(image)
+    length = next((len(ending) for ending in endings if name.lower().endswith(ending)), 0)
+    stem, ending = name[: len(name) - length], name[len(name) - length :] or endings[0]
+    return stem.encode()[: MAX_FILE_NAME - len(ending.encode())].decode(errors="ignore") + ending
+
+
+def _endings(image: Image) -> tuple[str, ...]:
+    """Return the endings that tell the image's format, the usual one first."""
+    if image.container_format in _ARCHIVES:
+        return (_ARCHIVES[image.container_format],)
+    if image.disk_format == "raw":
+        return (".raw", ".img")
+    return (f".{image.disk_format}" if image.disk_format in DISK_FORMATS else "",)

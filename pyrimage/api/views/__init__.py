@@ -1,1 +1,0 @@
-"""Views: each reads its request, calls one method of the catalogue, and answers. Errors travel to ``web.py``."""

@@ -1,0 +1,126 @@
+"""What the catalogue can do, wherever its rows are: nothing here that could not travel over HTTP."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Protocol
+
+from transaction import TransactionManager
+
+from .queries import ListQuery
+from .records import Blob, Claim, Identity, Image, Location, Member
+
+
+class Reads(Protocol):
+    """Questions, each on a short connection of its own, for any thread."""
+
+    def find(self, image_id: str, viewer: Identity) -> Image | None:
+        """Return an image that ``viewer`` may see (an administrator also deleted ones), else None."""
+
+    def page(self, query: ListQuery, viewer: Identity, *, detailed: bool) -> list[Image]:
+        """Return a page of what ``viewer``'s list shows; without properties and location unless detailed.
+
+        Raises Invalid for a marker the viewer could not have seen.
+        """
+
+    def members_of(self, image_id: str) -> Sequence[Member]:
+        """Return the members of an image, in order of their names."""
+
+    def find_member(self, image_id: str, member: str) -> Member | None:
+        """Return one member of an image, else None."""
+
+    def shared_with(self, member: str) -> Sequence[Member]:
+        """Return the memberships of a project in images that are not deleted, in order of the images' ids."""
+
+
+class Writes(Protocol):
+    """Changes that become true with the commit of one transaction.
+
+    Those of members raise NotFound if the image is deleted, and RightLost unless ``caller``, at that moment, is an
+    administrator, the image's owner or a member that can share it; they wait for others that write to the same image.
+    """
+
+    @property
+    def garbage(self) -> Sequence[Location]:
+        """The owned locations that this transaction gives up; complete once it is committed."""
+
+    def add(self, image: Image, blob: Blob | None) -> None:
+        """Store a new image, and end the claim of its blob. Raises ImageExists, LimitExceeded, UploadEnded."""
+
+    def change(self, old: Image, new: Image, blob: Blob | None, *, purge: bool) -> Image:
+        """Store what differs between ``old``, as found, and ``new``; end the claim of the blob.
+
+        purge: no property stays but the new ones; else none goes.
+
+        Returns ``new`` with the ``updated_at`` that is stored: always later than the image's last one.
+
+        Raises Conflict if the image's status or owner, a format where one changes, or with a blob a format or what was
+        announced is no longer what it was, LimitExceeded, UploadEnded.
+        """
+
+    def remove(self, image: Image, *, keep_status: bool) -> Image:
+        """Mark an image deleted, and return it so; its owned locations become garbage.
+
+        keep_status: only if its status is still what it was, else raises PreconditionFailed.
+        Raises NotFound, and Conflict if its protection or owner is no longer what it was.
+        """
+
+    def put_member(self, image_id: str, member: str, can_share: bool | None, caller: Identity) -> None:
+        """Add a member, or change whether it may share; None leaves that as it is, and is False for a new one.
+
+        Raises LimitExceeded; not for one that is a member already.
+        """
+
+    def replace_members(self, image_id: str, memberships: Mapping[str, bool | None], caller: Identity) -> None:
+        """Make these, by name, the only members; ``can_share`` is that of ``put_member``. Raises LimitExceeded."""
+
+    def remove_member(self, image_id: str, member: str, caller: Identity) -> None:
+        """Remove a member, which it may do itself. Raises NotFound if it is none."""
+
+
+class Claims(Protocol):
+    """Uploads under way and bytes to remove; each call is a short transaction of its own."""
+
+    def begin(self, claim: Claim, *, is_new: bool) -> int | None:
+        """Record a claim with a fresh lease; return how many bytes it holds, None where it need not grow with them.
+
+        Raises ImageExists or Conflict if the image cannot take data, UploadInProgress if it is claimed already,
+        LimitExceeded if the owner has no room.
+        """
+
+    def reserve(self, claim: Claim, came: int) -> int | None:
+        """Make a claim hold the bytes that came, or more; return how many, None where nobody counts.
+
+        What was recorded counts, not the size that ``claim`` names. Raises LimitExceeded, UploadEnded.
+        """
+
+    def renew(self, keys: Sequence[str]) -> None:
+        """Renew the leases of these live claims."""
+
+    def end(self, key: str, image_id: str, reason: str | None) -> None:
+        """Forget a claim whose upload failed, and note the reason, cut to 1,000 characters, on the image if queued."""
+
+    def expired(self, grace: timedelta, image_id: str | None = None) -> Sequence[Claim]:
+        """Return claims whose lease ended more than ``grace`` ago, of one image or of all."""
+
+    def seize(self, claim: Claim, grace: timedelta) -> bool:
+        """Take an expired claim away from its upload; False if that renewed or ended it meanwhile."""
+
+    def is_located(self, claim: Claim) -> bool:
+        """Say whether an image's location names the claim's key: then its COMMIT, in doubt, had worked."""
+
+    def garbage(self) -> Sequence[Location]:
+        """Return the locations whose bytes are to be removed."""
+
+    def forget_garbage(self, location: Location) -> None:
+        """Forget a location whose bytes are gone."""
+
+
+class Catalogue(Reads, Protocol):
+    """One object per process, from which requests get their reads and their writes."""
+
+    @property
+    def claims(self) -> Claims:
+        """Uploads under way."""
+
+    def writes(self, transaction_manager: TransactionManager) -> Writes:
+        """Return the changes of the transaction that the manager runs, or begins next; nothing is asked yet."""

@@ -1,0 +1,256 @@
+"""The frozen records that pass between layers, and the one description of each field of an image.
+
+Tables, headers, JSON and validation are made from ``IMAGE_FIELDS``; ``docs/architecture.md`` shows how one is added.
+"""
+
+import dataclasses
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any
+
+ADMIN = "admin"  # the role that may do everything
+
+DISK_FORMATS = ("aki", "ari", "ami", "raw", "iso", "vhd", "vhdx", "vdi", "vmdk", "qcow2", "ploop")
+CONTAINER_FORMATS = ("aki", "ari", "ami", "bare", "ovf", "ova", "docker")
+MAX_INT = 2**31 - 1  # what an INTEGER column holds
+MAX_BYTES = 2**63 - 1  # what a BIGINT column holds
+
+
+class Status:
+    """The words of an image's life (docs/v1.md, "Status"); plain text, as the API and the rows spell them."""
+
+    QUEUED = "queued"
+    ACTIVE = "active"
+    KILLED = "killed"
+    DELETED = "deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text of up to ``length`` characters; rows hold ``''`` for None, so that lists can be sorted by it."""
+
+    length: int = 255
+
+
+class Project(Text):
+    """A project's id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Word(Text):
+    """One of ``words``."""
+
+    length: int = 20
+    words: tuple[str, ...] = ()
+
+
+class LongText:
+    """A text that only the size of a request bounds; rows hold NULL for None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """So many hexadecimal ``digits``, in lower case."""
+
+    digits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A whole number from 0 to ``maximum``."""
+
+    maximum: int = MAX_INT
+
+
+class Flag:
+    """True or false."""
+
+
+class Time:
+    """A time in UTC, without zone, to the microsecond."""
+
+
+Kind = Text | LongText | Digest | Whole | Flag | Time
+
+
+class Shown(Enum):
+    """Where a field goes out."""
+
+    BRIEF = "brief"  # headers, and the JSON of every list
+    DETAIL = "detail"  # headers, and the JSON of an image
+    EXTRA = "extra"  # as DETAIL, but not in /v1's JSON: tools send all of that back, and a Glance refuses what is new
+    JSON = "json"  # as EXTRA, but in no header
+    REGISTRY = "registry"  # in the registry's JSON only
+
+
+class SetBy(Enum):
+    """Whose word counts."""
+
+    CLIENT = "client"
+    ADMIN = "admin"
+    ADMIN_AT_FIRST = "admin at first"  # an administrator's, when the image is made
+    NEW = "new"  # the client's, when the image is made
+    SERVER = "server"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What there is to know about one field of an image.
+
+    is_fact: a fact about the data: what is announced before it comes, and does not change afterwards.
+    hyphens: the guide prints the header's name with hyphens.
+    unset: the value of an image whose client did not set the field, or cleared it. is_required: there is no such.
+    """
+
+    kind: Kind
+    shown: Shown = Shown.EXTRA
+    set_by: SetBy = SetBy.CLIENT
+    is_fact: bool = False
+    hyphens: bool = False
+    unset: Any = None
+    is_required: bool = False
+
+
+def _field(kind: Kind, shown: Shown = Shown.EXTRA, *, unset: Any = None, is_required: bool = False, **more: Any) -> Any:
+    default: dict[str, Any] = {} if is_required else {"default": unset}
+    described = Field(kind, shown, unset=unset, is_required=is_required, **more)
+    return dataclasses.field(metadata={"field": described}, **default)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A caller: nobody, a user of a project, or one who holds the role ``admin``."""
+
+    user: str | None = None
+    project: str | None = None
+    roles: frozenset[str] = frozenset()
+
+    @property
+    def is_admin(self) -> bool:
+        """True for the holder of the role ``admin``."""
+        return ADMIN in self.roles
+
+    @property
+    def is_known(self) -> bool:
+        """True for everybody but nobody."""
+        return self.user is not None or bool(self.roles)
+
+    def __str__(self) -> str:
+        """Return who it is, for log lines."""
+        return self.user or (ADMIN if self.is_admin else "-")
+
+
+ADMINISTRATOR = Identity(roles=frozenset({ADMIN}))
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where bytes lie: a store's name and the key there. Never holds credentials."""
+
+    store: str
+    key: str
+    owned: bool = True  # written by us, so ours to delete; registered by a client otherwise
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Bytes that arrived whole.
+
+    size: bytes. checksum, sha256: lower-case hex digits.
+    location: None for no bytes at all; then no store is ever asked.
+    claim: key of the upload's claim, which the row's commit ends.
+    """
+
+    size: int
+    checksum: str
+    sha256: str
+    location: Location | None = None
+    claim: str | None = None
+
+
+EMPTY = Blob(
+    size=0,
+    checksum="d41d8cd98f00b204e9800998ecf8427e",
+    sha256="e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An upload under way, recorded before its first byte.
+
+    size: bytes declared, None if unknown.
+    """
+
+    image_id: str
+    store: str
+    key: str
+    owner: str | None
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """What is known about one image; in the order in which it is shown.
+
+    size: bytes; of a queued image what its client announced, 0 for nothing announced; likewise the digests.
+    min_ram: MB, min_disk: GB. Times are UTC without zone.
+    last_error: why the last upload into a queued image failed.
+    activated_at: since when the bytes are there, and nobody else's word; None where there are none.
+    location: the readable bytes, None where there are none.
+    """
+
+    id: str = _field(Text(64), Shown.BRIEF, set_by=SetBy.NEW, is_required=True)
+    name: str | None = _field(Text(), Shown.BRIEF)
+    disk_format: str | None = _field(Word(words=DISK_FORMATS), Shown.BRIEF, hyphens=True)
+    container_format: str | None = _field(Word(words=CONTAINER_FORMATS), Shown.BRIEF, hyphens=True)
+    size: int = _field(Whole(MAX_BYTES), Shown.BRIEF, unset=0, is_fact=True)
+    checksum: str | None = _field(Digest(32), Shown.BRIEF, is_fact=True)
+    status: str = _field(Text(30), Shown.DETAIL, unset=Status.QUEUED, set_by=SetBy.SERVER)
+    is_public: bool = _field(Flag(), Shown.DETAIL, unset=False, hyphens=True)
+    protected: bool = _field(Flag(), Shown.DETAIL, unset=False)
+    owner: str | None = _field(Project(), Shown.DETAIL, set_by=SetBy.ADMIN)
+    min_disk: int = _field(Whole(), Shown.DETAIL, unset=0, hyphens=True)
+    min_ram: int = _field(Whole(), Shown.DETAIL, unset=0, hyphens=True)
+    created_at: datetime = _field(Time(), Shown.DETAIL, set_by=SetBy.ADMIN_AT_FIRST, is_required=True)
+    updated_at: datetime = _field(Time(), Shown.DETAIL, set_by=SetBy.ADMIN_AT_FIRST, is_required=True)
+    deleted_at: datetime | None = _field(Time(), Shown.DETAIL, set_by=SetBy.SERVER)
+    sha256: str | None = _field(Digest(64), is_fact=True)
+    last_error: str | None = _field(LongText(), Shown.JSON, set_by=SetBy.SERVER)
+    activated_at: datetime | None = _field(Time(), Shown.REGISTRY, set_by=SetBy.SERVER)
+    properties: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    location: Location | None = None
+
+    @property
+    def deleted(self) -> bool:
+        """True once the image is gone for its users."""
+        return self.deleted_at is not None
+
+
+IMAGE_FIELDS: Mapping[str, Field] = {
+    field.name: field.metadata["field"] for field in dataclasses.fields(Image) if "field" in field.metadata
+}
+FACTS = tuple(name for name, field in IMAGE_FIELDS.items() if field.is_fact)
+DIGESTS = tuple(name for name in FACTS if isinstance(IMAGE_FIELDS[name].kind, Digest))
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A project that an image is shared with: it may see the image, and with ``can_share`` share it further."""
+
+    image_id: str
+    member: str
+    can_share: bool
+
+
+def new_image_id() -> str:
+    """Make the id of an image whose client supplied none."""
+    return str(uuid.uuid4())
+
+
+def utcnow() -> datetime:
+    """Return the present time as rows and records hold it: UTC, without zone, to the microsecond."""
+    return datetime.now(UTC).replace(tzinfo=None)

@@ -1,0 +1,145 @@
+"""The catalogue over SQL: one object per process."""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+from sqlalchemy import Engine, and_, bindparam, false, func, select
+from sqlalchemy.orm import Session
+from transaction import TransactionManager
+
+from ...models import ImageRow, LocationRow, MemberRow, PropertyRow, make_session_factory
+from ...settings import Settings
+from ..queries import ListQuery
+from ..records import Identity, Image, Member, Status
+from .claims import SqlClaims
+from .identities import StoreIdentities
+from .pages import read_page
+from .rows import COLUMNS, WITH_LOCATION, Statement, constant, read, record, visible
+from .writes import SqlWrites
+
+_MEMBER = (MemberRow.image_id, MemberRow.member, MemberRow.can_share)
+_MEMBERS = select(*_MEMBER).where(MemberRow.image_id == bindparam("image_id")).order_by(MemberRow.member)
+_ONE_MEMBER = select(*_MEMBER).where(
+    MemberRow.image_id == bindparam("image_id"), MemberRow.member == bindparam("member")
+)
+_SHARED = (
+    select(*_MEMBER)
+    .join(ImageRow, and_(ImageRow.id == MemberRow.image_id, ImageRow.deleted == false()))
+    .where(MemberRow.member == bindparam("member"))
+    .order_by(MemberRow.image_id)
+)
+
+
+class SqlCatalogue:
+    """The catalogue in the database of ``engine``.
+
+    A question takes a connection from the pool and gives it back with the answer; it joins no transaction.
+    sessions: makes those of writes. claims: uploads under way. identities: which directory is a file store's.
+    active: all images that have bytes.
+    """
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self.engine, self._settings = engine, settings
+        self.sessions = make_session_factory(engine)
+        self.claims = SqlClaims(engine, settings)
+        self.identities = StoreIdentities(engine)
+        self.active = ActiveImages(engine)
+
+    def find(self, image_id: str, viewer: Identity) -> Image | None:
+        """Return an image and its properties with one SELECT."""
+        statement = find_statement(is_admin=viewer.is_admin, has_project=bool(viewer.project))
+        with self.engine.connect() as connection:
+            rows = read(connection, statement, id=image_id, project=viewer.project)
+        if not rows:
+            return None
+        return record(rows[0], {key: value for *_, key, value in rows if key is not None})
+
+    def page(self, query: ListQuery, viewer: Identity, *, detailed: bool) -> list[Image]:
+        """Return a page of the list that ``query`` asks for."""
+        with self.engine.connect() as connection:
+            return read_page(connection, query, viewer, detailed=detailed)
+
+    def members_of(self, image_id: str) -> Sequence[Member]:
+        """Return the members of an image."""
+        with self.engine.connect() as connection:
+            return [Member(*row) for row in read(connection, _MEMBERS, image_id=image_id)]
+
+    def find_member(self, image_id: str, member: str) -> Member | None:
+        """Return one member of an image."""
+        with self.engine.connect() as connection:
+            rows = read(connection, _ONE_MEMBER, image_id=image_id, member=member)
+        return Member(*rows[0]) if rows else None
+
+    def shared_with(self, member: str) -> Sequence[Member]:
+        """Return the memberships of a project in live images; why others have rows, ``SqlWrites.remove`` tells."""
+        with self.engine.connect() as connection:
+            return [Member(*row) for row in read(connection, _SHARED, member=member)]
+
+    def writes(self, transaction_manager: TransactionManager) -> SqlWrites:
+        """Return the changes of the manager's transaction."""
+        return SqlWrites(self.session(transaction_manager), self._settings)
+
+    def session(self, transaction_manager: TransactionManager) -> Session:
+        """Make a session that commits with the manager's transaction; it takes a connection at its first statement."""
+        return self.sessions(info={"tm": transaction_manager})
+
+
+class ActiveImages:
+    """All images that have bytes, without their properties: each call is a short transaction of its own.
+
+    page: so many rows are read at once, and held in memory.
+    """
+
+    def __init__(self, engine: Engine, page: int = 500) -> None:
+        self._engine, self._page = engine, page
+
+    def __iter__(self) -> Iterator[Image]:
+        """Give the images in the order of their ids; no connection is held meanwhile."""
+        last, statement = "", select(ImageRow.id).where(_IS_ACTIVE, ImageRow.id > bindparam("last"))
+        statement = statement.order_by(ImageRow.id).limit(self._page)
+        while True:
+            with self._engine.connect() as connection:
+                ids = connection.scalars(statement, {"last": last}).all()
+            if not ids:
+                return
+            yield from self._read(ids)
+            last = ids[-1]
+
+    def find(self, image_id: str) -> Image | None:
+        """Return an image if it is still active."""
+        return next(iter(self._read([image_id])), None)
+
+    def total(self) -> tuple[int, int]:
+        """Return how many images there are, and the bytes of all."""
+        statement = select(func.count(), func.coalesce(func.sum(ImageRow.size), 0)).where(_IS_ACTIVE)
+        with self._engine.connect() as connection:
+            count, size = connection.execute(statement).one()
+        return count, int(size)  # a Decimal, for some databases
+
+    def _read(self, ids: Sequence[str]) -> Sequence[Image]:
+        # By their ids: joined with a range of them, PostgreSQL would read all locations before it again for each page.
+        with self._engine.connect() as connection:
+            return [record(row, {}) for row in connection.execute(_ACTIVE, {"ids": ids})]
+
+
+_IS_ACTIVE = ImageRow.status == constant(Status.ACTIVE)
+_ACTIVE: Statement = (
+    select(*COLUMNS)
+    .select_from(ImageRow)
+    .outerjoin(LocationRow, WITH_LOCATION)
+    .where(_IS_ACTIVE, ImageRow.id.in_(bindparam("ids", expanding=True)))
+    .order_by(ImageRow.id)
+)
+
+
+@lru_cache
+def find_statement(*, is_admin: bool, has_project: bool) -> Statement:
+    """Make the SELECT of one image, with a row for each of its properties."""
+    statement = (
+        select(*COLUMNS, PropertyRow.key, PropertyRow.value)
+        .select_from(ImageRow)
+        .outerjoin(LocationRow, WITH_LOCATION)
+        .outerjoin(PropertyRow, PropertyRow.image_id == ImageRow.id)
+        .where(ImageRow.id == bindparam("id"))
+    )
+    return statement if is_admin else statement.where(ImageRow.deleted == false(), visible(has_project))

@@ -1,0 +1,125 @@
+"""Which directory is the file store's: the database and the directory know the same identity, or it is refused."""
+
+import logging
+import secrets
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Engine, delete, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from ...errors import DatabaseRefused, StoreMissing
+from ...models import LocationRow, StoreRow
+from ...models.location import ACTIVE
+from ...stores.file import FileStore
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class BlobCount:
+    """What a directory holds of what the database names: so many blobs are there, and so many of images are missing."""
+
+    there: int
+    missing: int
+
+
+class StoreIdentities:
+    """Identities in the database of ``engine``; each call is a short transaction of its own."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def known(self, store: FileStore) -> str:
+        """Return the identity that the database knows. Raises StoreMissing if it knows none."""
+        with self._engine.connect() as connection:
+            identity = _find(connection, store)
+        if identity is None:
+            unknown = "is not known to the database as its store's directory; the first start of a server makes it so"
+            raise store.marker.refusal(unknown)
+        return identity
+
+    def identify(self, store: FileStore) -> str:
+        """Return the identity that the database knows; where it knows none yet, mark the directory with a new one.
+
+        That is so at the first start on an empty database, and at the first one after an upgrade, if the directory
+        holds what rows name. Raises StoreMissing for a directory that is marked already, or holds nothing of that.
+        """
+        with self._engine.connect() as connection:
+            identity = _find(connection, store)
+            if identity is None:
+                # Before the INSERT too: of several who wait for one that is refused, MariaDB lets only one go on.
+                _count_for_first_start(connection, store)
+        return identity or self._introduce(store) or self.known(store)
+
+    def adopt(self, store: FileStore, *, although_empty: bool) -> BlobCount:
+        """Make the directory the store's: the database takes its identity, or it gets the database's, or a new one.
+
+        Raises StoreMissing if it holds nothing of what rows name, unless ``although_empty``.
+        """
+        with self._engine.begin() as connection:
+            known, carried = _find(connection, store), store.marker.read()
+            identity = carried or known or _new_identity()
+            if identity != known:
+                connection.execute(delete(StoreRow).where(StoreRow.name == store.name))
+                connection.execute(insert(StoreRow).values(name=store.name, identity=identity))
+            count = _count(connection, store)
+            if count.missing and not count.there and not although_empty:
+                raise _holds_nothing(store, count)
+            if not carried:
+                store.marker.write(identity, replace=True)
+        return count
+
+    def _introduce(self, store: FileStore) -> str | None:
+        """Mark the directory; return None if another server was quicker."""
+        identity = _new_identity()
+        try:
+            with self._engine.begin() as connection:
+                # First of all, so that others who start now wait for our COMMIT, and then find the row.
+                connection.execute(insert(StoreRow).values(name=store.name, identity=identity))
+                if store.marker.read() is not None:
+                    raise store.marker.unknown()
+                count = _count_for_first_start(connection, store)
+                store.marker.write(identity, replace=False)
+        except IntegrityError:
+            return None
+        except (DatabaseRefused, StoreMissing):  # other errors of the database may mean that the row is there
+            store.marker.withdraw(identity)
+            raise
+        if count.there:
+            text = "%s is the file store's directory from now on; of the images' blobs, %d are missing there"
+            log.warning(text, store.marker.directory, count.missing)
+        else:
+            log.info("%s is the file store's directory from now on", store.marker.directory)
+        return identity
+
+
+def _find(connection: Connection, store: FileStore) -> str | None:
+    return connection.scalar(select(StoreRow.identity).where(StoreRow.name == store.name))
+
+
+def _new_identity() -> str:
+    return secrets.token_hex(16)
+
+
+def _count(connection: Connection, store: FileStore) -> BlobCount:
+    there = missing = 0
+    for key, state in connection.execute(
+        select(LocationRow.key, LocationRow.state).where(LocationRow.store == store.name)
+    ):
+        if store.holds(key):
+            there += 1
+        elif state == ACTIVE:
+            missing += 1
+    return BlobCount(there, missing)
+
+
+def _count_for_first_start(connection: Connection, store: FileStore) -> BlobCount:
+    count = _count(connection, store)
+    if count.missing and not count.there:
+        raise _holds_nothing(store, count)
+    return count
+
+
+def _holds_nothing(store: FileStore, count: BlobCount) -> StoreMissing:
+    problem = f"holds none of the {count.missing} blobs that the database names"
+    return store.marker.refusal(problem, holds_nothing=True)

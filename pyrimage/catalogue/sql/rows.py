@@ -1,0 +1,81 @@
+"""Images as plain rows, read by position: entities would cost three times as much (see ``benchmarks/``)."""
+
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Connection,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    literal_column,
+    or_,
+    select,
+    true,
+)
+from sqlalchemy.orm import Session
+
+from ...models import ImageRow, LocationRow, MemberRow
+from ...models.image import is_text
+from ...models.location import ACTIVE
+from ..records import IMAGE_FIELDS, Image, Location
+
+Statement = Select[*tuple[Any, ...]]
+PageSelect = Statement | CompoundSelect[*tuple[Any, ...]]
+Found = Row[*tuple[Any, ...]]
+
+_NAMES = tuple(IMAGE_FIELDS)
+_TEXTS = tuple(name for name, field in IMAGE_FIELDS.items() if is_text(field) and field.unset is None)
+_VALUES = attrgetter(*_NAMES)
+COLUMNS = (*(getattr(ImageRow, name) for name in _NAMES), LocationRow.store, LocationRow.key, LocationRow.owned)
+
+
+def constant(word: str) -> ColumnElement[str]:
+    """Spell out one of our words: in a prepared statement, PostgreSQL misjudges how many rows a parameter finds."""
+    return literal_column(f"'{word}'")
+
+
+WITH_LOCATION = and_(LocationRow.image_id == ImageRow.id, LocationRow.state == constant(ACTIVE))
+
+
+def read(connection: Connection, statement: PageSelect, **values: Any) -> Sequence[Found]:
+    """Run a SELECT. On the connection, in a session's transaction too: a session costs as much again."""
+    return connection.execute(statement, values).all()
+
+
+def write(session: Session, statement: Any) -> int:
+    """Run an ORM statement, which marks the session changed; return the number of rows it found."""
+    result: Any = session.execute(statement, execution_options={"synchronize_session": False})
+    count: int = result.rowcount
+    return count
+
+
+def columns(image: Image) -> dict[str, Any]:
+    """Return the columns of a record's row."""
+    values = dict(zip(_NAMES, _VALUES(image), strict=True))
+    for name in _TEXTS:
+        values[name] = values[name] or ""
+    return values
+
+
+def record(row: Found, properties: Mapping[str, str]) -> Image:
+    """Return the record of a row that begins with ``COLUMNS``."""
+    values: dict[str, Any] = dict(zip(_NAMES, row, strict=False))
+    for name in _TEXTS:
+        values[name] = values[name] or None
+    store, key, owned = row[len(_NAMES) : len(COLUMNS)]
+    return Image(**values, properties=properties, location=Location(store, key, owned) if store else None)
+
+
+def visible(has_project: bool) -> ColumnElement[bool]:
+    """Select what is public, own or shared; the project is a parameter."""
+    if not has_project:
+        return ImageRow.is_public == true()
+    shared = select(MemberRow.image_id).where(
+        MemberRow.image_id == ImageRow.id, MemberRow.member == bindparam("project")
+    )
+    return or_(ImageRow.is_public == true(), ImageRow.owner == bindparam("project"), shared.exists())

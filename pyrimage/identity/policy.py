@@ -1,0 +1,112 @@
+"""What callers may do: permissions, ACLs and Pyramid's security policy."""
+
+from collections.abc import Callable, Iterable, Iterator
+from enum import StrEnum
+from typing import Any
+
+from pyramid.authorization import ALL_PERMISSIONS, ACLHelper, Allow, Authenticated, Deny, Everyone
+from pyramid.request import Request
+
+from ..catalogue.records import ADMIN, Identity, Image
+from ..environ import IDENTITY
+
+WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+HEALTHCHECK = "/healthcheck"
+
+
+class Permission(StrEnum):
+    """What an ACL can allow; named after the API's operations."""
+
+    LIST_IMAGES = "list_images"
+    ADD_IMAGE = "add_image"
+    VIEW_IMAGE = "view_image"
+    CHANGE_IMAGE = "change_image"
+    DELETE_IMAGE = "delete_image"
+    SHARE_IMAGE = "share_image"
+    REMOVE_MEMBER = "remove_member"
+    LIST_SHARED_IMAGES = "list_shared_images"
+    CLAIM_UPLOAD = "claim_upload"
+    CLEAN_UP = "clean_up"
+
+
+class SecurityPolicy:
+    """Pyramid's security policy: the identity is what the middleware left in the environ, the rules are ACLs."""
+
+    def __init__(self) -> None:
+        self._acl = ACLHelper()
+
+    def identity(self, request: Request) -> Identity:
+        """Return the caller."""
+        identity: Identity = request.environ[IDENTITY]
+        return identity
+
+    def authenticated_userid(self, request: Request) -> str | None:
+        """Return the caller's user id, if it has one."""
+        return self.identity(request).user
+
+    def permits(self, request: Request, context: Any, permission: str) -> Any:
+        """Ask the ACLs from ``context`` up to the root."""
+        return self._acl.permits(context, principals_of(request.identity), permission)
+
+    def remember(self, request: Request, userid: str, **kw: Any) -> list[tuple[str, str]]:
+        """Return no headers: the API has no sessions."""
+        return []
+
+    def forget(self, request: Request, **kw: Any) -> list[tuple[str, str]]:
+        """Return no headers: the API has no sessions."""
+        return []
+
+
+def principals_of(identity: Identity) -> list[str]:
+    """Return what ACLs match: ``project:<id>``, ``role:<name>`` and Pyramid's own two."""
+    principals = [Everyone, *(f"role:{role}" for role in identity.roles)]
+    if identity.is_known:
+        principals.append(Authenticated)
+    if identity.project is not None:
+        principals.append(f"project:{identity.project}")
+    return principals
+
+
+Ace = tuple[Any, ...]
+Acl = list[Ace]
+
+ACL_OF_ALL: Acl = [(Allow, f"role:{ADMIN}", ALL_PERMISSIONS)]
+
+
+ACL_OF_IMAGES: Acl = [(Allow, Authenticated, Permission.ADD_IMAGE), (Allow, Everyone, Permission.LIST_IMAGES)]
+
+
+def acl_of_image(image: Image) -> Acl:
+    """Make the ACL of an image that the caller may see."""
+    acl: Acl = [(Deny, Everyone, Permission.DELETE_IMAGE)] if image.protected else []
+    if image.owner is not None:
+        owner = f"project:{image.owner}"
+        acl += [(Allow, owner, Permission.CHANGE_IMAGE), (Allow, owner, Permission.DELETE_IMAGE)]
+    return [*acl, (Allow, Everyone, Permission.VIEW_IMAGE)]
+
+
+def acl_of_members(request: Request, image: Image) -> Iterator[Ace]:
+    """Give the ACL of an image's members entry by entry: for whom an earlier one decides, nobody asks for the last.
+
+    It only reads: who changes members looks again when they are locked.
+    """
+    sharing = (Permission.SHARE_IMAGE, Permission.REMOVE_MEMBER)
+    yield Allow, Everyone, Permission.VIEW_IMAGE
+    if image.owner is not None:
+        yield Allow, f"project:{image.owner}", sharing
+    project = request.identity.project
+    if project:
+        member = request.catalogue.find_member(image.id, project)
+        if member is not None and member.can_share:
+            yield Allow, f"project:{project}", sharing
+
+
+def acl_of_member(member: str) -> Acl:
+    """Make the ACL of one member of an image: it can remove itself."""
+    return [(Allow, f"project:{member}", Permission.REMOVE_MEMBER)]
+
+
+def acl_of_shared_images(member: str) -> Acl:
+    """Make the ACL of what is shared with a project."""
+    return [(Allow, f"project:{member}", Permission.LIST_SHARED_IMAGES)]

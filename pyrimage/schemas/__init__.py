@@ -1,1 +1,0 @@
-"""Validation of everything that comes in, and the two spellings in which records go out."""

@@ -1,0 +1,16 @@
+"""What every face of the service shares: the request, its path and body, its transaction, its errors, and resources."""
+
+from pyramid.config import Configurator
+
+from ..identity.policy import SecurityPolicy
+from .request import Request
+
+
+def includeme(config: Configurator) -> None:
+    """Set up what every face shares."""
+    config.set_request_factory(Request)
+    config.set_security_policy(SecurityPolicy())
+    for module in ("tweens", "errors", "paths"):
+        config.include(f"{__name__}.{module}")
+    for module in ("members", "resources"):
+        config.scan(f"{__name__}.{module}")

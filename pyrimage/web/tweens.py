@@ -1,0 +1,80 @@
+"""What happens around every request: its id, its answer's headers, its transaction, and the end of its upload."""
+
+import uuid
+from collections.abc import Callable
+
+from pyramid.config import Configurator
+from pyramid.registry import Registry
+from pyramid.response import Response
+
+from ..environ import REQUEST_ID
+from ..errors import PyrimageError
+from ..logs import answering
+from .errors import error_view
+from .request import Request
+
+Handler = Callable[[Request], Response]
+
+MAX_ACCEPT = 4096  # characters; a longer one is as good as none, for WebOb would take a second and 100 MB to read it
+READING = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+
+
+def answers_tween_factory(handler: Handler, registry: Registry) -> Handler:
+    """Give every answer the headers that all have, and every request its id; the outermost tween."""
+
+    def answers_tween(request: Request) -> Response:
+        request_id = request.environ[REQUEST_ID] = f"req-{uuid.uuid4()}"
+        if len(request.environ.get("HTTP_ACCEPT", "")) > MAX_ACCEPT:
+            del request.environ["HTTP_ACCEPT"]
+        token = answering.set(request.environ)
+        try:
+            response = handler(request)
+        except Exception as error:  # noqa: BLE001 - the error views failed, or a tween did: error_view logs it
+            response = error_view(error, request)
+        finally:
+            answering.reset(token)
+        response.headers["x-openstack-request-id"] = request_id
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+    return answers_tween
+
+
+def commit_veto(request: Request, response: Response) -> bool:
+    """Abort whatever was raised or is answered with 4xx or 5xx.
+
+    By status alone, a raised 304 or an error view that answers 200 would commit.
+    """
+    return request.exception is not None or response.status_int >= 400
+
+
+def has_transaction(request: Request) -> bool:
+    """Say whether the request is one that may write; what only reads asks on connections of its own."""
+    return request.environ["REQUEST_METHOD"] not in READING
+
+
+def uploads_tween_factory(handler: Handler, registry: Registry) -> Handler:
+    """End the request's upload when its transaction is over.
+
+    A tween over pyramid_tm: within the transaction, a flushed session still holds SQLite's write lock.
+    """
+
+    def uploads_tween(request: Request) -> Response:
+        try:
+            return handler(request)
+        finally:
+            if request.upload is not None:
+                error = request.exception  # what strangers' errors say of themselves is for the log
+                request.upload.end(str(error) if isinstance(error, PyrimageError) else "The upload failed.")
+
+    return uploads_tween
+
+
+def includeme(config: Configurator) -> None:
+    """Set up the tweens, in code, so that no ini can forget them."""
+    config.registry.settings.update(
+        {"tm.commit_veto": commit_veto, "tm.annotate_user": False, "tm.activate_hook": has_transaction}
+    )
+    config.add_tween("pyramid_tm.tm_tween_factory", over="pyramid.tweens.excview_tween_factory")
+    config.add_tween("pyrimage.web.tweens.uploads_tween_factory", over="pyramid_tm.tm_tween_factory")
+    config.add_tween("pyrimage.web.tweens.answers_tween_factory", over="pyrimage.web.tweens.uploads_tween_factory")
