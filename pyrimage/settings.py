@@ -15,6 +15,7 @@ from .errors import ConfigurationError
 PREFIX = "pyrimage."
 CONFIG_NAME = "pyrimage.ini"
 CONFIG_DIRECTORIES = (".", "~/.pyrimage", "~", "/etc/pyrimage", "/etc")
+STORE_NAME_LENGTH = 64  # characters; the columns of the database have as many
 
 
 def flag(text: str) -> bool:

@@ -5,6 +5,7 @@ from datetime import datetime
 from sqlalchemy import BigInteger
 from sqlalchemy.orm import Mapped, mapped_column
 
+from ..settings import STORE_NAME_LENGTH
 from .image import ID_LENGTH
 from .location import KEY_LENGTH
 from .meta import Base, text, utc_datetime
@@ -25,7 +26,7 @@ class ClaimRow(Base):
 
     key: Mapped[str] = mapped_column(text(KEY_LENGTH), primary_key=True)
     image_id: Mapped[str] = mapped_column(text(ID_LENGTH), unique=True)
-    store: Mapped[str] = mapped_column(text(20))
+    store: Mapped[str] = mapped_column(text(STORE_NAME_LENGTH))
     owner: Mapped[str] = mapped_column(text(255), index=True)
     size: Mapped[int | None] = mapped_column(BigInteger)
     state: Mapped[str] = mapped_column(text(20))

@@ -3,6 +3,7 @@
 from sqlalchemy import BigInteger, ForeignKey, Index, Integer
 from sqlalchemy.orm import Mapped, mapped_column
 
+from ..settings import STORE_NAME_LENGTH
 from .image import ID_LENGTH, ImageRow
 from .meta import Base, text
 
@@ -22,7 +23,7 @@ class LocationRow(Base):
 
     id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
     image_id: Mapped[str] = mapped_column(text(ID_LENGTH), ForeignKey(ImageRow.id))
-    store: Mapped[str] = mapped_column(text(20))
+    store: Mapped[str] = mapped_column(text(STORE_NAME_LENGTH))
     key: Mapped[str] = mapped_column(text(KEY_LENGTH), index=True)
     owned: Mapped[bool]
     state: Mapped[str] = mapped_column(text(20), index=True)

@@ -2,6 +2,7 @@
 
 from sqlalchemy.orm import Mapped, mapped_column
 
+from ..settings import STORE_NAME_LENGTH
 from .meta import Base, text
 
 
@@ -10,5 +11,5 @@ class StoreRow(Base):
 
     __tablename__ = "stores"
 
-    name: Mapped[str] = mapped_column(text(20), primary_key=True)
+    name: Mapped[str] = mapped_column(text(STORE_NAME_LENGTH), primary_key=True)
     identity: Mapped[str] = mapped_column(text(64))

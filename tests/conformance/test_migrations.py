@@ -13,12 +13,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, MetaData, QueuePool, event, insert, inspect, select, text
+from sqlalchemy.exc import IntegrityError
 
 from conftest import ini_settings, install
 from factories import error_of
 from pyrimage.app import main
 from pyrimage.errors import ConfigurationError
 from pyrimage.models import Base, make_engine, migrations
+from pyrimage.settings import STORE_NAME_LENGTH
 from servers import databases
 
 UPGRADE = """
@@ -91,6 +93,11 @@ def columns(engine: Engine) -> list[tuple[Any, ...]]:
     }[engine.dialect.name]
     with engine.connect() as connection:
         return sorted(map(tuple, connection.execute(text(statement))))
+
+
+def rows_of(engine: Engine, table: str) -> list[dict[str, Any]]:
+    with engine.connect() as connection:
+        return [dict(row) for row in connection.execute(text(f"SELECT * FROM {table}")).mappings()]
 
 
 def names(engine: Engine) -> dict[tuple[str, str], list[str]]:
@@ -199,6 +206,38 @@ def test_images_that_are_active_already_became_so_by_their_last_change(engine: E
     with engine.connect() as connection:
         found = {row.id: row.activated_at for row in connection.execute(select(*columns_of))}
     assert found == {"active": moment, "queued": None}
+
+
+def test_names_of_stores_may_be_longer_and_what_has_one_stays(engine: Engine) -> None:
+    migrations.upgrade(engine)
+    whole = columns(engine), names(engine)
+    downgrade(engine, "0005")
+    moment = datetime.fromisoformat("2011-09-22 19:57:47.123456")
+    image, place, claim, store = (
+        Base.metadata.tables[name] for name in ("images", "image_locations", "claims", "stores")
+    )
+    texts = dict.fromkeys(("name", "disk_format", "container_format", "owner"), "")
+    facts = {**texts, "status": "active", "created_at": moment, "updated_at": moment, "size": 5, "min_disk": 0}
+    facts |= {"min_ram": 0, **dict.fromkeys(("is_public", "protected", "deleted"), False)}
+    key = {"key": "f17.0123456789abcdef", "image_id": "f17"}
+    lease = {"owner": "", "size": 5, "state": "live", "lease": moment, "server": "a"}
+    with engine.begin() as connection:
+        connection.execute(insert(image).values(id="f17", **facts))
+        connection.execute(insert(place).values(id=7, store="file", owned=True, state="active", **key))
+        connection.execute(insert(claim).values(store="file", **key, **lease))
+        connection.execute(insert(store).values(name="file", identity="0" * 32))
+    before = {table.name: rows_of(engine, table.name) for table in (image, place, claim, store)}
+    migrations.upgrade(engine)
+    assert (columns(engine), names(engine)) == whole
+    for name, rows in before.items():
+        assert [now.items() >= row.items() for now, row in zip(rows_of(engine, name), rows, strict=True)] == [True]
+    with engine.begin() as connection:
+        longest = "x" * STORE_NAME_LENGTH
+        connection.execute(insert(place).values(image_id="f17", store=longest, key="k", owned=True, state="garbage"))
+        connection.execute(insert(store).values(name=longest, identity="1" * 32))
+        assert connection.scalar(select(place.c.id).where(place.c.store == longest)) is not None
+    with pytest.raises(IntegrityError), engine.begin() as connection:
+        connection.execute(insert(place).values(image_id="none", store="file", key="k", owned=True, state="active"))
 
 
 def test_a_migration_that_dies_leaves_nothing_behind(engine: Engine) -> None:

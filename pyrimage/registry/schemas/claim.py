@@ -11,6 +11,7 @@ from pyramid.request import Request
 
 from ...catalogue.records import Claim, Location
 from ...errors import Invalid
+from ...settings import STORE_NAME_LENGTH
 from ...web.bodies import MAX_BODY, JsonType, Object, read_json
 from ...web.fields import Digits, ImageId, Text
 from .record import Required, Value, location_node, location_problems
@@ -59,7 +60,7 @@ def _claim_node() -> colander.SchemaNode:
     return colander.SchemaNode(
         Object(),
         _node(Required(ImageId()), "image_id"),
-        _node(Required(Text(20)), "store"),
+        _node(Required(Text(STORE_NAME_LENGTH)), "store"),
         _node(Required(Text(512)), "key"),
         _node(Value(Text()), "owner"),
         _node(Value(Digits()), "size"),

@@ -27,6 +27,7 @@ from ...catalogue.rules import (
 )
 from ...errors import Conflict, DataMismatch, Forbidden, Invalid
 from ...identity.signed import MAX_CLOCK_SECONDS
+from ...settings import STORE_NAME_LENGTH
 from ...web.bodies import JsonType, Object, read_json
 from ...web.fields import (
     CONTROL,
@@ -152,7 +153,9 @@ class Nullable(Object):
 
 def location_node(kind: colander.SchemaType, name: str) -> colander.SchemaNode:
     """Make the node of ``{"store": "file", "key": "<image id>.<random>"}``."""
-    node = colander.SchemaNode(kind, _node(Required(Text(20)), "store"), _node(Required(Text(512)), "key"), name=name)
+    node = colander.SchemaNode(
+        kind, _node(Required(Text(STORE_NAME_LENGTH)), "store"), _node(Required(Text(512)), "key"), name=name
+    )
     node.missing_msg = "is missing"
     return node
 
