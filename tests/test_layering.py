@@ -16,6 +16,7 @@ ORDER = [
     "pyrimage.server.logtext",  # the rest of the server stands far below; what is logged is masked in one place
     "pyrimage.errors",
     "pyrimage.records",
+    "pyrimage.readers",
     "pyrimage.settings",
     "pyrimage.security",
     "pyrimage.logs",

@@ -15,7 +15,6 @@ from pyrimage.settings import (
     masked,
     read_settings,
     refuse_bare_names,
-    signing_keys,
 )
 
 INI = {"pyrimage.auth": "none", "pyrimage.filesystem_store_datadir": "/srv/images"}
@@ -202,7 +201,7 @@ def test_an_empty_secret_of_the_environment_is_none(monkeypatch: pytest.MonkeyPa
 # Settings for people to read
 
 WORD = "S3cr3t"
-SECRET_NAMES = [field.name for field in dataclasses.fields(Settings) if field.metadata["read"] is signing_keys]
+SECRET_NAMES = [field.name for field in dataclasses.fields(Settings) if field.metadata["secret"]]
 
 
 @pytest.mark.parametrize("name", SECRET_NAMES)

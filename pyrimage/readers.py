@@ -1,0 +1,80 @@
+"""What a setting is, and the readers that make its value of the ini's text."""
+
+import dataclasses
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+
+def setting(read: Callable[[str], Any], doc: str, *, secret: bool = False, **default: Any) -> Any:
+    """Describe a setting: a field of ``Settings``.
+
+    read: makes the value of the ini's text; raises ValueError or OSError, whose words follow a colon. secret: never
+    shown, and read from the environment where the ini does not set it.
+    """
+    metadata = {"read": read, "doc": doc, "secret": secret}
+    return dataclasses.field(metadata=metadata, repr=not secret, **default)
+
+
+def flag(text: str) -> bool:
+    """Read a yes/no setting."""
+    words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+    if text.lower() not in words:
+        raise ValueError("use true or false")
+    return words[text.lower()]
+
+
+def word(*accepted: str) -> Callable[[str], str]:
+    """Make a reader that takes one of the ``accepted`` words."""
+
+    def read(text: str) -> str:
+        if text not in accepted:
+            raise ValueError(f"use {' or '.join(accepted)}")
+        return text
+
+    return read
+
+
+def endpoint(text: str) -> str:
+    """Read an absolute http(s) URL; a slash at its end is cut."""
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+        raise ValueError("use an absolute URL such as https://images.example.org")
+    return text.rstrip("/")
+
+
+def directory(text: str) -> Path:
+    """Read a directory's absolute path."""
+    path = Path(text)
+    if not path.is_absolute():
+        raise ValueError("use an absolute path; %(here)s is the directory of the ini file")
+    if path.exists() and not path.is_dir():
+        raise ValueError("is not a directory")
+    return path
+
+
+_BYTES = {"": 1, "B": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}  # as Glance counts them
+
+
+def size(text: str) -> int | None:
+    """Read a number of bytes, ``500MB``; 0 is None, no limit."""
+    match = re.fullmatch("([0-9]{1,19}) ?([KMGT]?B|)", text)
+    if match is None:
+        raise ValueError("use a number of bytes such as 1073741824, 500MB or 2TB; 0 for no limit")
+    return int(match[1]) * _BYTES[match[2]] or None
+
+
+def quota(text: str) -> int | None:
+    """Read how many there may be; -1 is None, no limit."""
+    if not re.fullmatch("-1|[0-9]{1,9}", text):
+        raise ValueError("use a whole number; -1 for no limit")
+    return None if text == "-1" else int(text)
+
+
+def page_length(text: str) -> int:
+    """Read a number of images that one statement can ask the properties of."""
+    if not re.fullmatch("[0-9]{1,5}", text) or not 1 <= int(text) <= 10_000:
+        raise ValueError("use a whole number from 1 to 10000")
+    return int(text)
