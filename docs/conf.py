@@ -1,10 +1,11 @@
-"""Sphinx's configuration, and the reference of the settings that is made of ``pyrimage/settings.py`` at each build."""
+"""Sphinx's configuration, and the reference of the settings that is made of the code at each build."""
 
 import dataclasses
 from typing import Any
 
 from pyrimage import __version__
 from pyrimage.settings import PREFIX, Settings
+from pyrimage.stores import make_configurator, store_kinds
 
 project = "pyrimage"
 release = __version__
@@ -19,13 +20,16 @@ SETTINGS_PAGE, SETTINGS_MARK = "configuration", "<!-- settings -->"
 
 
 def settings_reference() -> str:
-    """Return every ``pyrimage.*`` setting as Markdown, in the order of the dataclass."""
-    return "\n".join(map(_setting, dataclasses.fields(Settings)))
+    """Return every ``pyrimage.*`` setting as Markdown, in the order of the dataclasses; those of stores are last."""
+    described: list[Any] = [Settings, *store_kinds(make_configurator({})).values()]
+    return "\n".join(_setting(field) for each in described for field in dataclasses.fields(each))
 
 
 def _setting(field: dataclasses.Field[Any]) -> str:
     default = "none, it must be set"
-    if field.default is not dataclasses.MISSING:
+    if field.metadata["default_text"] is not None:
+        default = field.metadata["default_text"]
+    elif field.default is not dataclasses.MISSING:
         words = {None: "unset", True: "`true`", False: "`false`"}
         default = words.get(field.default, f"`{field.default}`")
     accepted = "any text"

@@ -4,17 +4,16 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from pyramid.config import Configurator
 from pyramid.paster import get_app, setup_logging
 
 from .catalogue.sql.catalogue import SqlCatalogue
-from .errors import ConfigurationError, DatabaseAway, DatabaseError, StoreMissing
+from .errors import ConfigurationError, DatabaseAway, DatabaseError, StoreMissing, StoreUnavailable
 from .identity.loopback import LoopbackOnly, LoopbackRegistry
 from .identity.policy import WSGIApp
 from .identity.signed import SignedOnly
 from .models import make_engine, migrations
 from .settings import Settings, config_from_environment, read_settings, refuse_bare_names
-from .stores import Stores, make_stores
+from .stores import Stores, make_configurator, make_stores, store_kinds
 from .uploads.claims import LiveClaims
 
 log = logging.getLogger(__name__)
@@ -28,13 +27,14 @@ def main(global_conf: dict[str, str], **ini: Any) -> WSGIApp:
     Opens one connection at most, and keeps none: workers may be forked afterwards. Raises ConfigurationError for a
     bad setting, a schema that is behind or a directory that is not the store's; pshell is warned only, and marks none.
     """
-    refuse_bare_names(ini)
-    settings = read_settings(ini)
+    config = make_configurator(ini)  # includes the ini's plug-ins, which may bring kinds of stores
+    kinds = store_kinds(config)
+    refuse_bare_names(ini, kinds)
+    settings = read_settings(ini, kinds)
     catalogue = make_catalogue(ini, settings)
     is_shell, identities = global_conf.get("__script__") == "pshell", catalogue.identities
     stores = make_stores(settings, identities.known if is_shell else identities.identify)
     _check(catalogue, stores, settings, is_shell=is_shell)
-    config = Configurator(settings=ini)
     config.registry["pyrimage.settings"] = settings
     config.registry["pyrimage.catalogue"] = catalogue
     config.registry["pyrimage.stores"] = stores
@@ -91,8 +91,10 @@ def _check_stores(stores: Stores) -> None:
             store.check()
         except StoreMissing as error:
             raise ConfigurationError(error.advice) from error
+        except StoreUnavailable as error:
+            log.warning("The store %s cannot be checked. %s", store.name, error)
         except DatabaseAway:
             raise
         except DatabaseError as error:
             reason = " ".join(str(error.__cause__).split())
-            raise ConfigurationError(f"The file store's directory cannot be checked. {error} {reason}") from error
+            raise ConfigurationError(f"The store {store.name} cannot be checked. {error} {reason}") from error

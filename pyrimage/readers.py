@@ -8,13 +8,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 
-def setting(read: Callable[[str], Any], doc: str, *, secret: bool = False, **default: Any) -> Any:
-    """Describe a setting: a field of ``Settings``.
+def setting(
+    read: Callable[[str], Any], doc: str, *, secret: bool = False, default_text: str | None = None, **default: Any
+) -> Any:
+    """Describe a setting: a field of ``Settings``, or of what makes the stores of a kind.
 
     read: makes the value of the ini's text; raises ValueError or OSError, whose words follow a colon. secret: never
-    shown, and read from the environment where the ini does not set it.
+    shown, and read from the environment where the ini does not set it. default_text: what the documentation calls a
+    default that depends on others.
     """
-    metadata = {"read": read, "doc": doc, "secret": secret}
+    metadata = {"read": read, "doc": doc, "secret": secret, "default_text": default_text}
     return dataclasses.field(metadata=metadata, repr=not secret, **default)
 
 

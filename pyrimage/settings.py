@@ -1,11 +1,12 @@
 """The ini's strings as one frozen dataclass, read once at start."""
 
+import collections
 import contextlib
 import dataclasses
 import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,25 @@ PREFIX = "pyrimage."
 CONFIG_NAME = "pyrimage.ini"
 CONFIG_DIRECTORIES = (".", "~/.pyrimage", "~", "/etc/pyrimage", "/etc")
 STORE_NAME_LENGTH = 64  # characters; the columns of the database have as many
+STORE_NAME = re.compile(f"[A-Za-z0-9][A-Za-z0-9_-]{{0,{STORE_NAME_LENGTH - 1}}}")
+
+
+def store_kinds(text: str) -> dict[str, str]:
+    """Read ``file, fast:file``: the kind of each store by its name; a kind alone is its own name."""
+    kinds: dict[str, str] = {}
+    for part in text.split(","):
+        name, colon, kind = map(str.strip, part.partition(":"))
+        kind = kind if colon else name
+        if not STORE_NAME.fullmatch(name) or not STORE_NAME.fullmatch(kind):
+            most = f"of up to {STORE_NAME_LENGTH} letters, digits, - and _"
+            raise ValueError(f"use names {most}, each with its kind: file, fast:file")
+        if name in {field.name for field in dataclasses.fields(Settings)}:
+            raise ValueError(f"{name} is the name of a setting; use another one")
+        # In names of variables of the environment, which may hold secrets, all these are the same.
+        if _variable(name) in map(_variable, kinds):
+            raise ValueError(f"{name} is there twice; use names that differ in more than case, - and _")
+        kinds[name] = kind
+    return kinds
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,6 +69,15 @@ def _signing_key(text: str) -> SigningKey | None:
     return SigningKey(name, secret)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """A store of ``pyrimage.stores``. factory: the checked settings of its kind, which make the store."""
+
+    name: str
+    kind: str
+    factory: Any
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Every ``pyrimage.*`` key of the ini, without its prefix."""
@@ -57,7 +86,6 @@ class Settings:
         word("api", "registry"), "What is served: the Image API, or the registry's API.", default="api"
     )
     auth: str = setting(word("none"), "Who may come in. none: everybody on this machine is an administrator.")
-    filesystem_store_datadir: Path = setting(directory, "Where the file store keeps its bytes, staging included.")
     allow_anonymous: bool = setting(
         flag, "With auth = none, answer callers from other machines too: everybody is an administrator.", default=False
     )
@@ -65,7 +93,16 @@ class Settings:
     public_endpoint: str | None = setting(
         endpoint, "URL under which clients reach the service; taken from the request if unset.", default=None
     )
-    default_store: str = setting(word("file"), "Store of uploads that name none.", default="file")
+    stores: tuple[StoreSettings, ...] = setting(
+        store_kinds,
+        "The stores, each by its name and kind: `file, fast:file`. A kind alone is its own name. Images remember the "
+        "name of their store, so a name that was used must stay.",
+        default=(),
+        default_text="`file`",
+    )
+    default_store: str = setting(
+        str, "Name of the store of uploads that name none.", default="file", default_text="the first of the stores"
+    )
     require_formats: bool = setting(flag, "Refuse data for an image without disk and container format.", default=False)
     limit_param_default: int = setting(page_length, "Images on a page of a list that asks for no limit.", default=25)
     api_limit_max: int = setting(page_length, "Images on a page at most; a higher limit is cut.", default=1000)
@@ -105,48 +142,148 @@ class Settings:
     log_date_format: str | None = setting(str, "Format of times in log lines, as strftime has it.", default=None)
     auto_migrate: bool = setting(flag, "Bring the database's schema up to date at start.", default=False)
 
+    def find_store(self, text: str) -> str | None:
+        """Return the name of the store that a client means: its name, or a kind for the first store of that kind."""
+        kinds = {store.name: store.kind for store in self.stores}
+        return text if text in kinds else next((name for name, kind in kinds.items() if kind == text), None)
 
-def read_settings(ini: Mapping[str, str]) -> Settings:
+
+Kinds = Mapping[str, type[Any]]  # by its name, what makes stores of that kind: a dataclass of settings
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Key:
+    """A key that the ini may have, without its prefix. store: the one that it sets up, if it is not for the service."""
+
+    name: str
+    field: dataclasses.Field[Any]
+    store: str | None = None
+
+
+def read_settings(ini: Mapping[str, str], kinds: Kinds) -> Settings:
     """Read and check every ``pyrimage.*`` key; other keys belong to Pyramid and SQLAlchemy.
 
-    A secret that the ini does not set is read from the environment, where its name is ``PYRIMAGE_REGISTRY_SECRET``.
+    A secret that the ini does not set is read from the environment: ``pyrimage.registry_secret`` from
+    ``PYRIMAGE_REGISTRY_SECRET``. kinds: those of stores that are known here.
 
     Raises ConfigurationError naming the key, its value's fault, and for an unknown key the nearest known one.
     """
-    fields = {field.name: field for field in dataclasses.fields(Settings)}
-    values: dict[str, Any] = {}
-    for key, text in {**_from_environment(), **ini}.items():
-        if not key.startswith(PREFIX):
-            continue
-        name = key.removeprefix(PREFIX)
-        if name not in fields:
-            near = difflib.get_close_matches(name, fields, n=1, cutoff=0)
-            raise ConfigurationError(f"Unknown setting {key}; did you mean {PREFIX}{near[0]}?")
-        try:
-            values[name] = fields[name].metadata["read"](text.strip())
-        except (OSError, ValueError) as error:
-            raise ConfigurationError(f"{key} = {masked(key, text)}: {error}.") from error
-    for name, field in fields.items():
-        if field.default is dataclasses.MISSING and name not in values:
-            raise ConfigurationError(f"{PREFIX}{name} is not set. {field.metadata['doc']}")
-    return Settings(**values)
+    texts = {key.removeprefix(PREFIX): text for key, text in ini.items() if key.startswith(PREFIX)}
+    stores = _read_stores(texts, kinds)
+    known = _known_keys(stores, kinds)
+    values: dict[str | None, dict[str, Any]] = {None: {}, **{name: {} for name in stores}}
+    for name, text in texts.items():
+        if name not in known:
+            raise ConfigurationError(_why_unknown(name, known, stores, kinds))
+        key = known[name]
+        if key.field.name in values[key.store]:
+            both = f"{PREFIX}{key.field.name} and {PREFIX}{key.store}.{key.field.name}"
+            raise ConfigurationError(f"{both} are the same setting: set one of them.")
+        values[key.store][key.field.name] = _read(key, text)
+    for key in known.values():
+        found = values[key.store]
+        if key.field.metadata["secret"] and key.field.name not in found and (secret := _from_environment(key)):
+            found[key.field.name] = _read(key, secret)
+    for key in known.values():
+        if _is_required(key.field) and key.field.name not in values[key.store]:
+            raise ConfigurationError(f"{PREFIX}{key.name} is not set. {key.field.metadata['doc']}")
+    ours = values[None] | {"stores": tuple(_store(name, stores[name], kinds, values[name]) for name in stores)}
+    default = ours.setdefault("default_store", next(iter(stores)))
+    if default not in stores:
+        raise ConfigurationError(f"{PREFIX}default_store = {default}: use {' or '.join(stores)}.")
+    return Settings(**ours)
 
 
-def refuse_bare_names(section: Mapping[str, str]) -> None:
+def refuse_bare_names(section: Mapping[str, str], kinds: Kinds) -> None:
     """Raise ConfigurationError for one of our settings without its prefix in an application's own section.
 
     Nothing would read it: a limit, say, would not be in force.
     """
-    for name in sorted(section.keys() & {field.name for field in dataclasses.fields(Settings)}):
+    texts = {key.removeprefix(PREFIX): text for key, text in section.items() if key.startswith(PREFIX)}
+    for name in sorted(section.keys() & _known_keys(_read_stores(texts, kinds), kinds)):
         raise ConfigurationError(f"{name} is no setting; did you mean {PREFIX}{name}?")
 
 
-def _secret_names() -> list[str]:
-    return [field.name for field in dataclasses.fields(Settings) if field.metadata["secret"]]
+def shown_settings(settings: Settings) -> dict[str, str]:
+    """Return every setting that is in force, by its key, as people may read it: secrets are ``***``."""
+    values = {field.name: (field, getattr(settings, field.name)) for field in dataclasses.fields(Settings)}
+    for store in settings.stores:
+        for field in dataclasses.fields(store.factory):
+            values[f"{store.name}.{field.name}"] = field, getattr(store.factory, field.name)
+    values["stores"] = values["stores"][0], ", ".join(f"{store.name}:{store.kind}" for store in settings.stores)
+    return {f"{PREFIX}{name}": _shown(field, f"{PREFIX}{name}", value) for name, (field, value) in values.items()}
 
 
-def _from_environment() -> dict[str, str]:
-    return {PREFIX + name: text for name in _secret_names() if (text := os.environ.get(f"PYRIMAGE_{name.upper()}"))}
+def store_directories(settings: Settings) -> list[Path]:
+    """Return the directories that the settings of stores name."""
+    factories = [store.factory for store in settings.stores]
+    values = [getattr(each, field.name) for each in factories for field in dataclasses.fields(each)]
+    return [value for value in values if isinstance(value, Path)]
+
+
+def _read_stores(texts: Mapping[str, str], kinds: Kinds) -> dict[str, str]:
+    """Return the kind of each store by its name."""
+    text = texts.get("stores", "file")
+    stores: dict[str, str] = _read(_Key("stores", Settings.__dataclass_fields__["stores"]), text)
+    for kind in stores.values():
+        if kind not in kinds:
+            raise ConfigurationError(f"{PREFIX}stores = {text}: {kind} is no kind of store here; use {_any(kinds)}.")
+    return stores
+
+
+def _known_keys(stores: Mapping[str, str], kinds: Kinds) -> dict[str, _Key]:
+    """Return the keys that may be set, by their names; where a setting has two, the shorter one comes first.
+
+    A store's setting is ``<store>.<setting>``, or the setting alone where only one store has it.
+    """
+    keys = [_Key(field.name, field) for field in dataclasses.fields(Settings)]
+    of_stores = [(field, name) for name, kind in stores.items() for field in dataclasses.fields(kinds[kind])]
+    count = collections.Counter(field.name for field, _ in of_stores)
+    keys += [_Key(field.name, field, name) for field, name in of_stores if count[field.name] == 1]
+    keys += [_Key(f"{name}.{field.name}", field, name) for field, name in of_stores]
+    return {key.name: key for key in keys}
+
+
+def _why_unknown(name: str, known: Mapping[str, _Key], stores: Mapping[str, str], kinds: Kinds) -> str:
+    several = [key.name for key in known.values() if key.field.name == name]
+    if several:
+        return f"{PREFIX}{name} could be for several stores; use {_any(PREFIX + each for each in several)}."
+    unused = [kind for kind, made_by in kinds.items() if name in {field.name for field in dataclasses.fields(made_by)}]
+    if unused:
+        return f"{PREFIX}{name} is for stores of the kind {_any(unused)}, of which {PREFIX}stores names none."
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0)
+    return f"Unknown setting {PREFIX}{name}; did you mean {PREFIX}{near[0]}?"
+
+
+def _any(words: Iterable[str]) -> str:
+    return " or ".join(words)
+
+
+def _read(key: _Key, text: str) -> Any:
+    try:
+        return key.field.metadata["read"](text.strip())
+    except (OSError, ValueError) as error:
+        name = PREFIX + key.name
+        raise ConfigurationError(f"{name} = {_shown(key.field, name, text)}: {error}.") from error
+
+
+def _store(name: str, kind: str, kinds: Kinds, values: Mapping[str, Any]) -> StoreSettings:
+    try:
+        return StoreSettings(name, kind, kinds[kind](**values))
+    except ValueError as error:  # settings that do not go together
+        raise ConfigurationError(f"The settings of the store {name}: {error}.") from error
+
+
+def _is_required(field: "dataclasses.Field[Any]") -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _variable(name: str) -> str:
+    return name.upper().replace(".", "_").replace("-", "_")
+
+
+def _from_environment(key: _Key) -> str | None:
+    return os.environ.get(_variable(PREFIX + key.name))
 
 
 MASK = "***"
@@ -156,15 +293,17 @@ _SECRET_PARAMETER = re.compile("([?&][^=&]*(?:secret|pass|pwd|credential|token|k
 _PASSWORD = re.compile("(://[^:/]*:).*@", re.DOTALL)
 
 
+def _shown(field: "dataclasses.Field[Any]", name: str, value: object) -> str:
+    return MASK if field.metadata["secret"] and value is not None else masked(name, value)
+
+
 def masked(key: str, value: object) -> str:
     """Return a setting's value for people to read: what is secret, or looks like it, is ``***``."""
     if value is None:
         return str(None)
     text = str(value)
     is_url = re.match(r"[a-z][\w+.-]*://", text, re.IGNORECASE)
-    if key.removeprefix(PREFIX) in _secret_names() or _SECRET_NAME.search(key):
-        return MASK
-    if not is_url and (key.endswith("url") or _SECRET_INSIDE.search(text)):
+    if _SECRET_NAME.search(key) or (not is_url and (key.endswith("url") or _SECRET_INSIDE.search(text))):
         return MASK
     return _PASSWORD.sub(rf"\1{MASK}@", _SECRET_PARAMETER.sub(rf"\1{MASK}", text))
 

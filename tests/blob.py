@@ -11,7 +11,7 @@ IDENTITY = "0" * 32
 
 def make_store(directory: Path) -> FileStore:
     """Make a store in a directory that carries its marker."""
-    store = FileStore(directory, lambda asking: IDENTITY)
+    store = FileStore("file", directory, lambda asking: IDENTITY)
     store.marker.write(IDENTITY, replace=True)
     return store
 

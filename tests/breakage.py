@@ -216,9 +216,11 @@ def busy_at_commit(installation: Installation) -> Iterator[None]:
         yield
 
 
-def claim_upload(installation: Installation, image_id: str, *, is_new: bool, age: timedelta) -> Claim:
+def claim_upload(
+    installation: Installation, image_id: str, *, is_new: bool, age: timedelta, store_name: str = "file"
+) -> Claim:
     """Leave what a server leaves that died ``age`` ago, when its last lease ended, in the middle of an upload."""
-    store = installation.stores["file"]
+    store = installation.stores[store_name]
     claim = Claim(image_id, store.name, store.new_key(image_id), None, 5)
     installation.catalogue.claims.begin(claim, is_new=is_new)
     staging = installation.datadir / "staging"

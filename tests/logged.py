@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pyrimage.logs import LogOptions, set_up
-from pyrimage.settings import Settings, read_settings
+from pyrimage.settings import Settings
+from pyrimage.stores import load_settings
 
 LogsOf = dict[str, list[str]]
 FIELDS = "%(request_id)s %(image_id)s %(caller)s: %(message)s"  # a format of what is ours alone
@@ -106,7 +107,7 @@ def placed(values: Mapping[str, str], here: Path) -> dict[str, str]:
 def read(here: Path, keys: Mapping[str, str]) -> Settings:
     """Read ``pyrimage.log_*`` keys."""
     section = {"auth": "none", "filesystem_store_datadir": "/srv", **placed(keys, here)}
-    return read_settings({f"pyrimage.{name}": text for name, text in section.items()})
+    return load_settings({f"pyrimage.{name}": text for name, text in section.items()})
 
 
 def given(here: Path, options: Mapping[str, str]) -> LogOptions:

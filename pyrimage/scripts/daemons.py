@@ -13,7 +13,7 @@ from ..logs import log_file, make_formatter
 from ..server.factory import server_factory
 from ..server.options import Options, read_options
 from ..server.pidfile import NotOurs, holder
-from ..settings import find_config
+from ..settings import find_config, store_directories
 from .background import UMASK
 from .serve import Configuration, server_context, server_options, with_hyphens
 
@@ -81,7 +81,7 @@ class Daemon:
         configuration = Configuration.read(self.server, self.arguments)
         if configuration.context.object is not server_factory:
             raise ConfigurationError(f"{configuration.ini}: only egg:pyrimage#server can be kept in the background.")
-        for each in (self.pid_file.parent, configuration.settings.filesystem_store_datadir):
+        for each in (self.pid_file.parent, *store_directories(configuration.settings)):
             _refuse_root(each)
         named = log_file(self.server, configuration.settings, configuration.log_options)
         path = named if named and not self.arguments.log_config else self.output

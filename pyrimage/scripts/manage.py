@@ -17,9 +17,9 @@ from ..catalogue.sql.catalogue import SqlCatalogue
 from ..errors import DatabaseError, PyrimageError, StoreMissing
 from ..logs import read_loggers
 from ..models import migrations
-from ..settings import CONFIG_DIRECTORIES, CONFIG_NAME, Settings, find_config, read_settings
-from ..stores import Stores, make_stores
-from ..stores.file import FileStore
+from ..settings import CONFIG_DIRECTORIES, CONFIG_NAME, Settings, find_config
+from ..stores import Stores, load_settings, make_stores
+from ..stores.directory import MarkedStore
 from ..uploads.claims import GRACE
 from ..uploads.scrub import scrub
 from . import FAILED, INTERRUPTED, OK, replace_closed_streams
@@ -119,16 +119,16 @@ def _add_verify(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 def _add_store(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    store = commands.add_parser("store", help="say which directory is the file store's")
+    store = commands.add_parser("store", help="say which directory is a file store's")
     actions = store.add_subparsers(metavar="ACTION", required=True)
     adopt = actions.add_parser(
         "adopt",
-        help="make pyrimage.filesystem_store_datadir the directory that the database's images are in",
-        description="Make the directory of pyrimage.filesystem_store_datadir the one that the database's images are "
-        "in: its marker and the database know the same identity from then on. Servers use no other directory, so that "
-        "nothing is stored below the mount point of a disk that is not mounted. The first start of a server does this "
-        "by itself; after that, the command is for a new disk, a directory that was restored without its marker, or "
-        "another database. Where the database had another directory, reload the servers.",
+        help="make filesystem_store_datadir the directory that the database's images are in",
+        description="Make the directory of a file store (filesystem_store_datadir) the one that the database's images "
+        "are in: its marker and the database know the same identity from then on. Servers use no other directory, so "
+        "that nothing is stored below the mount point of a disk that is not mounted. The first start of a server does "
+        "this by itself; after that, the command is for a new disk, a directory that was restored without its marker, "
+        "or another database. Where the database had another directory, reload the servers.",
     )
     adopt.add_argument(
         "--force", action="store_true", help="also if none of the files that the database names is there: all are lost"
@@ -222,9 +222,10 @@ def _verify(arguments: argparse.Namespace) -> int:
 def _adopt(arguments: argparse.Namespace) -> int:
     catalogue, settings = _open(arguments)
     migrations.check(catalogue.engine)
-    store = FileStore(settings.filesystem_store_datadir, catalogue.identities.known)
+    stores = make_stores(settings, catalogue.identities.known)
+    (store,) = (each for each in stores.values() if isinstance(each, MarkedStore))
     count = catalogue.identities.adopt(store, although_empty=arguments.force)
-    print(f"{store.marker.directory} is the file store's directory.")
+    print(f"{store.marker.directory} is the directory of the store {store.name}.")
     print(f"{count.there} files that the database names are there, {count.missing} are missing.")
     print("If the database had another directory, servers that run have to be reloaded (SIGHUP, or pyrimage-control).")
     return OK
@@ -235,7 +236,7 @@ def _open(arguments: argparse.Namespace) -> tuple[SqlCatalogue, Settings]:
     with reading(path):
         ini: dict[str, str] = get_appsettings(str(path), name="main")
     read_loggers(path)
-    settings = read_settings(ini)
+    settings = load_settings(ini)
     return make_catalogue(ini, settings), settings
 
 
@@ -243,6 +244,5 @@ def _open_stores(catalogue: SqlCatalogue, settings: Settings) -> Stores:
     """Make the stores, and look first whether each is there: else every image would be called missing."""
     stores = make_stores(settings, catalogue.identities.known)
     migrations.check(catalogue.engine)
-    for store in stores.values():
-        store.check()
+    stores.check()
     return stores

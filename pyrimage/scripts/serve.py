@@ -16,7 +16,8 @@ from .. import __version__
 from ..errors import ConfigurationError, DatabaseError, PyrimageError
 from ..logs import DEFAULT_DATE_FORMAT, DEFAULT_FORMAT, LogOptions, set_up
 from ..server.options import Options
-from ..settings import CONFIG_DIRECTORIES, CONFIG_NAME, PREFIX, Settings, find_config, masked, read_settings
+from ..settings import CONFIG_DIRECTORIES, CONFIG_NAME, Settings, find_config, masked, shown_settings
+from ..stores import load_settings
 from . import FAILED, INTERRUPTED, OK, replace_closed_streams
 from .ini import reading
 
@@ -154,16 +155,16 @@ class Configuration:
         context = server_context(server, ini)
         context.local_conf = _overridden(context.local_conf, arguments)
         log_options = LogOptions(**{field.name: getattr(arguments, field.name) for field in fields(LogOptions)})
-        return cls(ini=ini, settings=read_settings(app), log_options=log_options, app=app, context=context)
+        return cls(ini=ini, settings=load_settings(app), log_options=log_options, app=app, context=context)
 
     def show(self) -> None:
         """Log the settings that are in force, without secrets; what is not known may hold one, and is left out."""
-        database = {key: text for key, text in self.app.items() if key.startswith("sqlalchemy.")}
-        ours = {f"{PREFIX}{field.name}": getattr(self.settings, field.name) for field in fields(Settings)}
-        server = {key: text for key, text in self.context.local_conf.items() if key in Options._param_map}
-        for title, values in (("app", {**ours, **database}), ("server", server)):
-            for key, value in sorted(values.items()):
-                log.debug("%s: %s = %s", title, key, masked(key, value))
+        database = {key: masked(key, text) for key, text in self.app.items() if key.startswith("sqlalchemy.")}
+        known = (pair for pair in self.context.local_conf.items() if pair[0] in Options._param_map)
+        server = {key: masked(key, text) for key, text in known}
+        for title, values in (("app", {**shown_settings(self.settings), **database}), ("server", server)):
+            for key, text in sorted(values.items()):
+                log.debug("%s: %s = %s", title, key, text)
 
 
 def server_context(server: str, ini: Path) -> Any:

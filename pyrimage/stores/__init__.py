@@ -1,13 +1,57 @@
-"""The stores this server has, by name."""
+"""The stores this server has, by name, and the kinds of stores that it knows.
 
-from collections.abc import Callable
+A kind is a module of its own, ours or a plug-in's, that calls ``config.add_image_store`` in its ``includeme``::
 
-from ..errors import StoreUnavailable
-from ..settings import Settings
-from .file import FileStore
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class MemoryStoreFactory:
+        memory_store_size: int | None = setting(size, "Bytes of all images at most.", default=None)
+
+        def make(self, name: str, identify: Identify) -> Store:
+            return MemoryStore(name, self.memory_store_size)
+
+    def includeme(config: Configurator) -> None:
+        config.add_image_store("memory", MemoryStoreFactory)
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
+
+from pyramid.config import Configurator
+from pyramid.exceptions import ConfigurationError as PyramidConfigurationError
+from pyramid.registry import Registry
+
+from ..errors import ConfigurationError, StoreUnavailable
+from ..settings import STORE_NAME, Settings, read_settings
+from .directory import Identify
 from .interfaces import Store
 
-__all__ = ["Store", "Stores", "make_stores"]
+__all__ = [
+    "Identify",
+    "Store",
+    "StoreFactory",
+    "Stores",
+    "load_settings",
+    "make_configurator",
+    "make_stores",
+    "store_kinds",
+]
+
+BUILT_IN = ("pyrimage.stores.file",)
+
+_KINDS = "pyrimage.store_kinds"  # in Pyramid's registry
+
+
+class StoreFactory(Protocol):
+    """The settings of a kind of store, which make one: a frozen dataclass, each field of it a ``readers.setting``.
+
+    ``__post_init__`` may raise ValueError for settings that do not go together.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+    def make(self, name: str, identify: Identify) -> Store:
+        """Make the store of this name; opens nothing. identify: for kinds whose places carry a ``Marker``."""
 
 
 class Stores(dict[str, Store]):
@@ -17,7 +61,71 @@ class Stores(dict[str, Store]):
         """Say so, where a row names a store that the settings no longer do."""
         raise StoreUnavailable(f"This server has no store {name!a}.")
 
+    def check(self) -> None:
+        """Check every store. Raises StoreMissing, StoreUnavailable."""
+        for store in self.values():
+            store.check()
 
-def make_stores(settings: Settings, identify: Callable[[FileStore], str]) -> Stores:
-    """Make the stores that the settings name; opens nothing. identify: see ``FileStore``."""
-    return Stores({FileStore.name: FileStore(settings.filesystem_store_datadir, identify)})
+
+def make_stores(settings: Settings, identify: Identify) -> Stores:
+    """Make the stores that the settings name; opens nothing. identify: says what a place must carry.
+
+    Raises ConfigurationError for two of one place, where each would take the other's bytes for its own.
+    """
+    stores, urls = Stores(), dict[str, str]()
+    for each in settings.stores:
+        factory: StoreFactory = each.factory
+        store = stores[each.name] = factory.make(each.name, identify)
+        other = urls.setdefault(store.url("key"), each.name)
+        if other != each.name:
+            raise ConfigurationError(f"The stores {other} and {each.name} have the same place: give each its own.")
+    return stores
+
+
+def add_image_store(config: Configurator, kind: str, factory: type[StoreFactory]) -> None:
+    """Let ``pyrimage.stores`` name stores of this kind: the directive ``config.add_image_store``.
+
+    Takes effect at once, for the settings are read before Pyramid executes what others are told to do. Raises
+    ConfigurationError for a kind that is known already, or a setting that is the service's.
+    """
+    names = {field.name for field in dataclasses.fields(factory)}
+    if not STORE_NAME.fullmatch(kind):
+        raise ConfigurationError(f"{kind!a} cannot be the name of a kind of store.")
+    if taken := names & {field.name for field in dataclasses.fields(Settings)}:
+        raise ConfigurationError(f"Settings of the kind of store {kind} are the service's: {', '.join(sorted(taken))}.")
+    if config.registry[_KINDS].setdefault(kind, factory) is not factory:
+        raise ConfigurationError(f"There are two kinds of store with the name {kind}.")
+
+
+def includeme(config: Configurator) -> None:
+    """Add the directive, and our own kinds."""
+    config.registry.setdefault(_KINDS, {})
+    config.add_directive("add_image_store", add_image_store, action_wrap=False)
+    for module in BUILT_IN:
+        config.include(module)
+
+
+def make_configurator(ini: Mapping[str, str]) -> Configurator:
+    """Make a configurator with an ini's settings, which has included its ``pyramid.includes``.
+
+    Pyramid includes them in ``setup_registry``, which its constructor calls unless there is a registry; they may call
+    our directive, so that must be there before. Raises ConfigurationError for one that is not there.
+    """
+    config = Configurator(registry=Registry("pyrimage"), package="pyrimage")
+    config.include("pyrimage.stores")
+    try:
+        config.setup_registry(settings=ini)
+    except (ImportError, PyramidConfigurationError) as error:
+        raise ConfigurationError(f"pyramid.includes: {error}") from error
+    return config
+
+
+def store_kinds(config: Configurator) -> Mapping[str, type[StoreFactory]]:
+    """Return what makes the stores of each kind that is known."""
+    kinds: Mapping[str, type[StoreFactory]] = config.registry[_KINDS]
+    return kinds
+
+
+def load_settings(ini: Mapping[str, str]) -> Settings:
+    """Read an ini's settings, those of stores of its ``pyramid.includes`` too. Raises ConfigurationError."""
+    return read_settings(ini, store_kinds(make_configurator(ini)))

@@ -10,23 +10,24 @@ import os
 import re
 import secrets
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from ..errors import StoreMissing
 
 MARKER = "pyrimage-store"
 
 _IDENTITY = re.compile(rb"([0-9a-f]{32})\n")
-_ADVICE = "Mount its disk, or correct pyrimage.filesystem_store_datadir"
-_COMMAND = "pyrimage-manage --config FILE.ini store adopt"
 _UNREADABLE = "Give it to the user that runs the servers, or mount its disk anew; if it is no file, remove it, and run:"
 
 
 class Marker:
-    """The marker of ``directory``."""
+    """The marker of ``directory``, which is that of the store of this name."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory, self._path = directory, directory / MARKER
+    def __init__(self, directory: Path, name: str) -> None:
+        self.directory, self._path, self._name = directory, directory / MARKER, name
+        self._command = f"pyrimage-manage --config FILE.ini store adopt {name}"
         self._verified: tuple[str, int, int, int] | None = None
 
     def check(self, identity: str) -> None:
@@ -118,15 +119,29 @@ class Marker:
     def refusal(self, problem: str, *, holds_nothing: bool = False) -> StoreMissing:
         """Make the error for a directory that is not the store's, or does not look like it."""
         otherwise = "if they are lost" if holds_nothing else "if this is the right directory"
-        command = f"{_COMMAND} --force" if holds_nothing else _COMMAND
-        return StoreMissing(
-            "The file store is not there.", f"{self.directory} {problem}. {_ADVICE}; {otherwise}, run: {command}"
-        )
+        command = f"{self._command} --force" if holds_nothing else self._command
+        advice = f"Mount its disk, or correct the directory of the store {self._name}; {otherwise}, run: {command}"
+        return StoreMissing("The file store is not there.", f"{self.directory} {problem}. {advice}")
 
     def _trouble(self, verb: str, error: OSError) -> StoreMissing:
         problem = f"{self._path} cannot be {verb}: {error.strerror}."
-        advice = f" {_UNREADABLE} {_COMMAND}" if verb == "read" else ""
+        advice = f" {_UNREADABLE} {self._command}" if verb == "read" else ""
         return StoreMissing(f"The file store cannot be {verb}.", problem + advice)
+
+
+@runtime_checkable
+class MarkedStore(Protocol):
+    """A store whose directory carries a marker."""
+
+    name: str
+    marker: Marker
+
+    def holds(self, key: str) -> bool:
+        """Say whether a blob is there, whatever the marker says."""
+
+
+# Says which identity a store's directory must carry, or raises StoreMissing.
+Identify = Callable[[MarkedStore], str]
 
 
 class NotAFile(OSError):

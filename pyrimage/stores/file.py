@@ -19,11 +19,15 @@ import secrets
 import stat
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+from pyramid.config import Configurator
+
 from ..errors import BlobDamaged, StoreFull, StoreMissing, StoreUnavailable, UploadEnded
-from .directory import Marker, NotAFile, fsync_directory, open_file
-from .interfaces import Buffer
+from ..readers import directory, setting
+from .directory import Identify, Marker, NotAFile, fsync_directory, open_file
+from .interfaces import Buffer, Store
 
 log = logging.getLogger(__name__)
 
@@ -39,12 +43,11 @@ class FileStore:
     identify: asked once, says which identity the directory must carry, or raises StoreMissing.
     """
 
-    name = "file"
-
-    def __init__(self, directory: Path, identify: Callable[["FileStore"], str]) -> None:
+    def __init__(self, name: str, directory: Path, identify: Identify) -> None:
+        self.name = name
         self._staging, self._blobs = directory / "staging", directory / "blobs"
         self._url = self._blobs.as_uri()
-        self.marker = Marker(self._blobs)
+        self.marker = Marker(self._blobs, name)
         self._identify = identify
         self._identity: str | None = None
 
@@ -126,6 +129,22 @@ class FileStore:
         if not self.is_key(key):  # no row, however it came about, leads out of the directory
             raise BlobDamaged(f"{key!a} is not a key of the file store.")
         return self._blobs / key[-2:] / key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileStoreFactory:
+    """The settings of a file store."""
+
+    filesystem_store_datadir: Path = setting(directory, "Where the file store keeps its bytes, staging included.")
+
+    def make(self, name: str, identify: Identify) -> Store:
+        """Make the store."""
+        return FileStore(name, self.filesystem_store_datadir, identify)
+
+
+def includeme(config: Configurator) -> None:
+    """Make the kind known."""
+    config.add_image_store("file", FileStoreFactory)
 
 
 class FileWriter:

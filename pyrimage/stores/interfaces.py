@@ -31,7 +31,7 @@ class BlobWriter(Protocol):
 
 
 class Store(Protocol):
-    """A place for blobs."""
+    """A place for blobs. name: the settings and the rows call it so; the kinds' own names show in ``url`` alone."""
 
     name: str
 

@@ -276,7 +276,7 @@ def test_server_refuses_to_start_and_says_what_to_do(
     before = sorted(disk.datadir.rglob("*"))
     with pytest.raises(ConfigurationError) as refused:
         install(tmp_path)
-    for word in (f"{disk.datadir}/blobs", "pyrimage.filesystem_store_datadir", COMMAND):
+    for word in (f"{disk.datadir}/blobs", "the directory of the store file", COMMAND):
         assert word in str(refused.value)
     assert sorted(disk.datadir.rglob("*")) == before
 
@@ -291,7 +291,7 @@ def test_server_whose_database_is_busy_when_it_would_mark_its_directory_says_so_
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(ConfigurationError) as refused:
             install(tmp_path, auto_migrate="false")
-    assert str(refused.value).startswith("The file store's directory cannot be checked. The database is busy.")
+    assert str(refused.value).startswith("The store file cannot be checked. The database is busy.")
     assert "\n" not in str(refused.value)
 
 

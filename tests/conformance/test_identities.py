@@ -45,7 +45,7 @@ def identities(engine: Engine) -> StoreIdentities:
 @pytest.fixture
 def store(directory: Path, identities: StoreIdentities) -> FileStore:
     """A store whose directory is not there."""
-    return FileStore(directory, identities.identify)
+    return FileStore("file", directory, identities.identify)
 
 
 def name_blob(installation: Installation, key: str = KEY, state: str = ACTIVE) -> None:
@@ -106,7 +106,7 @@ def test_the_next_start_finds_what_the_first_one_wrote(
 ) -> None:
     store.check()
     first = marker_of(directory)
-    FileStore(directory, identities.identify).check()
+    FileStore("file", directory, identities.identify).check()
     assert marker_of(directory) == first
 
 
@@ -119,10 +119,8 @@ def test_the_first_start_after_an_upgrade_marks_a_directory_that_holds_a_blob_an
     name_blob(installation, "f20.0123456789abcdef", state=GARBAGE)
     store.check()
     (said,) = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
-    assert (
-        said
-        == f"{directory}/blobs is the file store's directory from now on; of the images' blobs, 2 are missing there"
-    )
+    named = f"{directory}/blobs is the directory of the store file from now on"
+    assert said == f"{named}; of the images' blobs, 2 are missing there"
     with store.open_reader(KEY, len(DATA)) as reader:
         assert reader.read() == DATA
 
@@ -138,7 +136,7 @@ def test_servers_that_start_at_once_agree(engine: Engine, installation: Installa
     def start() -> str:
         own = make_engine({"sqlalchemy.url": installation.shared["sqlalchemy.url"]})
         event.listen(own, "before_cursor_execute", meet)
-        store = FileStore(directory, StoreIdentities(own).identify)
+        store = FileStore("file", directory, StoreIdentities(own).identify)
         store.check()
         known = StoreIdentities(own).known(store)
         own.dispose()
@@ -160,7 +158,7 @@ def test_server_that_starts_while_another_one_marks_the_directory_waits_for_it(
 
     def start() -> None:
         try:
-            FileStore(directory, StoreIdentities(own).identify).check()
+            FileStore("file", directory, StoreIdentities(own).identify).check()
         finally:
             waits.set()
             own.dispose()
@@ -256,7 +254,8 @@ def test_a_directory_that_holds_none_of_the_blobs_is_refused_after_an_upgrade(
     with pytest.raises(StoreMissing) as refused:
         store.check()
     assert "holds none of the 1 blobs" in refused.value.advice
-    assert refused.value.advice.endswith("if they are lost, run: pyrimage-manage --config FILE.ini store adopt --force")
+    command = "pyrimage-manage --config FILE.ini store adopt file --force"
+    assert refused.value.advice.endswith(f"if they are lost, run: {command}")
     assert_untouched(directory, engine)
     assert list(directory.iterdir()) == []
 
@@ -272,13 +271,13 @@ def test_servers_that_start_at_once_where_nothing_of_the_images_is_are_all_told_
         own = make_engine({"sqlalchemy.url": installation.shared["sqlalchemy.url"]})
         event.listen(own, "before_cursor_execute", lambda *rest: everybody.wait(30) if "FROM stores" in rest[2] else 0)
         with pytest.raises(StoreMissing) as refused:
-            FileStore(directory, StoreIdentities(own).identify).check()
+            FileStore("file", directory, StoreIdentities(own).identify).check()
         own.dispose()
         return refused.value.advice
 
     with ThreadPoolExecutor(6) as pool:
         told = [started.result() for started in [pool.submit(start) for _ in range(6)]]
-    assert ["store adopt --force" in advice for advice in told] == [True] * 6
+    assert ["store adopt file --force" in advice for advice in told] == [True] * 6
 
 
 @pytest.mark.parametrize("put", [Path.mkdir, lambda path: path.symlink_to("/etc/hosts")])
@@ -309,7 +308,7 @@ def test_who_may_not_mark_a_directory_is_told_who_does(
     directory: Path, engine: Engine, identities: StoreIdentities
 ) -> None:
     with pytest.raises(StoreMissing) as refused:
-        FileStore(directory, identities.known).check()
+        FileStore("file", directory, identities.known).check()
     assert "the first start of a server" in refused.value.advice
     assert_untouched(directory, engine)
 
@@ -337,7 +336,7 @@ def test_the_database_takes_the_identity_of_a_marked_directory(
     mark(directory, OTHER)
     identities.adopt(store, although_empty=False)
     assert (identities.known(store), marker_of(directory)) == (OTHER, OTHER)
-    FileStore(directory, identities.identify).check()
+    FileStore("file", directory, identities.identify).check()
 
 
 def test_adopting_what_is_adopted_changes_nothing(
@@ -358,7 +357,7 @@ def test_a_marker_that_is_none_is_refused_and_replaced(
     known = marker_of(directory)
     (directory / "blobs" / MARKER).write_text(text)
     with pytest.raises(StoreMissing):
-        FileStore(directory, identities.identify).check()
+        FileStore("file", directory, identities.identify).check()
     identities.adopt(store, although_empty=False)
     assert marker_of(directory) == known
 

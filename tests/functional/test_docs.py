@@ -22,6 +22,7 @@ from pyrimage.registry.resources import ClaimContainer
 from pyrimage.scripts import manage
 from pyrimage.server.options import Options
 from pyrimage.settings import Settings
+from pyrimage.stores import make_configurator, store_kinds
 from pyrimage.web import resources
 from pyrimage.web.errors import STATUS
 from pyrimage.web.listing import ListSchema, RegistryListSchema
@@ -31,7 +32,8 @@ PAGES = {path.stem: path.read_text(encoding="utf-8") for path in DOCS.glob("*.md
 TOLD = sorted(name for name, text in PAGES.items() if "\n```http\n" in text)
 REFERENCE = "rest-api"
 
-SETTINGS = {field.name: field for field in dataclasses.fields(Settings)}
+DESCRIBED: list[Any] = [Settings, *store_kinds(make_configurator({})).values()]
+SETTINGS = {field.name: field for each in DESCRIBED for field in dataclasses.fields(each)}
 
 pytestmark = pytest.mark.filterwarnings("ignore:Unknown REQUEST_METHOD")
 

@@ -28,7 +28,7 @@ from pyrimage.identity.signed import (
     digest_of,
     sign,
 )
-from pyrimage.settings import PREFIX, read_settings
+from pyrimage.settings import PREFIX, signing_keys
 from registries import SECRET, Registry, signed
 
 if TYPE_CHECKING:
@@ -105,8 +105,8 @@ def test_the_signature_is_that_of_the_documentation(registry: Registry) -> None:
 def test_a_request_is_signed_as_the_documentation_shows(registry: Registry) -> None:
     page = (Path(__file__).parents[2] / "docs/registry-api.md").read_text(encoding="utf-8")
     [shown] = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    ini = {"pyrimage.auth": "none", "pyrimage.filesystem_store_datadir": "/srv", "pyrimage.registry_secret": SECRET}
-    known = {"ini": ini, "time": time, "read_settings": read_settings, "digest_of": digest_of, "sign": sign}
+    ini = {"pyrimage.registry_secret": SECRET}
+    known = {"ini": ini, "time": time, "signing_keys": signing_keys, "digest_of": digest_of, "sign": sign}
     exec(shown, known)  # noqa: S102 - it is ours
     app = TestApp(registry.installation.wsgi, extra_environ=ELSEWHERE)
     sent: dict[str, Any] = {"headers": known["headers"], "body": known["body"]}

@@ -10,7 +10,8 @@ from webtest import TestApp
 
 from factories import ADMIN, error_of
 from pyrimage.identity.signed import KEY_ID, MAX_SIGNED_BODY, SIGNATURE, TIMESTAMP
-from pyrimage.settings import PREFIX, read_settings
+from pyrimage.settings import PREFIX
+from pyrimage.stores import load_settings
 from registries import Registry, signed
 from servers.loop import CHUNKED, CONTINUE, Answer, Running, request, serving
 
@@ -38,7 +39,7 @@ ACCEPTED = {  # by a registry at the one step, from servers at these
 
 def signed_at(step: str) -> dict[str, str]:
     """Sign a request as a server with the settings of this step does."""
-    [key, *_] = read_settings({**INI, f"{PREFIX}registry_secret": STEPS[step]}).registry_secret or ()
+    [key, *_] = load_settings({**INI, f"{PREFIX}registry_secret": STEPS[step]}).registry_secret or ()
     return signed(ADMIN, "GET", "/images", secret=key.secret, key=key.id)
 
 

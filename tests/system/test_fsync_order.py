@@ -96,7 +96,7 @@ def test_row_is_given_up_durably_before_the_bytes_are(own_server: Server, tmp_pa
 
 
 def test_marker_is_durable_before_its_name(tmp_path: Path) -> None:
-    write = f"Marker(Path('{tmp_path}/images/blobs')).write('0' * 32, replace=False)"
+    write = f"Marker(Path('{tmp_path}/images/blobs'), 'file').write('0' * 32, replace=False)"
     code = f"from pathlib import Path; from pyrimage.stores.directory import Marker; {write}"
     command = [sys.executable, "-c", code]
     subprocess.run([*strace(), str(tmp_path / "calls"), *command], check=True)

@@ -1,5 +1,4 @@
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -92,7 +91,7 @@ def behind_the_door(environ: dict[str, Any], *, allow_anonymous: bool = False) -
         seen.update(environ)
         return [b"answer"]
 
-    settings = Settings(auth="none", filesystem_store_datadir=Path("/"), allow_anonymous=allow_anonymous)
+    settings = Settings(auth="none", allow_anonymous=allow_anonymous)
     assert LoopbackOnly(app, settings)(dict(environ), print) == [b"answer"]
     return seen
 
@@ -183,7 +182,7 @@ def test_a_registry_without_a_secret_is_not_opened_by_what_opens_the_api() -> No
         seen.update(environ)
         return []
 
-    settings = Settings(auth="none", filesystem_store_datadir=Path("/"), allow_anonymous=True)
+    settings = Settings(auth="none", allow_anonymous=True)
     LoopbackRegistry(app, settings)(dict(ELSEWHERE), print)
     assert IDENTITY not in seen
     assert "pyrimage.registry_secret" in str(seen[REFUSAL])

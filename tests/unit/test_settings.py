@@ -1,5 +1,6 @@
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -10,24 +11,31 @@ from pyrimage.settings import (
     MASK,
     Settings,
     SigningKey,
+    StoreSettings,
     config_from_environment,
     find_config,
     masked,
     read_settings,
     refuse_bare_names,
 )
+from pyrimage.stores.file import FileStoreFactory
 
 INI = {"pyrimage.auth": "none", "pyrimage.filesystem_store_datadir": "/srv/images"}
+KINDS = {"file": FileStoreFactory}
+
+
+def read(ini: Mapping[str, str]) -> Settings:
+    return read_settings(ini, KINDS)
 
 
 def test_what_must_be_set_is_enough() -> None:
-    assert read_settings(INI) == Settings(
+    assert read(INI) == Settings(
         application="api",
         auth="none",
-        filesystem_store_datadir=Path("/srv/images"),
         allow_anonymous=False,
         publicize_image="owner",
         public_endpoint=None,
+        stores=(StoreSettings("file", "file", FileStoreFactory(filesystem_store_datadir=Path("/srv/images"))),),
         default_store="file",
         require_formats=False,
         limit_param_default=25,
@@ -48,15 +56,16 @@ def test_what_must_be_set_is_enough() -> None:
 
 
 def test_a_setting_without_its_prefix_is_told_and_other_names_are_anybodys() -> None:
-    refuse_bare_names({**INI, "sqlalchemy.url": "sqlite://", "pyramid.includes": "", "colour": "red"})
-    with pytest.raises(ConfigurationError, match="image_size_cap is no setting; did"):
-        refuse_bare_names({**INI, "image_size_cap": "3"})
+    refuse_bare_names({**INI, "sqlalchemy.url": "sqlite://", "pyramid.includes": "", "colour": "red"}, KINDS)
+    for key in ("image_size_cap", "filesystem_store_datadir", "file.filesystem_store_datadir"):
+        with pytest.raises(ConfigurationError, match=f"{key} is no setting; did you mean pyrimage.{key}?"):
+            refuse_bare_names({**INI, key: "3"}, KINDS)
 
 
 @pytest.mark.parametrize("key", INI)
 def test_what_must_be_set_is_named_with_its_meaning(key: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"{key} is not set\. \w+"):
-        read_settings({name: text for name, text in INI.items() if name != key})
+        read({name: text for name, text in INI.items() if name != key})
 
 
 @pytest.mark.parametrize(
@@ -70,7 +79,6 @@ def test_what_must_be_set_is_named_with_its_meaning(key: str) -> None:
         ("default_store", "file", "file"),
         ("public_endpoint", "https://images.example.org/", "https://images.example.org"),
         ("public_endpoint", "http://[::1]:9292/a/b", "http://[::1]:9292/a/b"),
-        ("filesystem_store_datadir", " /srv/other ", Path("/srv/other")),
         *(("image_size_cap", text, 2**40) for text in ("1099511627776", "1TB", "1024 GB", "1073741824KB")),
         *(("user_storage_quota", text, value) for text, value in [("1B", 1), ("500MB", 500 * 2**20), ("0", None)]),
         *(("image_property_quota", text, value) for text, value in [("0", 0), ("128", 128), ("-1", None)]),
@@ -84,7 +92,7 @@ def test_what_must_be_set_is_named_with_its_meaning(key: str) -> None:
     ],
 )
 def test_a_value_that_can_work(name: str, text: str, value: object) -> None:
-    assert getattr(read_settings({**INI, f"pyrimage.{name}": text}), name) == value
+    assert getattr(read({**INI, f"pyrimage.{name}": text}), name) == value
 
 
 @pytest.mark.parametrize(
@@ -107,7 +115,7 @@ def test_a_value_that_can_work(name: str, text: str, value: object) -> None:
 )
 def test_a_value_that_cannot_work_is_named_with_what_can(name: str, text: str, says: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        read_settings({**INI, f"pyrimage.{name}": text})
+        read({**INI, f"pyrimage.{name}": text})
     assert str(caught.value).startswith(f"pyrimage.{name} = {text}: ")
     assert says in str(caught.value)
 
@@ -124,12 +132,12 @@ def test_a_value_that_cannot_work_is_named_with_what_can(name: str, text: str, s
 )
 def test_an_unknown_key_is_refused_with_the_nearest_known_one(key: str, near: str) -> None:
     with pytest.raises(ConfigurationError, match=f"Unknown setting {key}; did you mean {near}"):
-        read_settings({**INI, key: "x"})
+        read({**INI, key: "x"})
 
 
 def test_keys_of_others_are_left_to_them() -> None:
     others = {"sqlalchemy.url": "sqlite://", "pyramid.reload_templates": "x", "auth": "x", "pyrimages.x": "x"}
-    assert read_settings({**INI, **others}) == read_settings(INI)
+    assert read({**INI, **others}) == read(INI)
 
 
 @pytest.mark.parametrize("field", dataclasses.fields(Settings))
@@ -151,7 +159,7 @@ FIRST, SECOND = "0123456789 abcdef", "=+/\u00e9#%&;!$'\"abcde"
     ],
 )
 def test_the_registrys_keys_are_a_secret_or_several_with_ids(text: str, keys: list[tuple[str, str]]) -> None:
-    found = read_settings({**INI, "pyrimage.registry_secret": text}).registry_secret
+    found = read({**INI, "pyrimage.registry_secret": text}).registry_secret
     assert found == tuple(SigningKey(*key) for key in keys)
     assert "abcdef" not in repr(found)  # S44
 
@@ -168,7 +176,7 @@ def test_the_registrys_keys_are_a_secret_or_several_with_ids(text: str, keys: li
 def test_a_secret_that_is_too_short_or_could_be_two_is_refused_and_not_shown(text: str) -> None:
     """S44."""
     with pytest.raises(ConfigurationError) as caught:
-        read_settings({**INI, "pyrimage.registry_secret": text})
+        read({**INI, "pyrimage.registry_secret": text})
     assert str(caught.value) == (
         "pyrimage.registry_secret = ***: use 16 characters or more, without colon and comma; or several such, each "
         "with an id of its own: id:secret, id:secret."
@@ -188,14 +196,14 @@ def test_a_secret_may_stand_in_the_environment(
     if environment is not None:
         monkeypatch.setenv("PYRIMAGE_REGISTRY_SECRET", SECRETS[environment])
     keys = {} if ini is None else {"pyrimage.registry_secret": SECRETS[ini]}
-    settings = read_settings({**INI, **keys})
+    settings = read({**INI, **keys})
     assert settings.registry_secret == (None if secret is None else (SigningKey("", secret),))
     assert "secret" not in repr(settings)  # S44
 
 
 def test_an_empty_secret_of_the_environment_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYRIMAGE_REGISTRY_SECRET", "")
-    assert read_settings(INI).registry_secret is None
+    assert read(INI).registry_secret is None
 
 
 # Settings for people to read
@@ -208,7 +216,7 @@ SECRET_NAMES = [field.name for field in dataclasses.fields(Settings) if field.me
 def test_every_secret_of_ours_is_masked(name: str) -> None:
     """S44."""
     assert (masked(f"pyrimage.{name}", WORD), masked(name, WORD)) == (MASK, MASK)
-    assert name not in repr(read_settings({**INI, f"pyrimage.{name}": WORD * 3}))
+    assert name not in repr(read({**INI, f"pyrimage.{name}": WORD * 3}))
 
 
 def test_a_secret_that_is_not_set_is_shown_so() -> None:
@@ -312,7 +320,7 @@ def test_whatever_is_no_text_is_shown_as_text() -> None:
 
 def test_settings_do_not_change() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        read_settings(INI).auth = "other"  # type: ignore[misc]
+        read(INI).auth = "other"  # type: ignore[misc]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Which directory is the file store's: the database and the directory know the same identity, or it is refused."""
+"""Which directory is a store's: the database and the directory know the same identity, or it is refused."""
 
 import logging
 import secrets
@@ -29,7 +29,7 @@ class StoreIdentities:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def known(self, store: FileStore) -> str:
+    def known(self, store: MarkedStore) -> str:
         """Return the identity that the database knows. Raises StoreMissing if it knows none."""
         with self._engine.connect() as connection:
             identity = _find(connection, store)
@@ -38,7 +38,7 @@ class StoreIdentities:
             raise store.marker.refusal(unknown)
         return identity
 
-    def identify(self, store: FileStore) -> str:
+    def identify(self, store: MarkedStore) -> str:
         """Return the identity that the database knows; where it knows none yet, mark the directory with a new one.
 
         That is so at the first start on an empty database, and at the first one after an upgrade, if the directory
@@ -51,7 +51,7 @@ class StoreIdentities:
                 _count_for_first_start(connection, store)
         return identity or self._introduce(store) or self.known(store)
 
-    def adopt(self, store: FileStore, *, although_empty: bool) -> BlobCount:
+    def adopt(self, store: MarkedStore, *, although_empty: bool) -> BlobCount:
         """Make the directory the store's: the database takes its identity, or it gets the database's, or a new one.
 
         Raises StoreMissing if it holds nothing of what rows name, unless ``although_empty``.
@@ -69,7 +69,7 @@ class StoreIdentities:
                 store.marker.write(identity, replace=True)
         return count
 
-    def _introduce(self, store: FileStore) -> str | None:
+    def _introduce(self, store: MarkedStore) -> str | None:
         """Mark the directory; return None if another server was quicker."""
         identity = _new_identity()
         try:
@@ -86,14 +86,14 @@ class StoreIdentities:
             store.marker.withdraw(identity)
             raise
         if count.there:
-            text = "%s is the file store's directory from now on; of the images' blobs, %d are missing there"
-            log.warning(text, store.marker.directory, count.missing)
+            text = "%s is the directory of the store %s from now on; of the images' blobs, %d are missing there"
+            log.warning(text, store.marker.directory, store.name, count.missing)
         else:
-            log.info("%s is the file store's directory from now on", store.marker.directory)
+            log.info("%s is the directory of the store %s from now on", store.marker.directory, store.name)
         return identity
 
 
-def _find(connection: Connection, store: FileStore) -> str | None:
+def _find(connection: Connection, store: MarkedStore) -> str | None:
     return connection.scalar(select(StoreRow.identity).where(StoreRow.name == store.name))
 
 
@@ -101,7 +101,7 @@ def _new_identity() -> str:
     return secrets.token_hex(16)
 
 
-def _count(connection: Connection, store: FileStore) -> BlobCount:
+def _count(connection: Connection, store: MarkedStore) -> BlobCount:
     there = missing = 0
     for key, state in connection.execute(
         select(LocationRow.key, LocationRow.state).where(LocationRow.store == store.name)
@@ -113,13 +113,13 @@ def _count(connection: Connection, store: FileStore) -> BlobCount:
     return BlobCount(there, missing)
 
 
-def _count_for_first_start(connection: Connection, store: FileStore) -> BlobCount:
+def _count_for_first_start(connection: Connection, store: MarkedStore) -> BlobCount:
     count = _count(connection, store)
     if count.missing and not count.there:
         raise _holds_nothing(store, count)
     return count
 
 
-def _holds_nothing(store: FileStore, count: BlobCount) -> StoreMissing:
+def _holds_nothing(store: MarkedStore, count: BlobCount) -> StoreMissing:
     problem = f"holds none of the {count.missing} blobs that the database names"
     return store.marker.refusal(problem, holds_nothing=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from inis import APP, LATE, SERVER, URL, Run, read, write
+from pyrimage.settings import store_directories
 
 pytestmark = pytest.mark.usefixtures("loggers_of_its_own")
 
@@ -74,7 +75,7 @@ def test_a_file_that_is_no_ini_is_told_by_its_name(content: bytes | str | None, 
 def test_an_ini_may_lie_in_a_directory_of_any_name(name: str, tmp_path: Path) -> None:
     (tmp_path / name).mkdir()
     found = read(write(tmp_path / name / "pyrimage.ini"))
-    assert found.settings.filesystem_store_datadir == tmp_path / name / "images"
+    assert store_directories(found.settings) == [tmp_path / name / "images"]
 
 
 @pytest.mark.parametrize("name", ["pyrimage.conf", "pyrimage", "a#b/pyrimage.ini", "a%b/pyrimage.ini", "a?b/x.ini"])

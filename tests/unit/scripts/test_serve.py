@@ -21,6 +21,7 @@ from pyrimage.logs import LogOptions
 from pyrimage.scripts import serve
 from pyrimage.scripts.serve import Configuration, main, server_options, with_hyphens
 from pyrimage.server.options import read_options
+from pyrimage.settings import store_directories
 from servers.loop import SECONDS
 from servers.processes import free_port, wait_until
 
@@ -166,7 +167,7 @@ def test_each_server_has_sections_of_its_own(ini: Path, tmp_path: Path) -> None:
     found = [read(ini, server=server) for server in ("api", "registry")]
     assert [each.settings.application for each in found] == ["api", "registry"]
     assert [each.context.local_conf for each in found] == [{"port": "9292"}, {"port": "9191"}]
-    assert {each.settings.filesystem_store_datadir for each in found} == {tmp_path / "images"}
+    assert [store_directories(each.settings) for each in found] == [[tmp_path / "images"]] * len(found)
 
 
 # Where to listen
@@ -286,8 +287,8 @@ def test_whatever_keeps_the_application_from_loading_is_one_line(lines: str, ini
 
 @loading
 def test_whatever_keeps_it_from_loading_is_shown_whole_by_debug(ini: Path, run: Run) -> None:
-    said = run(write(ini, f"{APP}{URL}pyramid.includes = nothere"), "--port", free_port(), "--debug")
-    assert "nothere" in said.error
+    said = run(write(ini, f"{APP}{URL}sqlalchemy.nope = 1"), "--port", free_port(), "--debug")
+    assert "nope" in said.error
     assert "Traceback (most recent call last)" in said.output
 
 

@@ -124,9 +124,11 @@ def _validated(headers: Headers, request: Request) -> dict[str, Any]:
         wrong = invalid.asdict()
         headers.problems += [f"{header_name(name)}: {why}." for name, why in wrong.items()]
         fields = _SCHEMA.deserialize({name: text for name, text in headers.fields.items() if name not in wrong})
-    store = fields.get("store")
-    if store is not None and store not in request.stores:
-        headers.problems.append(f"x-image-meta-store: {store!a} is not a store here; try {', '.join(request.stores)}.")
+    if (store := fields.get("store")) is not None:
+        fields["store"] = request.settings.find_store(store)
+        if fields["store"] is None:
+            known = ", ".join(request.stores)
+            headers.problems.append(f"x-image-meta-store: {store!a} is not a store here; try {known}.")
     return cleared(fields)
 
 

@@ -1,0 +1,301 @@
+"""Several stores in one service: two directories, and a kind that a plug-in brings."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyramid.config import Configurator
+from pyramid.paster import get_app
+from sqlalchemy import select
+from webtest import TestApp
+
+import vault_store
+from breakage import DEAD, claim_upload
+from conftest import Installation
+from factories import error_of, files_below, meta, upload
+from pyrimage.errors import ConfigurationError
+from pyrimage.models import LocationRow, StoreRow
+from pyrimage.readers import setting
+from pyrimage.scripts import manage
+from pyrimage.stores import make_configurator, store_kinds
+from pyrimage.stores.file import FileStoreFactory
+
+INI = """
+[app:main]
+use = egg:pyrimage
+pyrimage.auth = none
+pyrimage.auto_migrate = true
+sqlalchemy.url = sqlite:///%(here)s/pyrimage.sqlite
+"""
+TWO = {
+    "stores": "file, fast:file",
+    "file.filesystem_store_datadir": "%(here)s/slow",
+    "fast.filesystem_store_datadir": "%(here)s/fast",
+}
+VAULT = {
+    "stores": "file, safe:vault",
+    "filesystem_store_datadir": "%(here)s/slow",
+    "safe.vault_store_path": "%(here)s/fast",
+    "vault_store_pin": "1234",
+}
+
+Start = Callable[..., Installation]
+
+
+def write_ini(here: Path, keys: dict[str, str], more: str = "") -> Path:
+    ini = here / "pyrimage.ini"
+    lines = "".join(f"pyrimage.{name} = {text}\n" for name, text in keys.items())
+    ini.write_text(f"{INI}{lines}{more}", encoding="utf-8")
+    return ini
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Give a function that starts a server with these ``pyrimage.*`` keys in its ini."""
+    started: list[Installation] = []
+
+    def start_now(keys: dict[str, str], more: str = "") -> Installation:
+        started.append(Installation(get_app(str(write_ini(tmp_path, keys, more))), tmp_path))
+        return started[-1]
+
+    yield start_now
+    for each in started:
+        each.engine.dispose()
+
+
+def refusal(start: Start, keys: dict[str, str], more: str = "") -> str:
+    with pytest.raises(ConfigurationError) as refused:
+        start(keys, more)
+    return str(refused.value)
+
+
+def images_in(here: Path) -> dict[str, list[str]]:
+    """Return the ids of the images whose bytes lie in each directory."""
+    return {
+        name: sorted(file.rpartition("/")[2].partition(".")[0] for file in files_below(here / name))
+        for name in ("slow", "fast")
+    }
+
+
+def stores_of(installation: Installation) -> dict[str, str]:
+    """Return the name of each image's store, as its row has it."""
+    with installation.engine.connect() as connection:
+        return {row.image_id: row.store for row in connection.execute(select(LocationRow))}
+
+
+def location(app: TestApp, image_id: str) -> str:
+    return str(app.head(f"/v1/images/{image_id}", status=200).headers["x-image-meta-location"])
+
+
+def run_manage(tmp_path: Path, *arguments: str, status: int = 0) -> None:
+    assert manage.main(["-c", str(tmp_path / "pyrimage.ini"), *arguments]) == status
+
+
+# -- two directories
+
+
+@pytest.mark.parametrize(
+    ("default", "asked", "name"),
+    [
+        ({}, {}, "file"),
+        ({"default_store": "fast"}, {}, "fast"),
+        ({}, {"store": "fast"}, "fast"),
+        ({"default_store": "fast"}, {"store": "file"}, "file"),
+    ],
+)
+def test_an_upload_goes_to_the_store_that_it_names_or_to_the_default(
+    start: Start, tmp_path: Path, default: dict[str, str], asked: dict[str, str], name: str
+) -> None:
+    server = start({**TWO, **default})
+    path = upload(server.client(), b"bytes", id="f17", **asked)
+    directory = {"file": "slow", "fast": "fast"}[name]
+    assert images_in(tmp_path) == {"slow": [], "fast": [], directory: ["f17"]}
+    assert stores_of(server) == {"f17": name}
+    assert location(server.client(), "f17").startswith(f"file://{tmp_path}/{directory}/blobs/")
+    assert server.client().get(path, status=200).body == b"bytes"
+
+
+def test_a_reserved_image_is_uploaded_into_the_store_that_the_upload_names(start: Start, tmp_path: Path) -> None:
+    app = start(TWO).client()
+    app.post("/v1/images", headers=meta(id="f17"), status=201)
+    app.put("/v1/images/f17", b"bytes", headers={"Content-Type": "application/octet-stream", **meta(store="fast")})
+    assert images_in(tmp_path) == {"slow": [], "fast": ["f17"]}
+
+
+def test_a_kind_means_the_first_store_of_that_kind(start: Start) -> None:
+    names = {name.replace("file.", "slow."): text for name, text in TWO.items()}
+    server = start({**names, "stores": "slow:file, fast:file", "default_store": "fast"})
+    upload(server.client(), id="f17", store="file")
+    assert stores_of(server) == {"f17": "slow"}
+
+
+@pytest.mark.parametrize("name", ["s3", "FAST", "fast,file", "/etc"])
+def test_a_store_that_is_none_is_refused_with_the_names_of_those_that_are(start: Start, name: str) -> None:
+    refused = start(TWO).client().post("/v1/images", b"bytes", headers=meta(id="f17", store=name), status=400)
+    assert f"x-image-meta-store: '{name}' is not a store here; try file, fast." in error_of(refused)
+
+
+def test_images_of_both_stores_are_there_after_a_restart_and_deleted_where_they_lie(
+    start: Start, tmp_path: Path
+) -> None:
+    for name in ("file", "fast"):
+        upload(start(TWO).client(), name.encode(), id=name, store=name)
+    app = start({**TWO, "stores": "fast:file, file"}).client()
+    assert [app.get(f"/v1/images/{name}").body for name in ("file", "fast")] == [b"file", b"fast"]
+    app.delete("/v1/images/fast", status=200)
+    assert images_in(tmp_path) == {"slow": ["file"], "fast": []}
+
+
+def test_a_store_is_added_to_a_service_that_has_images(start: Start, tmp_path: Path) -> None:
+    upload(start({"filesystem_store_datadir": "%(here)s/slow"}).client(), id="f17")
+    app = start(TWO).client()
+    app.get("/v1/images/f17", status=200)
+    upload(app, id="f18", store="fast")
+    assert images_in(tmp_path) == {"slow": ["f17"], "fast": ["f18"]}
+
+
+def test_an_image_of_a_store_that_is_configured_no_more_is_shown_without_its_bytes(start: Start) -> None:
+    upload(start(TWO).client(), id="f17", store="fast")
+    app = start({"filesystem_store_datadir": "%(here)s/slow"}).client()
+    assert "x-image-meta-location" not in app.head("/v1/images/f17", status=200).headers
+    assert "no store 'fast'" in error_of(app.get("/v1/images/f17", status=503))
+
+
+def test_each_directory_has_a_marker_of_its_own(start: Start, tmp_path: Path) -> None:
+    server = start(TWO)
+    with server.engine.connect() as connection:
+        known = {row.name: row.identity for row in connection.execute(select(StoreRow))}
+    assert known == {
+        name: (tmp_path / directory / "blobs/pyrimage-store").read_text().strip()
+        for name, directory in (("file", "slow"), ("fast", "fast"))
+    }
+    assert len(set(known.values())) == 2
+
+
+def test_two_stores_of_one_directory_are_refused_at_start(start: Start, tmp_path: Path) -> None:
+    same = {"file.filesystem_store_datadir": "%(here)s/fast/"}
+    assert refusal(start, {**TWO, **same}) == "The stores file and fast have the same place: give each its own."
+    assert not (tmp_path / "fast").exists()
+
+
+# -- pyrimage-manage
+
+
+def test_verify_looks_at_every_store(start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    app = start(TWO).client()
+    for name in ("file", "fast"):
+        upload(app, name.encode(), id=name, store=name)
+    run_manage(tmp_path, "verify")
+    assert "2 images are whole, 0 are not." in capsys.readouterr().out
+    (damaged,) = (tmp_path / "fast").rglob("fast.*")
+    damaged.write_bytes(b"last")
+    run_manage(tmp_path, "verify", status=1)
+    told = capsys.readouterr().out
+    assert "fast '': The image's bytes were changed" in told
+    assert f"file://{damaged}" in told
+    assert "1 images are whole, 1 are not." in told
+
+
+def test_scrub_cleans_every_store(start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    server = start(TWO)
+    for name in ("file", "fast"):
+        claim_upload(server, name, is_new=True, age=DEAD, store_name=name)
+    assert images_in(tmp_path) == {"slow": ["file"], "fast": ["fast"]}
+    run_manage(tmp_path, "scrub")
+    told = capsys.readouterr().out
+    assert [f"claim of image {name}: {name} {name}." in told for name in ("file", "fast")] == [True, True]
+    assert images_in(tmp_path) == {"slow": [], "fast": []}
+
+
+@pytest.mark.parametrize("command", ["verify", "scrub"])
+def test_a_store_whose_directory_is_away_stops_them(
+    start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    upload(start(TWO).client(), id="f17", store="fast")
+    (tmp_path / "fast").rename(tmp_path / "away")
+    run_manage(tmp_path, command, status=1)
+    assert "run: pyrimage-manage --config FILE.ini store adopt fast" in capsys.readouterr().err
+
+
+# -- a plug-in's kind
+
+INCLUDES = "pyramid.includes = vault_store\n"
+
+
+def test_a_plug_in_brings_a_kind_of_store(start: Start, tmp_path: Path) -> None:
+    server = start(VAULT, INCLUDES)
+    path = upload(server.client(), b"bytes", id="f17", store="vault")
+    assert stores_of(server) == {"f17": "safe"}
+    assert images_in(tmp_path) == {"slow": [], "fast": ["f17"]}
+    assert location(server.client(), "f17").startswith("vault://home/f17.")
+    assert server.client().get(path, status=200).body == b"bytes"
+
+
+def test_the_registry_knows_it_too(start: Start) -> None:
+    upload(start(VAULT, INCLUDES).client(), id="f17", store="safe")
+    shown = start({**VAULT, "application": "registry"}, INCLUDES).client().get("/images/f17", status=200).json
+    assert shown["image"]["location"].startswith("vault://home/f17.")
+
+
+def test_the_commands_know_it_too(start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    upload(start(VAULT, INCLUDES).client(), id="f17", store="safe")
+    run_manage(tmp_path, "verify")
+    run_manage(tmp_path, "scrub")
+    assert "1 images are whole, 0 are not." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("keys", "more", "says"),
+    [
+        (VAULT, "", "pyrimage.stores = file, safe:vault: vault is no kind of store here; use file."),
+        (
+            {**VAULT, "safe.vault_store_relm": "away"},
+            INCLUDES,
+            "Unknown setting pyrimage.safe.vault_store_relm; did you mean pyrimage.safe.vault_store_realm?",
+        ),
+        ({**VAULT, "vault_store_realm": "here"}, INCLUDES, "pyrimage.vault_store_realm = here: use home or away."),
+        (VAULT, "pyramid.includes = no_such_plug_in\n", "pyramid.includes: No module named 'no_such_plug_in'"),
+        (VAULT, "pyramid.includes = factories\n", "pyramid.includes: module 'factories' has no attribute 'includeme'"),
+    ],
+)
+def test_what_is_wrong_with_it_is_told_at_start(
+    start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str], keys: dict[str, str], more: str, says: str
+) -> None:
+    assert refusal(start, keys, more) == says
+    run_manage(tmp_path, "db", "upgrade")
+    run_manage(tmp_path, "scrub", status=1)
+    assert capsys.readouterr().err == f"pyrimage-manage: {says}\n"
+
+
+def add(kind: str, factory: Any) -> Configurator:
+    config = make_configurator({})
+    config.add_image_store(kind, factory)
+    return config
+
+
+def test_a_plug_in_may_be_included_twice() -> None:
+    config = make_configurator({"pyramid.includes": "vault_store pyrimage.stores"})
+    config.include("vault_store")
+    assert store_kinds(config) == {"file": FileStoreFactory, "vault": vault_store.VaultStoreFactory}
+
+
+def test_a_kind_has_one_factory() -> None:
+    with pytest.raises(ConfigurationError, match="two kinds of store with the name file"):
+        add("file", vault_store.VaultStoreFactory)
+
+
+@pytest.mark.parametrize("kind", ["", "a:b", "a b", "a.b", "x" * 65])
+def test_a_kind_has_a_name_that_settings_can_have(kind: str) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be the name of a kind of store"):
+        add(kind, vault_store.VaultStoreFactory)
+
+
+def test_a_kind_has_no_setting_of_the_service() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Greedy(FileStoreFactory):
+        auth: str = setting(str, "Taken.")
+
+    with pytest.raises(ConfigurationError, match="Settings of the kind of store greedy are the service's: auth"):
+        add("greedy", Greedy)
