@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from transaction import TransactionManager
 
+from ..errors import StoreMissing
 from .queries import ListQuery
 from .records import Blob, Claim, Identity, Image, Location, Member
 
@@ -113,6 +115,48 @@ class Claims(Protocol):
 
     def forget_garbage(self, location: Location) -> None:
         """Forget a location whose bytes are gone."""
+
+
+class Marker(Protocol):
+    """What marks the place of a store with an identity, so that another place is told from it."""
+
+    @property
+    def directory(self) -> Path:
+        """The place."""
+
+    def read(self) -> str | None:
+        """Return the identity, None where there is no marker, an empty text for one without. Raises StoreMissing."""
+
+    def write(self, identity: str, *, replace: bool) -> None:
+        """Mark the place. replace: whether a marker that is there may go. Raises StoreMissing if that cannot be."""
+
+    def withdraw(self, identity: str) -> None:
+        """Remove the marker that was just written, if it is the one."""
+
+    def unknown(self) -> StoreMissing:
+        """Make the error for a marked place where the catalogue knows none."""
+
+    def anothers(self, other: str) -> StoreMissing:
+        """Make the error for the place of another store of this catalogue."""
+
+    def refusal(self, problem: str, *, holds_nothing: bool = False) -> StoreMissing:
+        """Make the error for a place that is not the store's."""
+
+
+@runtime_checkable
+class MarkedStore(Protocol):
+    """A store whose place carries a marker."""
+
+    @property
+    def name(self) -> str:
+        """What rows call the store."""
+
+    @property
+    def marker(self) -> Marker:
+        """The marker of its place."""
+
+    def holds(self, key: str) -> bool:
+        """Say whether a blob is there, whatever the marker says."""
 
 
 class Catalogue(Reads, Protocol):

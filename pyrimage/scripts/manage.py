@@ -13,13 +13,13 @@ from pyramid.paster import get_appsettings
 
 from .. import __version__
 from ..app import make_catalogue
+from ..catalogue.interfaces import MarkedStore
 from ..catalogue.sql.catalogue import SqlCatalogue
 from ..errors import DatabaseError, PyrimageError, StoreMissing
 from ..logs import read_loggers
 from ..models import migrations
 from ..settings import CONFIG_DIRECTORIES, CONFIG_NAME, Settings, find_config
 from ..stores import Stores, load_settings, make_stores
-from ..stores.directory import MarkedStore
 from ..uploads.claims import GRACE
 from ..uploads.scrub import scrub
 from . import FAILED, INTERRUPTED, OK, replace_closed_streams
@@ -130,6 +130,7 @@ def _add_store(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "this by itself; after that, the command is for a new disk, a directory that was restored without its marker, "
         "or another database. Where the database had another directory, reload the servers.",
     )
+    adopt.add_argument("name", nargs="?", metavar="NAME", help="the store, where pyrimage.stores names several")
     adopt.add_argument(
         "--force", action="store_true", help="also if none of the files that the database names is there: all are lost"
     )
@@ -222,13 +223,23 @@ def _verify(arguments: argparse.Namespace) -> int:
 def _adopt(arguments: argparse.Namespace) -> int:
     catalogue, settings = _open(arguments)
     migrations.check(catalogue.engine)
-    stores = make_stores(settings, catalogue.identities.known)
-    (store,) = (each for each in stores.values() if isinstance(each, MarkedStore))
+    store = _marked_store(make_stores(settings, catalogue.identities.known), arguments.name)
     count = catalogue.identities.adopt(store, although_empty=arguments.force)
     print(f"{store.marker.directory} is the directory of the store {store.name}.")
     print(f"{count.there} files that the database names are there, {count.missing} are missing.")
     print("If the database had another directory, servers that run have to be reloaded (SIGHUP, or pyrimage-control).")
     return OK
+
+
+def _marked_store(stores: Stores, name: str | None) -> MarkedStore:
+    """Return the store of a name, or the only one whose directory carries a marker."""
+    marked = {store.name: store for store in stores.values() if isinstance(store, MarkedStore)}
+    if name is None and len(marked) == 1:
+        (name,) = marked
+    if name not in marked:
+        which = "Name a store" if name is None else f"The store {name!a} has no directory here"
+        raise PyrimageError(f"{which}: {', '.join(marked) or 'none has one'}.")
+    return marked[name]
 
 
 def _open(arguments: argparse.Namespace) -> tuple[SqlCatalogue, Settings]:

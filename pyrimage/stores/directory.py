@@ -12,8 +12,8 @@ import secrets
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
+from ..catalogue.interfaces import MarkedStore
 from ..errors import StoreMissing
 
 MARKER = "pyrimage-store"
@@ -116,6 +116,11 @@ class Marker:
         """Make the error for a marked directory where the database knows none."""
         return self.refusal("carries the marker of a store that this database does not know")
 
+    def anothers(self, other: str) -> StoreMissing:
+        """Make the error for the directory of another store of this database."""
+        problem = f"{self.directory} is the directory of the store {other}"
+        return StoreMissing("The file store is not there.", f"{problem}: give the store {self._name} one of its own.")
+
     def refusal(self, problem: str, *, holds_nothing: bool = False) -> StoreMissing:
         """Make the error for a directory that is not the store's, or does not look like it."""
         otherwise = "if they are lost" if holds_nothing else "if this is the right directory"
@@ -127,17 +132,6 @@ class Marker:
         problem = f"{self._path} cannot be {verb}: {error.strerror}."
         advice = f" {_UNREADABLE} {self._command}" if verb == "read" else ""
         return StoreMissing(f"The file store cannot be {verb}.", problem + advice)
-
-
-@runtime_checkable
-class MarkedStore(Protocol):
-    """A store whose directory carries a marker."""
-
-    name: str
-    marker: Marker
-
-    def holds(self, key: str) -> bool:
-        """Say whether a blob is there, whatever the marker says."""
 
 
 # Says which identity a store's directory must carry, or raises StoreMissing.

@@ -180,6 +180,20 @@ def test_two_stores_of_one_directory_are_refused_at_start(start: Start, tmp_path
     assert not (tmp_path / "fast").exists()
 
 
+@pytest.mark.parametrize("is_new", [True, False])
+def test_two_stores_of_one_directory_are_refused_whatever_it_is_called(
+    start: Start, tmp_path: Path, is_new: bool
+) -> None:
+    if is_new:
+        (tmp_path / "slow").mkdir()
+    else:
+        start({"stores": "file", "filesystem_store_datadir": "%(here)s/slow"})
+    (tmp_path / "fast").symlink_to("slow")
+    assert refusal(start, TWO) == (
+        f"{tmp_path}/fast/blobs is the directory of the store file: give the store fast one of its own."
+    )
+
+
 # -- pyrimage-manage
 
 
@@ -219,6 +233,53 @@ def test_a_store_whose_directory_is_away_stops_them(
     assert "run: pyrimage-manage --config FILE.ini store adopt fast" in capsys.readouterr().err
 
 
+def test_adopt_is_for_the_store_that_it_names(start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    app = start(TWO).client()
+    upload(app, id="f17", store="fast")
+    (tmp_path / "fast/blobs/pyrimage-store").unlink()
+    assert "the directory of the store fast" in refusal(start, TWO)
+    run_manage(tmp_path, "store", "adopt", "fast")
+    assert capsys.readouterr().out.startswith(
+        f"{tmp_path}/fast/blobs is the directory of the store fast.\n"
+        "1 files that the database names are there, 0 are missing."
+    )
+    start(TWO).client().get("/v1/images/f17", status=200)
+
+
+def test_adopt_refuses_the_directory_of_another_store(
+    start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start(TWO)
+    (tmp_path / "fast").rename(tmp_path / "old")
+    (tmp_path / "fast").symlink_to("slow")
+    run_manage(tmp_path, "store", "adopt", "fast", status=1)
+    assert f"{tmp_path}/fast/blobs is the directory of the store file: give" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "Name a store: file, fast."),
+        (("slow",), "The store 'slow' has no directory here: file, fast."),
+    ],
+)
+def test_adopt_asks_for_the_name_of_one_of_several_stores(
+    start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], says: str
+) -> None:
+    start(TWO)
+    run_manage(tmp_path, "store", "adopt", *arguments, status=1)
+    assert capsys.readouterr().err == f"pyrimage-manage: {says}\n"
+
+
+@pytest.mark.parametrize("arguments", [(), ("disk",)])
+def test_adopt_needs_no_name_for_the_only_store(
+    start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    start({"stores": "disk:file", "filesystem_store_datadir": "%(here)s/slow"})
+    run_manage(tmp_path, "store", "adopt", *arguments)
+    assert f"{tmp_path}/slow/blobs is the directory of the store disk.\n" in capsys.readouterr().out
+
+
 # -- a plug-in's kind
 
 INCLUDES = "pyramid.includes = vault_store\n"
@@ -243,6 +304,7 @@ def test_the_commands_know_it_too(start: Start, tmp_path: Path, capsys: pytest.C
     upload(start(VAULT, INCLUDES).client(), id="f17", store="safe")
     run_manage(tmp_path, "verify")
     run_manage(tmp_path, "scrub")
+    run_manage(tmp_path, "store", "adopt", "safe")
     assert "1 images are whole, 0 are not." in capsys.readouterr().out
 
 

@@ -136,7 +136,7 @@ def test_new_disk_is_adopted_where_an_operator_says_so(server: GatedServer, disk
     adopted = manage(server, "store", "adopt", "--force")
     assert adopted.returncode == 0, adopted.stderr
     assert adopted.stdout.splitlines() == [
-        f"{disk.place}/blobs is the file store's directory.",
+        f"{disk.place}/blobs is the directory of the store file.",
         "0 files that the database names are there, 1 are missing.",
         "If the database had another directory, servers that run have to be reloaded (SIGHUP, or pyrimage-control).",
     ]

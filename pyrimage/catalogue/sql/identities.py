@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from ...errors import DatabaseRefused, StoreMissing
 from ...models import LocationRow, StoreRow
 from ...models.location import ACTIVE
-from ...stores.file import FileStore
+from ..interfaces import MarkedStore
 
 log = logging.getLogger(__name__)
 
@@ -54,11 +54,12 @@ class StoreIdentities:
     def adopt(self, store: MarkedStore, *, although_empty: bool) -> BlobCount:
         """Make the directory the store's: the database takes its identity, or it gets the database's, or a new one.
 
-        Raises StoreMissing if it holds nothing of what rows name, unless ``although_empty``.
+        Raises StoreMissing if it is another store's, or holds nothing of what rows name, unless ``although_empty``.
         """
         with self._engine.begin() as connection:
             known, carried = _find(connection, store), store.marker.read()
             identity = carried or known or _new_identity()
+            _refuse_anothers(connection, store, identity)
             if identity != known:
                 connection.execute(delete(StoreRow).where(StoreRow.name == store.name))
                 connection.execute(insert(StoreRow).values(name=store.name, identity=identity))
@@ -76,7 +77,8 @@ class StoreIdentities:
             with self._engine.begin() as connection:
                 # First of all, so that others who start now wait for our COMMIT, and then find the row.
                 connection.execute(insert(StoreRow).values(name=store.name, identity=identity))
-                if store.marker.read() is not None:
+                if (carried := store.marker.read()) is not None:
+                    _refuse_anothers(connection, store, carried)
                     raise store.marker.unknown()
                 count = _count_for_first_start(connection, store)
                 store.marker.write(identity, replace=False)
@@ -95,6 +97,13 @@ class StoreIdentities:
 
 def _find(connection: Connection, store: MarkedStore) -> str | None:
     return connection.scalar(select(StoreRow.identity).where(StoreRow.name == store.name))
+
+
+def _refuse_anothers(connection: Connection, store: MarkedStore, identity: str) -> None:
+    """Raise StoreMissing for a directory that is another store's of this database: the two would be one place."""
+    is_others = StoreRow.identity == identity, StoreRow.name != store.name
+    if (other := connection.scalar(select(StoreRow.name).where(*is_others))) is not None:
+        raise store.marker.anothers(other)
 
 
 def _new_identity() -> str:
