@@ -58,7 +58,7 @@ DECIDED_OTHERWISE = {
 ELSEWHERE = {
     "curl sends Expect: 100-continue": ("system/test_curl.py::test_upload_sends_its_body_after_the_server_says_go_on"),
     "an early refusal can be told before the bytes come": (
-        "unit/server/test_body.py::test_no_client_is_told_to_continue_after_the_answer"
+        "server/test_body.py::test_no_client_is_told_to_continue_after_the_answer"
     ),
     "logging of x-auth-token values and locations: never": (
         "functional/test_v1_http.py::test_neither_tokens_nor_locations_are_logged"
