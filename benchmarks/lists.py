@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from crowd import TENANT, analyse, fill
+from bulk_images import TENANT, analyse, fill
 from pyrimage.app import main as make_app
 from pyrimage.catalogue.records import ADMINISTRATOR, Identity
 from pyrimage.environ import IDENTITY

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from webtest import TestApp
 
-from breakage import Body, ChunkedBody, assert_no_bytes, raising, send, state_of
 from conftest import Installation
 from factories import data_headers, detail, md5, meta, send_chunked
+from faults import Body, ChunkedBody, assert_no_bytes, raising, send, state_of
 from pyrimage.models import ClaimRow, LocationRow
 from pyrimage.stores.transfer import CHUNK
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from webtest import TestApp
 
-from breakage import Body, Gate, assert_no_bytes, expire_claims, other_program, send, state_of
+from faults import Body, Gate, assert_no_bytes, expire_claims, other_program, send, state_of
 from conftest import Installation
 from factories import data_headers, detail, error_of, md5, meta, sha256
 from pyrimage.models import ClaimRow

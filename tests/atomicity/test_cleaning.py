@@ -5,7 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from webtest import TestApp
 
-from breakage import (
+from conftest import Installation
+from factories import data_headers, detail, image_row, insert_rows, upload
+from faults import (
     DEAD,
     Gate,
     at_commit,

@@ -8,7 +8,9 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session
 from webtest import TestApp
 
-from breakage import (
+from conftest import Installation
+from factories import data_headers, error_of, meta, reserve, upload
+from faults import (
     Body,
     assert_no_heartbeat,
     at_commit,

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event
 from webtest import TestApp
 
-from breakage import Body, Gate, assert_no_bytes, hinder, on_connect, send
+from faults import Body, Gate, assert_no_bytes, hinder, on_connect, send
 from conftest import Installation, install
 from factories import reserve, upload
 

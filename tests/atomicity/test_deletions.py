@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy import event
 from webtest import TestApp
 
-from breakage import hinder
 from conftest import Installation
 from factories import detail, error_of, insert_rows, meta, reserve, upload
+from faults import hinder
 from pyrimage.models import LocationRow
 
 

@@ -8,9 +8,9 @@ import pytest
 from webob import Request, Response
 from webtest import TestApp
 
-from breakage import hinder, raising
 from conftest import Installation
 from factories import error_of, upload
+from faults import hinder, raising
 from pyrimage.errors import StoreUnavailable
 
 DATA = bytes(range(256)) * 4096  # more than one read

@@ -4,7 +4,9 @@ import pytest
 from sqlalchemy import event
 from webtest import TestApp
 
-from breakage import (
+from conftest import Installation
+from factories import data_headers, detail, error_of, files_below, md5, reserve
+from faults import (
     Body,
     assert_no_bytes,
     at_checkin,
@@ -18,8 +20,6 @@ from breakage import (
     send,
     state_of,
 )
-from conftest import Installation
-from factories import data_headers, detail, error_of, files_below, md5, reserve
 from pyrimage.errors import StoreFull, StoreUnavailable
 from pyrimage.models import ClaimRow
 

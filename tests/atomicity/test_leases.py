@@ -9,7 +9,9 @@ import pytest
 from sqlalchemy import event
 from webtest import TestApp
 
-from breakage import (
+from conftest import Installation
+from factories import data_headers, meta
+from faults import (
     DEAD,
     DEADLINE,
     Body,
@@ -29,7 +31,7 @@ from pyrimage.catalogue.records import utcnow
 from pyrimage.catalogue.sql.claims import LEASE
 from pyrimage.errors import DatabaseBusy
 from pyrimage.uploads import claims
-from servers.loop import Answer, receive_all, request, serving
+from servers.in_process_server import Answer, receive_all, request, serving
 from servers.processes import wait_until
 
 

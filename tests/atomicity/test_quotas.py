@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator
 import pytest
 from webtest import TestApp
 
-from breakage import (
+from conftest import Installation
+from factories import data_headers, detail, error_of, meta, reserve, send_chunked, upload
+from faults import (
     DEAD,
     Body,
     ChunkedBody,
@@ -18,8 +20,6 @@ from breakage import (
     raising,
     send,
 )
-from conftest import Installation
-from factories import data_headers, detail, error_of, meta, reserve, send_chunked, upload
 from pyrimage.models import ClaimRow
 
 Installer = Callable[..., Installation]

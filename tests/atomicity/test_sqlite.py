@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import event
 from webtest import TestApp
 
-from breakage import Body, database, other_program, send
 from conftest import Installation, install
 from factories import data_headers, meta, reserve, upload
+from faults import Body, database, other_program, send
 from pyrimage.models import make_engine
 
 

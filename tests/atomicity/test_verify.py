@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import event, update
 from webtest import TestApp
 
-from breakage import claim_upload, hinder
+from faults import claim_upload, hinder
 from conftest import Installation
 from factories import add_row, insert_rows, md5, meta, reserve, sha256, stored, upload
 from pyrimage.catalogue.records import Status

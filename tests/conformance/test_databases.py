@@ -9,13 +9,13 @@ import pytest
 from sqlalchemy import event, text
 from webtest import TestApp
 
-from breakage import Body, at_commit, expire_claims, send
+from faults import Body, at_commit, expire_claims, send
 from conftest import Installation, install
 from factories import data_headers, error_of, meta
 from pyrimage.catalogue.testing.catalogue import at_once
 from pyrimage.models import ClaimRow, ImageRow, LocationRow
+from servers.commit_dropping_proxy import commit_dropping_proxy
 from servers.databases import cut_sessions
-from servers.lossy import lossy_proxy
 
 ON_SERVERS = pytest.mark.parametrize("shared_installation", ["postgresql", "mariadb"], indirect=True)
 
@@ -220,12 +220,12 @@ def test_an_upload_whose_commit_did_not_arrive_keeps_its_bytes_until_it_is_scrub
 
 @ON_SERVERS
 def test_an_upload_whose_commit_was_not_confirmed_is_there(installation: Installation, tmp_path: Path) -> None:
-    with lossy_proxy(url_of(installation)) as (proxy, url):
+    with commit_dropping_proxy(url_of(installation)) as (proxy, url):
         server = install(tmp_path, **{**installation.shared, "sqlalchemy.url": url})
-        at_commit(server, lambda session: proxy.loses_next.set())
+        at_commit(server, lambda session: proxy.drops_next.set())
         app = server.client()
         app.post("/v1/images", b"bytes", headers=data_headers(id="one", name="f17"), status=503)
-        assert not proxy.loses_next.is_set()
+        assert not proxy.drops_next.is_set()
         finish(server)
         assert app.get("/v1/images/one").body == b"bytes"
         assert server.rows(ClaimRow) == 0
@@ -245,11 +245,11 @@ def test_a_deletion_whose_commit_did_not_arrive_deletes_nothing(server: Installa
 def test_a_deletion_whose_commit_was_not_confirmed_is_finished_by_the_scrubber(
     installation: Installation, tmp_path: Path
 ) -> None:
-    with lossy_proxy(url_of(installation)) as (proxy, url):
+    with commit_dropping_proxy(url_of(installation)) as (proxy, url):
         server = install(tmp_path, **{**installation.shared, "sqlalchemy.url": url})
         app = server.client()
         path = f"/v1/images/{post(app)['id']}"
-        at_commit(server, lambda session: proxy.loses_next.set())
+        at_commit(server, lambda session: proxy.drops_next.set())
         app.delete(path, status=503)
         assert len(server.blobs_on_disk()) == 1
         finish(server)

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from breakage import DEADLINE
 from conftest import Installation, install
 from factories import ALICE, BOB, error_of, id_of, upload
 from pyrimage.catalogue.interfaces import Writes

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from breakage import Body, raising, send
 from conftest import Installation, install
 from factories import ADMIN, ALICE, data_headers, detail, meta, reserve, send_chunked, upload
 from pyrimage.catalogue.records import new_image_id

@@ -14,7 +14,7 @@ from pyrimage.catalogue.records import Identity, new_image_id
 from pyrimage.logs import LogOptions, set_up
 from pyrimage.settings import Settings
 from registries import Registry, signed
-from servers.loop import Answer, Running, request, serving
+from servers.in_process_server import Answer, Running, request, serving
 
 if TYPE_CHECKING:
     from conftest import Installation

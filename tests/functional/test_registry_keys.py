@@ -13,7 +13,7 @@ from pyrimage.identity.signed import KEY_ID, MAX_SIGNED_BODY, SIGNATURE, TIMESTA
 from pyrimage.settings import PREFIX
 from pyrimage.stores import load_settings
 from registries import Registry, signed
-from servers.loop import CHUNKED, CONTINUE, Answer, Running, request, serving
+from servers.in_process_server import CHUNKED, CONTINUE, Answer, Running, request, serving
 
 if TYPE_CHECKING:
     from conftest import Installation

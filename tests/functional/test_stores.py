@@ -12,7 +12,7 @@ from sqlalchemy import select
 from webtest import TestApp
 
 import vault_store
-from breakage import DEAD, claim_upload
+from faults import DEAD, claim_upload
 from conftest import Installation
 from factories import error_of, files_below, meta, upload
 from pyrimage.errors import ConfigurationError

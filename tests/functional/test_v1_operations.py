@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from breakage import hinder, raising
 from factories import ALICE, add_row, id_of, md5, reserve
 from pyrimage.catalogue.records import EMPTY, utcnow
 from pyrimage.errors import StoreUnavailable

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from breakage import hinder, raising
 from factories import OCTETS, add_row, insert_rows, md5, meta
 from pyrimage.catalogue.records import utcnow
 from pyrimage.models import ClaimRow

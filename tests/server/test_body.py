@@ -7,7 +7,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
 
-from servers.loop import (
+from servers.in_process_server import (
     CHUNKED,
     CONTINUE,
     MIB,

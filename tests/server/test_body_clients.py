@@ -12,7 +12,7 @@ import pytest
 from waitress.channel import ClientDisconnected
 
 from pyrimage.server import body
-from servers.loop import (
+from servers.in_process_server import (
     CHUNKED,
     MIB,
     SECONDS,

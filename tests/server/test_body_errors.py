@@ -10,7 +10,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
 
-from servers.loop import CHUNKED, Reader, answers, receive_all, request, serving, upload
+from servers.in_process_server import CHUNKED, Reader, answers, receive_all, request, serving, upload
 
 BROKEN = {
     "Invalid chunk size": b"3\r\nabc\r\nx\r\n",

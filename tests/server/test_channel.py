@@ -13,7 +13,7 @@ from pyrimage.server.options import read_options
 from pyrimage.server.parser import Parser
 from pyrimage.server.serving import Serving, bind
 from pyrimage.server.tasks import Download, Task
-from servers.loop import (
+from servers.in_process_server import (
     MIB,
     SECONDS,
     Gate,

@@ -13,7 +13,7 @@ import pytest
 from pyrimage.server.connections import Connections, client_of
 from pyrimage.server.options import read_options
 from pyrimage.server.serving import Serving, bind
-from servers.loop import SECONDS, Answer, Running, answers, echo, receive_all, request, serving
+from servers.in_process_server import SECONDS, Answer, Running, answers, echo, receive_all, request, serving
 from servers.processes import wait_until
 
 GET = request("GET /", "Connection: close")

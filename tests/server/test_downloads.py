@@ -15,7 +15,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 import pytest
 
 from pyrimage.server import tasks
-from servers.loop import MIB, SECONDS, Answer, download, receive_all, request, serving, sparse
+from servers.in_process_server import MIB, SECONDS, Answer, download, receive_all, request, serving, sparse
 from servers.processes import wait_until
 
 CONTENT = bytes(range(256)) * 1024

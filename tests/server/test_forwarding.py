@@ -11,7 +11,7 @@ import pytest
 from growth import check_growth
 from pyrimage.server.forwarding import ForwardingReader, MalformedForwarding
 from pyrimage.server.options import read_options
-from servers.loop import Running, echo, serving
+from servers.in_process_server import Running, echo, serving
 
 TRUSTED: dict[str, Any] = {"trusted_proxy": "127.0.0.1", "trusted_proxy_count": 2}
 SINGLY = {**TRUSTED, "trusted_proxy_headers": "x-forwarded-for x-forwarded-host x-forwarded-proto x-forwarded-port"}

@@ -16,7 +16,7 @@ from pyrimage.server.channel import Channel
 from pyrimage.server.options import Options, read_options
 from pyrimage.server.parser import PREFIX, Parser
 from pyrimage.server.serving import Serving, bind
-from servers.loop import echo
+from servers.in_process_server import echo
 
 BUFFERED = read_options({"max_request_body_size": "5000", "max_request_header_size": "2000"})
 STREAMED = read_options({"inbuf_overflow": "0", "max_request_body_size": "5000", "max_request_header_size": "2000"})

@@ -16,7 +16,7 @@ from pyrimage.server.channel import Channel, Lingering
 from pyrimage.server.connections import MOST_LINGERING
 from pyrimage.server.options import read_options
 from pyrimage.server.serving import Serving, bind
-from servers.loop import (
+from servers.in_process_server import (
     MIB,
     SECONDS,
     Answer,

@@ -8,7 +8,7 @@ import pytest
 
 from growth import check_growth
 from pyrimage.server.logtext import LINE, SHOWN, shown
-from servers.loop import echo, request, serving
+from servers.in_process_server import echo, request, serving
 
 MASKED = {
     "/x?a=1&Signature=hunter2&b=2": "/x?a=1&Signature=***&b=2",

@@ -8,7 +8,7 @@ import pytest
 
 from pyrimage.server.options import read_options
 from pyrimage.server.parser import MOST_LINES, Parser
-from servers.loop import Running, echo, serving
+from servers.in_process_server import Running, echo, serving
 
 A_REQUEST_ID = re.compile(r"req-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"

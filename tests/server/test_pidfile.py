@@ -50,13 +50,13 @@ def test_a_second_process_is_told_who_holds_the_file(path: Path, keeper: Program
 
 
 def test_of_many_that_come_at_once_one_gets_the_file(path: Path, start: Start) -> None:
-    crowd = [start() for _ in range(6)]
-    assert [each.ask("held") for each in crowd] == ["None"] * len(crowd)
-    for each in crowd:
+    holders = [start() for _ in range(6)]
+    assert [each.ask("held") for each in holders] == ["None"] * len(holders)
+    for each in holders:
         each.tell("take()")
-    said = [each.hear() for each in crowd]
+    said = [each.hear() for each in holders]
     assert said.count("None") == 1
-    assert holder(path) == crowd[said.index("None")].pid
+    assert holder(path) == holders[said.index("None")].pid
 
 
 @pytest.mark.parametrize("text", ["", "1\n", "999999999\n", "garbage\n"])

@@ -7,7 +7,18 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
 
-from servers.loop import MIB, SECONDS, Running, answers, download, echo, receive_all, request, serving, sparse
+from servers.in_process_server import (
+    MIB,
+    SECONDS,
+    Running,
+    answers,
+    download,
+    echo,
+    receive_all,
+    request,
+    serving,
+    sparse,
+)
 from servers.processes import wait_until
 
 SIZE = 64 * MIB  # more than the sockets of both sides hold

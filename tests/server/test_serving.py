@@ -15,7 +15,7 @@ import pytest
 from pyrimage.server.channel import Channel
 from pyrimage.server.options import read_options
 from pyrimage.server.serving import Serving, allow_descriptors, announce, bind, place
-from servers.loop import SECONDS, Answer, chunked, echo, receive_all, request, serving
+from servers.in_process_server import SECONDS, Answer, chunked, echo, receive_all, request, serving
 
 # Places
 

@@ -11,7 +11,7 @@ from pyrimage.server import channel
 from pyrimage.server import serving as module
 from pyrimage.server.options import read_options
 from pyrimage.server.serving import Serving, bind
-from servers.loop import (
+from servers.in_process_server import (
     MIB,
     SECONDS,
     Answer,

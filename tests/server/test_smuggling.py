@@ -12,7 +12,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 import pytest
 
 from pyrimage.server.body import FRAMING
-from servers.loop import MIB, Running, answers, serving
+from servers.in_process_server import MIB, Running, answers, serving
 
 THRESHOLD = 8  # longer bodies are streamed
 GET = "GET /next HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -11,7 +11,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import pytest
 
-from servers.loop import (
+from servers.in_process_server import (
     MIB,
     SECONDS,
     Running,

@@ -15,7 +15,7 @@ import pytest
 from pyrimage.server import serving as module
 from pyrimage.server.options import read_options
 from pyrimage.server.serving import bind
-from servers.loop import SECONDS, echo, serving
+from servers.in_process_server import SECONDS, echo, serving
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from pyrimage.server.options import read_options
 from pyrimage.server.serving import Serving, bind
 from pyrimage.server.watchdog import LISTEN_SECONDS, PID_BYTES, Lifeline, Watchdog, read_beats, waits_for_disk
-from servers.loop import SECONDS, echo
+from servers.in_process_server import SECONDS, echo
 from servers.processes import wait_until
 
 

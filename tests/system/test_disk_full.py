@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from factories import data_headers, files_below, md5, meta
-from servers.gated import GatedServer
+from servers.paused_uploads import PausableServer
 from servers.processes import spawn, wait_until
 from servers.pyrimage import Answer, Server
 
@@ -129,17 +129,17 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 
 
 @pytest.fixture
-def server(tmp_path: Path, disk: Path) -> Iterator[GatedServer]:
+def server(tmp_path: Path, disk: Path) -> Iterator[PausableServer]:
     """A server whose bytes lie on the small disk, and its rows elsewhere."""
-    with GatedServer(tmp_path, main={"pyrimage.filesystem_store_datadir": str(disk / "images")}) as running:
+    with PausableServer(tmp_path, main={"pyrimage.filesystem_store_datadir": str(disk / "images")}) as running:
         running.datadir = disk / "images"
         yield running
 
 
 @pytest.fixture
-def server_of_rows(tmp_path: Path, disk: Path) -> Iterator[GatedServer]:
+def server_of_rows(tmp_path: Path, disk: Path) -> Iterator[PausableServer]:
     """A server whose rows lie on the small disk, and its bytes elsewhere."""
-    with GatedServer(tmp_path, main={"sqlalchemy.url": f"sqlite:///{disk}/pyrimage.sqlite"}) as running:
+    with PausableServer(tmp_path, main={"sqlalchemy.url": f"sqlite:///{disk}/pyrimage.sqlite"}) as running:
         running.database = disk / "pyrimage.sqlite"
         yield running
 
@@ -148,7 +148,7 @@ METHODS = pytest.mark.parametrize("method", ["POST", "PUT"])
 
 
 @METHODS
-def test_more_than_there_is_room_for_is_refused_at_once(server: GatedServer, method: str) -> None:
+def test_more_than_there_is_room_for_is_refused_at_once(server: PausableServer, method: str) -> None:
     upload = Upload(server, method)
     upload.check_refused(upload(bytes(DISK + 1)))
     assert "has no room for" in server.log()
@@ -156,43 +156,43 @@ def test_more_than_there_is_room_for_is_refused_at_once(server: GatedServer, met
 
 
 @METHODS
-def test_more_than_there_is_room_for_is_refused_when_it_came_unannounced(server: GatedServer, method: str) -> None:
+def test_more_than_there_is_room_for_is_refused_when_it_came_unannounced(server: PausableServer, method: str) -> None:
     upload = Upload(server, method)
     upload.check_refused(upload(bytes(DISK + 1), chunked=True))
     upload.check_works()
 
 
 @METHODS
-def test_disk_full_in_the_middle(server: GatedServer, disk: Path, method: str, threads: ThreadPoolExecutor) -> None:
+def test_disk_full_in_the_middle(server: PausableServer, disk: Path, method: str, threads: ThreadPoolExecutor) -> None:
     upload = Upload(server, method)
-    with server.shut("write"):
+    with server.paused("write"):
         answer = threads.submit(upload, chunked=True)
-        server.wait_for("write")
+        server.wait_for_paused("write")
         with full(disk):
-            server.open("write")
+            server.resume("write")
             upload.check_refused(answer.result())
     upload.check_works()
 
 
 def test_disk_full_in_the_middle_is_no_trouble_for_an_upload_that_has_its_room(
-    server: GatedServer, disk: Path, threads: ThreadPoolExecutor
+    server: PausableServer, disk: Path, threads: ThreadPoolExecutor
 ) -> None:
     upload = Upload(server, "POST")
-    with server.shut("write"):
+    with server.paused("write"):
         answer = threads.submit(upload)
-        server.wait_for("write")
+        server.wait_for_paused("write")
         with full(disk):
-            server.open("write")
+            server.resume("write")
             assert answer.result().status == 201
     assert server.request("GET", f"/v1/images/{answer.result().image['id']}").body == DATA
 
 
-def test_room_that_another_upload_has_taken_is_no_room(server: GatedServer, threads: ThreadPoolExecutor) -> None:
+def test_room_that_another_upload_has_taken_is_no_room(server: PausableServer, threads: ThreadPoolExecutor) -> None:
     """Also before its bytes are there: of two that have not room together, one is refused at once."""
     upload, data = Upload(server, "POST"), bytes(5 * MIB)
-    with server.shut("write"):
+    with server.paused("write"):
         first = threads.submit(upload, data)
-        server.wait_for("write")
+        server.wait_for_paused("write")
         second = upload(data)
     assert second.status == 507
     assert "has no room for" in second.json["error"]["message"]
@@ -200,7 +200,7 @@ def test_room_that_another_upload_has_taken_is_no_room(server: GatedServer, thre
 
 
 @METHODS
-def test_disk_without_inodes(server: GatedServer, disk: Path, method: str) -> None:
+def test_disk_without_inodes(server: PausableServer, disk: Path, method: str) -> None:
     upload = Upload(server, method)
     with without_inodes(disk):
         upload.check_refused(upload())
@@ -274,7 +274,7 @@ def test_file_that_is_longer_than_the_file_system_knows_is_refused_before_its_fi
 
 
 @METHODS
-def test_disk_of_the_database_full_from_the_start(server_of_rows: GatedServer, disk: Path, method: str) -> None:
+def test_disk_of_the_database_full_from_the_start(server_of_rows: PausableServer, disk: Path, method: str) -> None:
     upload = Upload(server_of_rows, method)
     with full(disk):
         upload.check_refused(upload())
@@ -284,27 +284,27 @@ def test_disk_of_the_database_full_from_the_start(server_of_rows: GatedServer, d
 
 @METHODS
 def test_disk_of_the_database_full_at_commit(
-    server_of_rows: GatedServer, disk: Path, method: str, threads: ThreadPoolExecutor
+    server_of_rows: PausableServer, disk: Path, method: str, threads: ThreadPoolExecutor
 ) -> None:
     """Also after the failure the disk is full: the claim cannot be ended, and must not stand in the next try's way."""
     upload = Upload(server_of_rows, method)
-    with server_of_rows.shut("publish"):
+    with server_of_rows.paused("publish"):
         answer = threads.submit(upload)
-        server_of_rows.wait_for("publish")
+        server_of_rows.wait_for_paused("publish")
         with full(disk):
-            server_of_rows.open("publish")
+            server_of_rows.resume("publish")
             upload.check_refused(answer.result())
     upload.check_works()
 
 
-def test_row_that_the_full_disk_refused_does_not_come_back(server_of_rows: GatedServer, disk: Path) -> None:
+def test_row_that_the_full_disk_refused_does_not_come_back(server_of_rows: PausableServer, disk: Path) -> None:
     with full(disk):
         assert server_of_rows.request("POST", "/v1/images", headers=meta(name="refused")).status == 507
     assert server_of_rows.request("POST", "/v1/images", headers=meta(name="kept")).status == 201
     assert server_of_rows.sql("SELECT name FROM images") == [("kept",)]
 
 
-def test_delete_that_the_full_disk_refused_leaves_the_image_whole(server_of_rows: GatedServer, disk: Path) -> None:
+def test_delete_that_the_full_disk_refused_leaves_the_image_whole(server_of_rows: PausableServer, disk: Path) -> None:
     server = server_of_rows
     path = f"/v1/images/{server.request('POST', '/v1/images', DATA, data_headers()).image['id']}"
     with full(disk):

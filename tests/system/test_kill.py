@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from factories import data_headers, meta
-from servers.gated import GatedServer
+from servers.paused_uploads import PausableServer
 from servers.processes import run, wait_until
 from servers.pyrimage import Server
 from traffic import MIB, TRANSFERS, Journal, children, contradictions, is_alive, leftovers, traffic
@@ -88,11 +88,11 @@ def test_thirty_kills_lose_nothing_and_leave_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("step", ["write", "seal", "publish"])
 def test_a_put_follows_one_whose_server_was_killed_without_a_scrub(tmp_path: Path, step: str) -> None:
-    with GatedServer(tmp_path) as server, ThreadPoolExecutor(1) as threads:
+    with PausableServer(tmp_path) as server, ThreadPoolExecutor(1) as threads:
         path = f"/v1/images/{server.request('POST', '/v1/images', headers=meta(name='f17')).image['id']}"
-        with server.shut(step):
+        with server.paused(step):
             lost = threads.submit(server.request, "PUT", path, b"lost", data_headers())
-            server.wait_for(step)
+            server.wait_for_paused(step)
             server.kill()
         assert isinstance(lost.exception(), OSError | http.client.HTTPException)
         server.start()

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
+from bulk_images import TENANT, analyse, fill
 from conftest import Installation, install
-from crowd import TENANT, analyse, fill
 from factories import ADMIN
 from pyrimage.catalogue.records import Identity
 from servers import databases
@@ -26,7 +26,7 @@ SMALL = "image_members"
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def crowded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+def bulk(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     directory = tmp_path_factory.mktemp(request.param)
     with databases.fresh_database(request.param, directory) as url:
         made = install(directory, **{"sqlalchemy.url": url})
@@ -102,20 +102,20 @@ def in_postgresqls_plan(node: dict[str, Any]) -> Iterator[str]:
 @pytest.mark.parametrize("page", [1, 2, 50])
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("caller", CALLERS)
-def test_a_page_comes_from_an_index(crowded: Installation, caller: str, order: str, page: int) -> None:
-    assert problems(crowded, caller, behind(crowded, caller, order, page - 1)) == []
+def test_a_page_comes_from_an_index(bulk: Installation, caller: str, order: str, page: int) -> None:
+    assert problems(bulk, caller, behind(bulk, caller, order, page - 1)) == []
 
 
-def test_a_list_in_an_order_without_index_is_told_apart(crowded: Installation) -> None:
-    assert problems(crowded, "tenant", "sort_key=size") != []
+def test_a_list_in_an_order_without_index_is_told_apart(bulk: Installation) -> None:
+    assert problems(bulk, "tenant", "sort_key=size") != []
 
 
-def test_sqlite_goes_on_so_when_it_has_counted_its_tables(crowded: Installation) -> None:
-    if crowded.engine.dialect.name != "sqlite":
+def test_sqlite_goes_on_so_when_it_has_counted_its_tables(bulk: Installation) -> None:
+    if bulk.engine.dialect.name != "sqlite":
         pytest.skip("a server has counted already")
-    analyse(crowded.engine)
-    crowded.engine.dispose()  # a connection reads the counts when it is opened
+    analyse(bulk.engine)
+    bulk.engine.dispose()  # a connection reads the counts when it is opened
     for caller in CALLERS:
         for order in ORDERS:
-            assert problems(crowded, caller, order) == []
-            assert problems(crowded, caller, behind(crowded, caller, order, 1)) == []
+            assert problems(bulk, caller, order) == []
+            assert problems(bulk, caller, behind(bulk, caller, order, 1)) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from factories import data_headers
-from servers.gated import TESTS, GatedServer
+from servers.paused_uploads import TESTS, PausableServer
 from servers.processes import run
 from servers.pyrimage import Answer, Server
 
@@ -36,10 +36,10 @@ def statuses(server: Server) -> dict[int, int]:
 def test_uploads_whose_server_was_killed_count_until_they_are_scrubbed(tmp_path: Path, step: str) -> None:
     """S36."""
     quota = {"pyrimage.user_storage_quota": str(ROOM * len(DATA))}
-    with GatedServer(tmp_path, main=quota) as server, ThreadPoolExecutor(CLIENTS) as threads:
-        with server.shut(step):
+    with PausableServer(tmp_path, main=quota) as server, ThreadPoolExecutor(CLIENTS) as threads:
+        with server.paused(step):
             uploads = [threads.submit(post, server, 0) for _ in range(2)]
-            server.wait_for(step, 2)
+            server.wait_for_paused(step, 2)
             server.kill()
         assert all(isinstance(each.exception(), OSError | http.client.HTTPException) for each in uploads)
         server.start()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from factories import data_headers, md5, meta
-from servers.gated import GatedServer
+from servers.paused_uploads import PausableServer
 from servers.pyrimage import Answer
 
 pytestmark = pytest.mark.system
@@ -18,8 +18,8 @@ BUSY_SECONDS = 1.0  # instead of 15: who needs a lock that is held would soon be
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[GatedServer]:
-    with GatedServer(tmp_path, busy_seconds=BUSY_SECONDS, main=POOL) as running:
+def server(tmp_path: Path) -> Iterator[PausableServer]:
+    with PausableServer(tmp_path, busy_seconds=BUSY_SECONDS, main=POOL) as running:
         yield running
 
 
@@ -29,11 +29,11 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def upload(server: GatedServer, name: str = "slow") -> Answer:
+def upload(server: PausableServer, name: str = "slow") -> Answer:
     return server.request("POST", "/v1/images", name.encode(), data_headers(name=name))
 
 
-def statuses_of_other_calls(server: GatedServer) -> list[int]:
+def statuses_of_other_calls(server: PausableServer) -> list[int]:
     """Use each call that reads or writes metadata once; they make and delete one image."""
     made = server.request("POST", "/v1/images", headers=meta(name="other"))
     path = f"/v1/images/{made.image['id']}"
@@ -49,11 +49,11 @@ def statuses_of_other_calls(server: GatedServer) -> list[int]:
 
 @pytest.mark.parametrize("step", ["write", "seal"])
 def test_metadata_calls_answer_beside_more_uploads_than_connections(
-    server: GatedServer, threads: ThreadPoolExecutor, step: str
+    server: PausableServer, threads: ThreadPoolExecutor, step: str
 ) -> None:
-    with server.shut(step):
+    with server.paused(step):
         uploads = [threads.submit(upload, server, f"slow {number}") for number in range(UPLOADS)]
-        server.wait_for(step, UPLOADS)
+        server.wait_for_paused(step, UPLOADS)
         assert statuses_of_other_calls(server) == [201, 200, 200, 200, 200, 200]
     answers = [each.result() for each in uploads]
     assert [answer.status for answer in answers] == [201] * UPLOADS
@@ -62,10 +62,10 @@ def test_metadata_calls_answer_beside_more_uploads_than_connections(
     )
 
 
-def test_an_upload_passes_by_another_that_seals_slowly(server: GatedServer, threads: ThreadPoolExecutor) -> None:
-    with server.shut("seal"):
+def test_an_upload_passes_by_another_that_seals_slowly(server: PausableServer, threads: ThreadPoolExecutor) -> None:
+    with server.paused("seal"):
         slow = threads.submit(upload, server)
-        server.wait_for("seal")
+        server.wait_for_paused("seal")
         empty = server.request("POST", "/v1/images", headers=meta(name="empty", size="0"))
         assert (empty.status, empty.image["status"]) == (201, "active")
         assert not slow.done()
@@ -74,10 +74,10 @@ def test_an_upload_passes_by_another_that_seals_slowly(server: GatedServer, thre
 
 def test_a_write_waits_for_an_upload_that_publishes_slowly(tmp_path: Path, threads: ThreadPoolExecutor) -> None:
     """Only the vote holds SQLite's lock; who comes meanwhile waits for it, and is not told that it is locked."""
-    with GatedServer(tmp_path) as server:
-        with server.shut("publish"):
+    with PausableServer(tmp_path) as server:
+        with server.paused("publish"):
             slow = threads.submit(upload, server)
-            server.wait_for("publish")
+            server.wait_for_paused("publish")
             writes: list[Future[Answer]] = [
                 threads.submit(upload, server, "other"),
                 threads.submit(server.request, "POST", "/v1/images", None, meta(name="reserved")),

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from factories import data_headers, files_below
-from servers.gated import TESTS, GatedServer
+from servers.paused_uploads import TESTS, PausableServer
 from servers.processes import run
 from servers.pyrimage import Server
 
@@ -57,9 +57,9 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 
 @pytest.fixture
-def server(tmp_path: Path, disk: Disk) -> Iterator[GatedServer]:
+def server(tmp_path: Path, disk: Disk) -> Iterator[PausableServer]:
     """A server whose data directory is the mount point."""
-    with GatedServer(tmp_path, main={"pyrimage.filesystem_store_datadir": str(disk.place)}) as running:
+    with PausableServer(tmp_path, main={"pyrimage.filesystem_store_datadir": str(disk.place)}) as running:
         running.datadir = disk.place
         yield running
 
@@ -73,11 +73,11 @@ def manage(server: Server, *command: str) -> "subprocess.CompletedProcess[str]":
 
 
 def beside(server: Server, *command: str) -> "subprocess.CompletedProcess[str]":
-    """Run a command that finds the gated application, too."""
+    """Run a command that finds the pausable application, too."""
     return run(*command, cwd=server.directory, environment={"PYTHONPATH": str(TESTS)})
 
 
-def test_nothing_is_stored_or_lost_while_the_disk_is_not_mounted(server: GatedServer, disk: Disk) -> None:
+def test_nothing_is_stored_or_lost_while_the_disk_is_not_mounted(server: PausableServer, disk: Disk) -> None:
     assert [upload(server, name) for name in ("kept", "deleted")] == [201, 201]
     disk.unmount()
     assert upload(server, "refused") == 503
@@ -102,14 +102,14 @@ def test_nothing_is_stored_or_lost_while_the_disk_is_not_mounted(server: GatedSe
 
 @pytest.mark.parametrize("step", ["write", "publish"])
 def test_upload_is_not_acknowledged_when_its_disk_goes_away_meanwhile(
-    server: GatedServer, disk: Disk, step: str
+    server: PausableServer, disk: Disk, step: str
 ) -> None:
     """With "--lazy" the file that is being written lives on, somewhere that no path leads to."""
-    with ThreadPoolExecutor(1) as threads, server.shut(step):
+    with ThreadPoolExecutor(1) as threads, server.paused(step):
         answer = threads.submit(upload, server, "f17")
-        server.wait_for(step)
+        server.wait_for_paused(step)
         disk.unmount("--lazy")
-        server.open(step)
+        server.resume(step)
         assert answer.result() == 503
     assert list(disk.place.iterdir()) == []
     disk.mount()
@@ -120,7 +120,7 @@ def test_upload_is_not_acknowledged_when_its_disk_goes_away_meanwhile(
     assert upload(server, "f17") == 201
 
 
-def test_new_disk_is_adopted_where_an_operator_says_so(server: GatedServer, disk: Disk, tmp_path: Path) -> None:
+def test_new_disk_is_adopted_where_an_operator_says_so(server: PausableServer, disk: Disk, tmp_path: Path) -> None:
     """The images of the old one are lost, which the command does not take for granted."""
     assert upload(server, "lost") == 201
     server.stop()

@@ -22,7 +22,7 @@ from pyrimage.scripts import serve
 from pyrimage.scripts.serve import Configuration, main, server_options, with_hyphens
 from pyrimage.server.options import read_options
 from pyrimage.settings import store_directories
-from servers.loop import SECONDS
+from servers.in_process_server import SECONDS
 from servers.processes import free_port, wait_until
 
 pytestmark = pytest.mark.usefixtures("loggers_of_its_own")
