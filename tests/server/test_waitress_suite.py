@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from servers.processes import OWNED, clean_environment
-from servers.waitress_plugin import THRESHOLD
+from server.waitress_plugin import THRESHOLD
 
 pytestmark = pytest.mark.system
 
@@ -82,7 +82,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_suite(suite: Path, threshold: int) -> tuple[dict[str, bool], str]:
     """Run it with bodies of more than so many bytes streamed; return which tests passed, and what was printed."""
     report = suite / "report.xml"
-    options = ("-q", "-p", "no:cacheprovider", "-p", "servers.waitress_plugin", "-W", "ignore", f"--junit-xml={report}")
+    options = ("-q", "-p", "no:cacheprovider", "-p", "server.waitress_plugin", "-W", "ignore", f"--junit-xml={report}")
     ran = subprocess.run(
         [*OWNED, sys.executable, "-m", "pytest", *options, "tests"],
         cwd=suite,

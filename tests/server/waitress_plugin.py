@@ -1,6 +1,6 @@
 """A pytest plugin for waitress' own tests: it puts our classes where they look for waitress'.
 
-Loaded into the process that runs them, before they are: ``pytest -p servers.waitress_plugin``.
+Loaded into the process that runs them, before they are: ``pytest -p server.waitress_plugin``.
 """
 
 import os
