@@ -16,7 +16,7 @@ import psutil
 from .. import __version__
 from ..errors import ConfigurationError, PyrimageError
 from ..server.pidfile import remove_stale
-from ..server.serving import place
+from ..server.serving import address_url
 from . import FAILED, INTERRUPTED, OK, replace_closed_streams
 from .background import Notifier, launch, say, wait_for
 from .daemons import MARGIN_SECONDS, RUN_DIRECTORIES, Daemon, handles_of
@@ -154,7 +154,7 @@ def status(daemon: Daemon) -> int:
         say(f"No {daemon.program} running")
         return NOT_RUNNING
     up = timedelta(seconds=int(time.time() - process.create_time()))
-    addresses = " ".join(place(*each) for each in _listening(process)) or "an address that only its user may see"
+    addresses = " ".join(address_url(*each) for each in _listening(process)) or "an address that only its user may see"
     say(f"{daemon.program} runs: pid {process.pid}, up {up}, {addresses}, {_count(process.children())}")
     return OK
 
@@ -203,7 +203,7 @@ def _unanswered(pid: int) -> str | None:
                 client.connect(address)
                 client.sendall(b"GET /healthcheck HTTP/1.0\r\nHost: localhost\r\n\r\n")
                 if b" 200 " not in client.recv(64):
-                    return f"does not answer well on {place(family, address)}"
+                    return f"does not answer well on {address_url(family, address)}"
         except OSError as error:
-            return f"does not answer on {place(family, address)}: {error}"
+            return f"does not answer on {address_url(family, address)}: {error}"
     return None

@@ -1,4 +1,4 @@
-"""The body of a streamed request, read from the socket by the thread that answers it."""
+"""The body of a streamed request: the worker thread reads it from the socket while the application reads it."""
 
 import contextlib
 import errno
@@ -19,63 +19,63 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-FRAMING = 16384  # bytes between two pieces of chunked data: sizes, extensions, blank lines, the trailer
-LINE = 64  # bytes that are looked at for the end of the line before a chunk
-MOST_TRAILERS = 100  # lines
-CHUNK_LINE = re.compile(rb"(?:[0-9A-Fa-f]{1,16}+(?:;[^\r\n]*+)?)?\r\n")  # waitress judges what stands in an extension
+MAX_FRAMING = 16384  # bytes between two pieces of chunk data: size lines with their extensions, or the trailer
+SIZE_LINE_BYTES = 64  # given to waitress at a time of the line before a chunk, which is mostly shorter
+MAX_TRAILER_LINES = 100
+CHUNK_LINE = re.compile(rb"(?:[0-9A-Fa-f]{1,16}+(?:;[^\r\n]*+)?)?\r\n")  # waitress checks the extension itself
 BARE_LF = re.compile(rb"(?<!\r)\n")
-MOST_MILLISECONDS = 2**31 - 1  # that poll() takes
-WINDOW_SECONDS = 30.0  # of waiting, over which the client must keep the minimum rate
+MAX_POLL_MILLISECONDS = 2**31 - 1  # the largest number that poll() accepts
+WINDOW_SECONDS = 30.0  # of waiting for the client, after which its rate is compared with upload_min_rate
 
 
 class ClientLeft(ConnectionError, ClientDisconnected):
-    """The connection ended before the body did. Waitress logs the second kind with one line, not a traceback."""
+    """The connection ended before the body did. Waitress logs a ClientDisconnected in one line, without a traceback."""
 
 
 class Body(io.RawIOBase):
-    """A body with back-pressure: what the application does not ask for stays with the client.
+    """The raw stream behind ``wsgi.input``. Bytes that the application does not ask for are not received.
 
-    rest: what came behind the end of a chunked body, the start of the connection's next request.
+    pipelined: bytes that came after the end of a chunked body: they begin the connection's next request.
     """
 
     def __init__(self, channel: HTTPChannel, request: Parser) -> None:
         self._channel, self._request = channel, request
         self._adj: Any = channel.adj
-        self._ahead = memoryview(request.ahead)
-        self._left: int = request.content_length
-        self._receiver: Any = request.body_rcv if request.chunked else None  # ask for None: an empty one is false
-        self._spare = memoryview(bytearray(FRAMING if request.chunked else 0))
+        self._buffered = memoryview(request.body_start)
+        self._remaining: int = request.content_length
+        self._receiver: Any = request.body_rcv if request.chunked else None  # an empty receiver is false
+        self._framing_buffer = memoryview(bytearray(MAX_FRAMING if request.chunked else 0))
         self._socket: socket.socket | None = None
         self.failure: Exception | None = None
         self._total = self._framing = 0
-        self._waited, self._came = 0.0, 0  # in this window
-        self.rest = b""
+        self._waited, self._came = 0.0, 0  # seconds and bytes since the rate was last checked
+        self.pipelined = b""
 
     @property
     def is_complete(self) -> bool:
-        """Whether everything was read, the end of chunks and trailer too, and nothing was wrong with it.
+        """Whether the body was read to its end, with the last chunk and the trailer, and was well formed.
 
-        Waitress' receiver may call what is broken completed, and what follows is then no request.
+        Only then does a request follow. Waitress' receiver also says ``completed`` after some malformed chunks.
         """
         if self.failure is not None:
             return False
-        return not self._left if self._receiver is None else self._receiver.completed
+        return not self._remaining if self._receiver is None else self._receiver.completed
 
     def readable(self) -> bool:
-        """Say yes."""
+        """Return True, as ``io`` asks of a stream that can be read."""
         return True
 
     def readinto(self, buffer: "WriteableBuffer", /) -> int:
-        """Fill ``buffer`` with what has come, wait if nothing has; 0 is the end.
+        """Read some bytes into ``buffer``, waiting for them if need be, and return how many; 0 is the end of the body.
 
-        Raises as the package's docstring says, and after that again.
+        Raises ConnectionError, TimeoutError, ValueError or OSError (EFBIG), and the same again at each further call.
         """
         view = memoryview(buffer).cast("B")
         if self.failure is not None:
             raise self.failure
-        if self._request.expects:
-            self._request.expects = False
-            self._ask_for_it()
+        if self._request.expects_continue:
+            self._request.expects_continue = False
+            self._send_continue()
         count = self._read_sized(view) if self._receiver is None else self._read_chunked(view)
         self._total += count
         if self._total >= self._adj.max_request_body_size:
@@ -84,19 +84,19 @@ class Body(io.RawIOBase):
         return count
 
     def release(self) -> None:
-        """Let go of the socket, once the request is answered."""
+        """Close our descriptor of the socket, when the request is answered."""
         if self._socket is not None:
             self._socket.close()
 
-    def _ask_for_it(self) -> None:
+    def _send_continue(self) -> None:
         try:
-            self._channel.write_soon(CONTINUE)  # behind earlier answers
+            self._channel.write_soon(CONTINUE)  # queued after earlier answers
         except ClientDisconnected as error:
             raise self._failed(ClientLeft("the client left")) from error
 
     def _read_sized(self, view: memoryview) -> int:
-        count = self._fill(view[: self._left]) if self._left else 0
-        self._left -= count
+        count = self._fill(view[: self._remaining]) if self._remaining else 0
+        self._remaining -= count
         return count
 
     def _read_chunked(self, view: memoryview) -> int:
@@ -112,47 +112,48 @@ class Body(io.RawIOBase):
         return 0
 
     def _read_framing(self, receiver: Any) -> None:
-        """Let waitress read what stands between two pieces of data: a chunk's end, the line before one, or the trailer.
+        """Give waitress' receiver what stands between chunk data: the end of a chunk, a size line, or the trailer.
 
-        Not more at a time: it is never given data, nor made to copy all that follows again and again. And some of it
-        is read more strictly.
+        It gets no more than that: data is read past it, and it would copy all that it is given with each piece. Line
+        ends, sizes and trailers are checked more strictly than it does.
         """
-        if not self._ahead:
-            self._ahead = self._spare[: self._receive(self._spare)]
+        if not self._buffered:
+            self._buffered = self._framing_buffer[: self._receive(self._framing_buffer)]
         if receiver.all_chunks_received:
             self._read_trailer(receiver)
         elif receiver.validate_chunk_end:
             self._pass_on(receiver, len(b"\r\n") - len(receiver.chunk_end))
         else:
             begun = receiver.control_line
-            line = begun + self._pass_on(receiver, bytes(self._ahead[:LINE]).find(b"\n") + 1 or LINE)
+            end = bytes(self._buffered[:SIZE_LINE_BYTES]).find(b"\n") + 1
+            line = begun + self._pass_on(receiver, end or SIZE_LINE_BYTES)
             if line.endswith(b"\n") and not CHUNK_LINE.fullmatch(line):
                 self._refuse("Chunk size: send 1 to 16 hexadecimal digits, and CR and LF behind them")
 
     def _read_trailer(self, receiver: Any) -> None:
         last = receiver.trailer[-1:]
-        came = self._pass_on(receiver, FRAMING)
+        came = self._pass_on(receiver, MAX_FRAMING)
         if receiver.completed:
             if receiver.trailer.endswith(b"\r\n\r\n"):
                 try:
                     split_fields(b"\r\n" + receiver.trailer)
                 except ParsingError as error:
                     self._refuse(f"Trailer: {error}")
-                if receiver.trailer.count(b"\r\n") > MOST_TRAILERS + 1:  # that of the blank line
-                    self._refuse(f"Trailer: more than {MOST_TRAILERS} lines")
-            self.rest = bytes(self._ahead)
-        elif BARE_LF.search(last + came, len(last)):  # else we would wait for the end of what is one to its sender
+                if receiver.trailer.count(b"\r\n") > MAX_TRAILER_LINES + 1:  # that of the blank line
+                    self._refuse(f"Trailer: more than {MAX_TRAILER_LINES} lines")
+            self.pipelined = bytes(self._buffered)
+        elif BARE_LF.search(last + came, len(last)):  # its sender may take it for the end, and we would wait for one
             self._refuse("Trailer: end lines with CR and LF")
 
     def _pass_on(self, receiver: Any, most: int) -> bytes:
-        """Give waitress ``most`` bytes, or what is there of them; return these."""
-        came = bytes(self._ahead[:most])
+        """Give waitress up to ``most`` of the buffered bytes; return those that it was given."""
+        came = bytes(self._buffered[:most])
         used = receiver.received(came)
-        self._ahead = self._ahead[used:]
+        self._buffered = self._buffered[used:]
         self._framing += used
         if receiver.error:
             self._refuse(receiver.error.body)
-        if self._framing > FRAMING and not receiver.completed:
+        if self._framing > MAX_FRAMING and not receiver.completed:
             self._refuse("Chunk header or trailer is too long")
         return came
 
@@ -160,23 +161,23 @@ class Body(io.RawIOBase):
         raise self._failed(ValueError(text), BadRequest(text))
 
     def _fill(self, view: memoryview) -> int:
-        """Fill ``view``, which is not empty, with what was read ahead, or from the socket.
+        """Read some bytes into ``view``, which is not empty, from the buffer or else from the socket; return how many.
 
-        Of a chunked body the same call takes what follows ``view``, for most likely that is framing.
+        For a chunked body the same system call also receives what follows the chunk, which saves one for its framing.
         """
-        if self._ahead:
-            count = min(len(self._ahead), len(view))
-            view[:count], self._ahead = self._ahead[:count], self._ahead[count:]
+        if self._buffered:
+            count = min(len(self._buffered), len(view))
+            view[:count], self._buffered = self._buffered[:count], self._buffered[count:]
         elif self._receiver is None:
             count = self._receive(view)
         else:
-            came = self._receive(view, self._spare)
+            came = self._receive(view, self._framing_buffer)
             count = min(came, len(view))
-            self._ahead = self._spare[: came - count]
+            self._buffered = self._framing_buffer[: came - count]
         return count
 
     def _receive(self, *views: memoryview) -> int:
-        """Receive into the views, wait if nothing is there; return how much came."""
+        """Receive into the views, waiting until bytes come; return how many."""
         connection = self._connection()
         try:
             while True:
@@ -185,38 +186,38 @@ class Body(io.RawIOBase):
                     break
                 self._wait(connection)
         except OSError as error:
-            if self.failure is not None:  # we gave up
+            if self.failure is not None:  # ours: the client was too slow
                 raise
             raise self._failed(ClientLeft(str(error))) from error
         if not count:
             raise self._failed(ClientLeft("the client left"))
         self._came += count
-        self._watch_rate()
+        self._check_rate()
         return count
 
     def _connection(self) -> socket.socket:
-        """Return a descriptor of our own: the main loop may close the channel's, and a stranger get its number."""
+        """Return a duplicate: the main loop may close the channel's descriptor, and a new connection get its number."""
         if self._socket is None:
-            with self._channel.outbuf_lock:  # under which the loop says that it will close
+            with self._channel.outbuf_lock:  # the main loop takes it to clear ``connected`` before it closes
                 if not self._channel.connected:
                     raise self._failed(ClientLeft("the client left"))
                 self._socket = self._channel.socket.dup()
-            self._socket.setblocking(False)  # as the loop's, with which it shares that
+            self._socket.setblocking(False)  # duplicates share this flag: the main loop's must not block
         return self._socket
 
     def _wait(self, connection: socket.socket) -> None:
-        """Wait for the client, within the limits.
+        """Wait until the socket can be read, for ``upload_timeout`` seconds at most.
 
-        Only this time counts: with that which the application takes, a slow store would look like a slow client.
+        Only this time counts for the rate. If the application's counted too, a slow disk would look like a slow client.
         """
         poll, began = select.poll(), time.monotonic()
         poll.register(connection, select.POLLIN)
-        if not poll.poll(min(self._adj.upload_timeout * 1000, MOST_MILLISECONDS)):
+        if not poll.poll(min(self._adj.upload_timeout * 1000, MAX_POLL_MILLISECONDS)):
             self._give_up(f"No byte of the body came for {self._adj.upload_timeout} s (upload_timeout)")
         self._waited += time.monotonic() - began
 
-    def _watch_rate(self) -> None:
-        """Give up on a client that did not keep the minimum rate, the bytes that ended a wait included."""
+    def _check_rate(self) -> None:
+        """Fail if the client was slower than ``upload_min_rate`` since the last check; called when bytes have come."""
         if self._waited > WINDOW_SECONDS:
             rate, least = self._came / self._waited, self._adj.upload_min_rate
             if rate < least:
@@ -227,7 +228,7 @@ class Body(io.RawIOBase):
         raise self._failed(TimeoutError(text), RequestTimeout(text))
 
     def _failed(self, failure: Exception, answer: Error | None = None) -> Exception:
-        """Remember the end, and how the server answers it if the application does not."""
+        """Note why the body ended, and the answer of the server if the application does not catch that error."""
         self.failure = failure
         self._request.error = answer
         return failure

@@ -1,4 +1,4 @@
-"""Connections, and the threads that answer what comes over them."""
+"""A client's connection, and the two pools of worker threads that answer requests."""
 
 import contextlib
 import socket
@@ -12,20 +12,20 @@ from .connections import SCRATCH
 from .parser import Parser
 from .tasks import Download, ErrorTask, Task
 
-HALF_SECONDS = 5.0  # for a request that has begun, where an idle connection would be closed sooner
-LINGER_SECONDS, SILENT_SECONDS = 30.0, 5.0  # in all, and without a byte: nginx' own; a GiB takes 10 s at 1 Gbit/s
-LINGER_PASS = 2 * 2**20  # bytes of all lingering connections together that a pass of the main loop reads
+PARTIAL_REQUEST_SECONDS = 5.0  # that a stopping server waits at least for the rest of a request that has begun
+LINGER_SECONDS, SILENT_SECONDS = 30.0, 5.0  # in all, and without a byte: nginx' lingering_time and lingering_timeout
+LINGER_BYTES_PER_TURN = 2 * 2**20  # of all lingering connections together, in one turn of the main loop
 
 
 class Channel(HTTPChannel):
-    """A connection: ours read large bodies in the worker thread, send files by the kernel, and end gently."""
+    """A connection: worker threads read large bodies from it, files are sent by sendfile(), and it may linger."""
 
     parser_class = Parser
     task_class = Task
     error_task_class = ErrorTask
-    lingers = False  # an answer went out before everything was read that the client may be sending
-    is_answered = False  # its request is, as far as threads are concerned
-    is_waiting = False  # with its next request, until the answer to the last one is sent
+    lingers = False  # whether the client may still be sending a body that was answered before it was read
+    is_answered = False  # no thread works for its request any more; the loop may still be sending the answer
+    is_waiting = False  # the next request is held back until the answer to the last one is sent
     linger_began = last_byte = 0.0
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
@@ -33,7 +33,7 @@ class Channel(HTTPChannel):
         self.server.connections.opened(self)
 
     def del_channel(self, channels: Any = None) -> None:
-        """Leave the loop; a connection may be closed twice."""
+        """Leave the main loop, and be counted no more; called twice for some connections."""
         if self._fileno is not None:
             self.server.connections.closed(self)
         super().del_channel(channels)
@@ -51,73 +51,73 @@ class Channel(HTTPChannel):
             return 0
 
     def handle_close(self) -> None:
-        """Close; but if the client may be sending, listen to it for a while first.
+        """Close; if the client may still be sending, only our side, and read on for a while.
 
-        Else the kernel would answer what it still sends with a reset, and many clients then lose our answer.
+        If a socket is closed while bytes come, the kernel sends a reset, and many clients then lose the answer.
         """
         if self.lingers and self.connected and not self.total_outbufs_len:
             self.lingers = False
             try:
                 self.socket.shutdown(socket.SHUT_WR)
-            except OSError:  # it is gone already
+            except OSError:  # the client has closed it
                 super().handle_close()
             else:
-                self.__class__ = Lingering  # overriding these for all would cost every request a tenth
+                self.__class__ = Lingering  # overriding readable() and so on for all costs 10 % of the rate
                 self.linger_began = self.last_byte = time.monotonic()
-                self.will_close = False  # it was told to, and may be again
+                self.will_close = False  # waitress' loop would close it now
                 self.server.connections.linger(self)
         else:
             super().handle_close()
 
     def _flush_outbufs_below_high_watermark(self) -> None:
-        """Let an answer wait for a client that does not read, but no thread that has answered."""
+        """Block a thread while it produces an answer faster than the client reads, but not when it has written all."""
         if not self.is_answered:
             super()._flush_outbufs_below_high_watermark()
 
     def wait_until_sent(self) -> None:
-        """Hold the next request back: a client that does not read answers can have one of them, and no thread."""
+        """Hold the next request back until the answer is sent: who does not read holds no thread, and one file."""
         self.is_waiting = True
-        self.server.trigger.pull_trigger(self.go_on)  # in the loop, where it cannot miss that the last byte went
+        self.server.trigger.pull_trigger(self.resume)  # the main loop sends, so there it is known whether all was sent
 
-    def go_on(self) -> None:
-        """Let the next request be answered, if it is its turn; called in the main loop."""
+    def resume(self) -> None:
+        """Queue the request that was held back, if the answer before it is sent; called in the main loop."""
         if self.is_waiting and not self.total_outbufs_len and self.connected:
             self.is_waiting = False
             self.server.add_task(self)
 
     def handle_read(self) -> None:
-        """Receive; each of thousands of connections that are ready at once may take some milliseconds."""
+        """Receive, and send a heartbeat if it is due: a turn of the loop with thousands of connections takes long."""
         super().handle_read()
         if self.server.connections.heartbeat is not None:
             self.server.connections.heartbeat()
 
     def handle_write(self) -> None:
-        """Send, close if it is time, go on if everything was sent."""
+        """Send, close if that is due, and queue the request that was held back if everything was sent."""
         super().handle_write()
-        self.go_on()
+        self.resume()
 
     def abort(self) -> None:
-        """End the connection; the thread that reads from it, if any, hears of it at once."""
+        """Shut the connection down, which wakes a thread that waits for bytes from it."""
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
 
     def is_idle(self, seconds: float) -> bool:
-        """Tell whether nothing was asked or answered for so long; half a request is waited for a little longer."""
+        """Tell whether a stopping server may close it: idle for ``seconds``, or longer if a request has begun."""
         if self.requests or self.total_outbufs_len:
             return False
         begun = self.request is not None and (self.request.headers_finished or self.request.header_plus.strip())
-        return time.time() - self.last_activity > (max(seconds, HALF_SECONDS) if begun else seconds)
+        return time.time() - self.last_activity > (max(seconds, PARTIAL_REQUEST_SECONDS) if begun else seconds)
 
 
 class Lingering(Channel):
-    """A connection that was answered for the last time: what still comes is read and forgotten, for a while."""
+    """A connection whose last answer is sent: what the client still sends is read and discarded, for a while."""
 
     def readable(self) -> bool:
-        """Say yes."""
+        """Return True: waitress would not read while a request is queued."""
         return True
 
     def writable(self) -> bool:
-        """Let the loop call ``handle_write`` when the time is up."""
+        """Tell whether the time is up; the main loop then calls ``handle_write``, which closes."""
         now = time.monotonic()
         return self.will_close or now - self.linger_began > LINGER_SECONDS or now - self.last_byte > SILENT_SECONDS
 
@@ -126,8 +126,8 @@ class Lingering(Channel):
         self.handle_close()
 
     def handle_read(self) -> None:
-        """Forget what has come, no more than this one's part of a pass; close at the end of it."""
-        left = LINGER_PASS // len(self.server.connections.lingering)
+        """Discard what has come, up to this connection's share of a turn; close where the client has closed."""
+        left = LINGER_BYTES_PER_TURN // len(self.server.connections.lingering)
         try:
             while left > 0:
                 count = self.socket.recv_into(SCRATCH, min(left, len(SCRATCH)))
@@ -142,8 +142,8 @@ class Lingering(Channel):
             self.handle_close()
 
     def is_idle(self, seconds: float) -> bool:
-        """Tell whether a server that stops has listened for long enough: nothing of value comes any more."""
-        return time.monotonic() - self.linger_began > max(seconds, HALF_SECONDS)
+        """Tell whether a stopping server may close it, which is soon: what comes is discarded anyway."""
+        return time.monotonic() - self.linger_began > max(seconds, PARTIAL_REQUEST_SECONDS)
 
 
 class Dispatcher(ThreadedTaskDispatcher):
@@ -156,7 +156,7 @@ class Dispatcher(ThreadedTaskDispatcher):
         self.uploads.set_thread_count(upload_threads)
 
     def add_task(self, task: Channel) -> None:
-        """Queue a connection whose first request is ready to be answered."""
+        """Queue a connection for a worker thread, of the pool that its first request needs."""
         if task.total_outbufs_len:
             task.wait_until_sent()
         elif task.requests[0].streaming:

@@ -1,4 +1,4 @@
-"""The connections of a process, counted: how many each client has open, and which of them linger."""
+"""How many connections each client has open in this process, and which of them linger."""
 
 import contextlib
 import json
@@ -16,47 +16,47 @@ from .options import Options
 
 log = logging.getLogger("waitress")
 
-PART = 4  # of its limit, that one client may have
-MOST_LINGERING = 64
-QUIET_SECONDS = 60.0  # from one log line about refused connections to the next: they may be many
-SCRATCH = memoryview(bytearray(256 * 1024))  # for what is read to be ignored
+SHARE = 4  # one client may have a quarter of connection_limit
+MAX_LINGERING = 64
+WARNING_INTERVAL_SECONDS = 60.0  # between two log lines about refused connections, of which there may be many
+SCRATCH = memoryview(bytearray(256 * 1024))  # for bytes that are discarded
 
 
 class Connections:
-    """What the listeners of a process share; used in its main loop, and by a thread that closes its own connection.
+    """The connections of all listeners of a process; used by the main loop, and by threads that close a connection.
 
-    lingering: connections that were answered for the last time and are still read, the oldest first. heartbeat: tells
-    the supervisor, if it is time to, that the main loop goes on; a turn with thousands of connections may take long.
+    lingering: connections whose last answer is sent and which are still read, the oldest first. heartbeat: in a worker,
+    sends a heartbeat to the supervisor if one is due.
     """
 
     def __init__(self, options: Options) -> None:
-        self.most = options.connections_per_client  # of one client, 0 for any number
-        if self.most is None:
-            self.most = max(options.connection_limit // PART, 1)
+        self.limit = options.connections_per_client  # for one client; 0 for none
+        if self.limit is None:
+            self.limit = max(options.connection_limit // SHARE, 1)
         self.lingering: dict[HTTPChannel, None] = {}
         self._open: dict[str, int] = {}
         self._lock = threading.Lock()
         self._trusted = client_of((options.trusted_proxy or "",))
-        self._refused, self._quiet_until = 0, 0.0
-        self.heartbeat: Callable[[], None] | None = None  # of a worker
+        self._refused, self._next_warning = 0, 0.0
+        self.heartbeat: Callable[[], None] | None = None
 
     def allow(self, address: tuple[Any, ...]) -> bool:
-        """Tell whether the client at this address may have another connection; a trusted proxy has many clients."""
+        """Tell whether this address may open another connection; a trusted proxy always may, for its many clients."""
         client = client_of(address)
-        return not self.most or self._trusted in (client, "*") or self._open.get(client, 0) < self.most
+        return not self.limit or self._trusted in (client, "*") or self._open.get(client, 0) < self.limit
 
     def refuse(self, connection: socket.socket, address: tuple[Any, ...]) -> None:
-        """Answer a new connection, whatever it is for, and close it."""
+        """Answer a new connection with 503 before its request is read, and close it."""
         self._refused += 1
-        if time.monotonic() > self._quiet_until:
+        if time.monotonic() > self._next_warning:
             name = client_of(address)
-            log.warning("%s has %d connections (connections_per_client), %d refused", name, self.most, self._refused)
-            self._refused, self._quiet_until = 0, time.monotonic() + QUIET_SECONDS
+            log.warning("%s has %d connections (connections_per_client), %d refused", name, self.limit, self._refused)
+            self._refused, self._next_warning = 0, time.monotonic() + WARNING_INTERVAL_SECONDS
         with connection, contextlib.suppress(OSError):
             connection.setblocking(False)
-            connection.send(_refusal(f"Your address has {self.most} connections open"))
+            connection.send(_refusal(f"Your address has {self.limit} connections open"))
             connection.shutdown(socket.SHUT_WR)
-            connection.recv_into(SCRATCH)  # the kernel resets what is closed with a request that nobody has read
+            connection.recv_into(SCRATCH)  # closing with unread bytes would reset the connection, and lose the answer
 
     def opened(self, channel: HTTPChannel) -> None:
         """Count a connection."""
@@ -65,7 +65,7 @@ class Connections:
             self._open[client] = self._open.get(client, 0) + 1
 
     def closed(self, channel: HTTPChannel) -> None:
-        """Count it no more."""
+        """Stop counting a connection."""
         self.lingering.pop(channel, None)
         client = client_of(channel.addr)
         with self._lock:
@@ -74,14 +74,14 @@ class Connections:
                 del self._open[client]
 
     def linger(self, channel: HTTPChannel) -> None:
-        """Take a connection among those that linger; the one that has done so for longest may have to go."""
-        if len(self.lingering) >= MOST_LINGERING:
+        """Let a connection linger; where too many do, close the one that has for longest."""
+        if len(self.lingering) >= MAX_LINGERING:
             next(iter(self.lingering)).handle_close()
         self.lingering[channel] = None
 
 
 def client_of(address: tuple[Any, ...]) -> str:
-    """Return the host of a socket's address; that of IPv4 is the same on a socket of IPv6."""
+    """Return the host of a socket's address; an IPv4 client is the same one on an IPv6 socket."""
     return str(address[0]).removeprefix("::ffff:")
 
 

@@ -1,4 +1,4 @@
-"""What trusted proxies say of the client, as waitress understands it; what they say wrong is answered by the server."""
+"""Forwarding headers of trusted proxies, parsed by waitress; malformed ones are answered in the server's own shape."""
 
 import logging
 from collections.abc import Iterable
@@ -9,8 +9,8 @@ from waitress.proxy_headers import PROXY_HEADERS, MalformedProxyHeader, clear_un
 
 log = logging.getLogger("waitress")
 
-# Waitress warns of each parameter of Forwarded that it does not know, a hundred thousand times if a client likes.
-_UNHEARD = logging.Logger("unheard", logging.CRITICAL + 1)  # noqa: LOG001 - an ini could turn on one of the tree
+# For waitress' warnings of unknown parameters of Forwarded: one header can hold a hundred thousand of them.
+_SILENT = logging.Logger("silent", logging.CRITICAL + 1)  # noqa: LOG001 - getLogger() gives one that an ini can turn on
 
 
 class MalformedForwarding(Exception):
@@ -18,20 +18,20 @@ class MalformedForwarding(Exception):
 
 
 class ForwardingReader:
-    """Waitress' middleware for forwarding headers, but for its own answers: it raises MalformedForwarding."""
+    """Waitress' middleware for forwarding headers; where that answers 400 itself, this raises MalformedForwarding."""
 
     def __init__(self, app: WSGIApplication, adj: Any) -> None:
         self.app, self.adj = app, adj
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Put into ``environ`` what a trusted proxy says, and take out what others say."""
+        """Change ``environ`` to what a trusted proxy says of the client; remove the headers that are not trusted."""
         adj, untrusted, peer = self.adj, PROXY_HEADERS, environ["REMOTE_ADDR"]
         if adj.trusted_proxy in ("*", peer):
             try:
-                untrusted = parse_proxy_headers(environ, adj.trusted_proxy_count, adj.trusted_proxy_headers, _UNHEARD)
+                untrusted = parse_proxy_headers(environ, adj.trusted_proxy_count, adj.trusted_proxy_headers, _SILENT)
             except MalformedProxyHeader as error:
                 raise _malformed(peer, error.header, error.reason, error.value) from error
-            except IndexError as error:  # it looks at the first character of an address that has none
+            except IndexError as error:  # waitress looks at the first character of an address that is empty
                 raise _malformed(peer, "Forwarded or X-Forwarded-For", "there is no address", "") from error
         if adj.clear_untrusted_proxy_headers:
             clear_untrusted_headers(environ, untrusted, adj.log_untrusted_proxy_headers)

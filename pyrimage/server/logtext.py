@@ -1,16 +1,16 @@
-"""What log lines show of a request: not much of it, no secrets, and nothing that could be taken for another line."""
+"""Text of a request for the log: shortened, printable (so that it cannot forge a line), its secrets masked."""
 
 import re
 from collections.abc import Iterator
 
 SHOWN = 1024  # characters of one text of a request: a target, a name, an address
-SHORT = 256  # of the caller's name, which stands in two places of some lines
-LINE = 4 * SHOWN  # of all that one line shows of a request
-LAYERS = 2  # of percent-encoding that masks see through
+SHORT = 256  # characters of the caller's name, which some lines show twice
+LINE = 4 * SHOWN  # characters of all that one line shows of a request
+LAYERS = 2  # of percent-encoding that are decoded to look for secrets
 
 _SECRET = re.compile("sig|token|secret|passw|pwd|credential|auth|jwt|access_?key|api_?key", re.IGNORECASE)
 _BEFORE_QUERY = re.compile("[?#]")
-_BEFORE_NAME = re.compile("[?#;]")  # within what "&" ends; some end a parameter at ";", too, and some do not
+_BEFORE_NAME = re.compile("[?#;]")  # within a parameter: some servers end one at ";" too, others only at "&"
 _USERINFO = re.compile("//([^/?#]+)@")
 _CUT_USERINFO = re.compile("//([^/?#]+)\\Z")
 _ENCODED = re.compile("%([0-9A-Fa-f]{2})")
@@ -31,12 +31,12 @@ def shown(text: str, most: int = SHOWN) -> str:
 
 
 def _masked(text: str, is_cut: bool) -> str:
-    """Mask what is secret in ``text``, and in what it becomes when it is decoded.
+    """Mask what is secret in ``text`` as it stands, and in what it becomes when it is decoded once or twice.
 
-    A secret may go on behind a character that only ends it when it is decoded, or the other way round: each layer is
-    searched, and what any of them finds is masked.
+    A character may end a secret in one layer of encoding and belong to it in another, so what any layer finds is
+    masked.
     """
-    characters, offsets = text, list(range(len(text) + 1))  # the second: where in ``text`` each begins, and its end
+    characters, offsets = text, list(range(len(text) + 1))  # where in ``text`` each character begins, and the end
     found = list(_secrets(characters, is_cut))
     for _ in range(LAYERS):
         if "%" not in characters:
@@ -52,17 +52,17 @@ def _masked(text: str, is_cut: bool) -> str:
 
 
 def _decoded(characters: str, offsets: list[int]) -> tuple[str, list[int]]:
-    """Undo one layer of percent-encoding, byte by byte: of a character beyond ASCII, all bytes stay by themselves."""
-    texts, places, done = [], [], 0
+    """Undo one layer of percent-encoding; each encoded byte becomes a character of its own."""
+    texts, positions, done = [], [], 0
     for found in _ENCODED.finditer(characters):
         texts += [characters[done : found.start()], chr(int(found[1], 16))]
-        places += offsets[done : found.start() + 1]
+        positions += offsets[done : found.start() + 1]
         done = found.end()
-    return "".join([*texts, characters[done:]]), [*places, *offsets[done:]]
+    return "".join([*texts, characters[done:]]), [*positions, *offsets[done:]]
 
 
 def _secrets(text: str, is_cut: bool) -> Iterator[tuple[int, int]]:
-    """Give start and stop of each secret. Every character is looked at a few times at most, however many there are."""
+    """Give start and stop of each secret, in time that grows with the length alone."""
     for pattern in (_USERINFO, _CUT_USERINFO) if is_cut else (_USERINFO,):
         yield from (found.span(1) for found in pattern.finditer(text))
     query = _BEFORE_QUERY.search(text)
@@ -75,6 +75,6 @@ def _secrets(text: str, is_cut: bool) -> Iterator[tuple[int, int]]:
             if _SECRET.search(text, name, equals):
                 yield equals + 1, stop
                 break
-            inner = _BEFORE_NAME.search(text, equals + 1, stop)  # of another parameter, or in a URL that is the value
+            inner = _BEFORE_NAME.search(text, equals + 1, stop)  # another parameter, or the query of a URL
             name = inner.end() if inner else stop
         start = stop + 1

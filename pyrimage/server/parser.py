@@ -1,4 +1,4 @@
-"""Reading requests: as waitress does, with our headers' names, and without the bodies that are streamed."""
+"""The request parser: waitress', with underscores in our header names, stricter, and without streamed bodies."""
 
 import re
 import time
@@ -9,14 +9,14 @@ from waitress.adjustments import Adjustments
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.utilities import Error, RequestHeaderFieldsTooLarge
 
-LONGEST_REQUEST_LINE = 8192  # bytes, as in nginx: the main loop decodes its target, and caches may keep it
-MOST_LINES = 1000  # of a header; a thousand properties are ten times what most clients can read in an answer
-SHOWN_BYTES = 60  # of a line that is refused
-LONG = 1024  # bytes of a header from which on it is gathered before it is looked at
+MAX_REQUEST_LINE = 8192  # bytes, as in nginx: the main loop decodes its target, and caches may keep it
+MAX_LINES = 1000  # of a header; most clients accept only a hundred in an answer
+SHOWN_BYTES = 60  # of a refused line, in the answer
+LONG = 1024  # bytes of a header above which its further pieces are joined only at its end
 
-# What waitress understands, and of targets only those that HTTP has. Waitress' own patterns try every way to divide
-# blanks, or a host's digits, before they refuse a line. In these repetitions are possessive (++ and *+), so that time
-# grows with the length alone; and a request line that passes, waitress' pattern matches at its first try.
+# What waitress accepts, but of request targets only the forms of RFC 9112. Waitress' own patterns backtrack for minutes
+# over long runs of blanks or digits. These do not (++ and *+ are possessive), and a request line that they accept is
+# matched by waitress' pattern without backtracking.
 REQUEST_LINE = re.compile(
     rb"(?:OPTIONS \*|[!#$%&'*+\-.^_`|~0-9A-Z]++ (?:/|[Hh][Tt][Tt][Pp][Ss]?://)[^\x00-\x20\x7f#]*+)"
     rb"(?: HTTP/[0-9]\.[0-9])?"
@@ -25,9 +25,9 @@ FIELDS = re.compile(rb"(?:\r\n[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xf
 FOLD = re.compile(rb"\r\n(?=[ \t])")
 
 PREFIX = b"x-image-meta-"
-OUR_NAMES = re.compile(rb"(?<=\r\n)x-image-meta-[^:\r\n]*(?=:)", re.IGNORECASE)  # a folded line begins with a blank
+OUR_NAMES = re.compile(rb"(?<=\r\n)x-image-meta-[^:\r\n]*(?=:)", re.IGNORECASE)  # not in a folded line
 FOLDED = re.compile(rb"\r\n(x-image-meta-[^:\r\n]*):[^\r\n]*\r\n[ \t]", re.IGNORECASE)
-CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n(?![ \t])", re.IGNORECASE)  # once, and alone
+CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n(?![ \t])", re.IGNORECASE)  # alone on its line
 NOTED = re.compile(
     rb"\r\n(?:(x-image-meta-[^:\r\n]*|transfer-encoding|content-type)|forwarded|via|x-real-ip|x-forwarded-[^:\r\n]*):",
     re.IGNORECASE,
@@ -35,14 +35,14 @@ NOTED = re.compile(
 
 
 class LineTooLong(Error):
-    """The answer to a request line that is longer than anybody needs; no setting changes that."""
+    """The answer to a request line of more than MAX_REQUEST_LINE bytes, which no setting changes."""
 
     code = 414
     reason = "URI Too Long"
 
 
 class TooManyLines(RequestHeaderFieldsTooLarge):
-    """The answer to a header of more lines than anybody needs; no setting changes that."""
+    """The answer to a header of more than MAX_LINES lines, which no setting changes."""
 
 
 class RequestTimeout(Error):
@@ -53,21 +53,22 @@ class RequestTimeout(Error):
 
 
 class Parser(HTTPRequestParser):
-    """Read a request as waitress does, but keep the headers that begin with ``x-image-meta-``.
+    """Read a request as waitress does, but keep headers with underscores that begin with ``x-image-meta-``.
 
-    A request whose body is long or chunked is complete with its header: ``streaming`` is True then, ``ahead`` what
-    came of the body, and ``expects`` whether the client waits for "100 Continue" before it sends the rest.
+    A request with a long or chunked body is complete when its header is. Then ``streaming`` is True, ``body_start``
+    holds the bytes of the body that came with the header, and ``expects_continue`` tells whether the client waits for
+    "100 Continue" before it sends the rest.
 
-    behind: what came after a complete request. It is read when that is answered, for a client could send any number of
-    requests in advance.
+    pipelined: bytes that came after a complete request. They are parsed only when it is answered, for a client can send
+    any number of requests in advance.
     """
 
     completed: bool
     expect_continue: bool
     error: Error | None
-    command = path = request_uri = "-"  # for the log, where the request is too broken to tell
-    streaming = expects = forwarded = False
-    ahead = behind = _tail = b""
+    command = path = request_uri = "-"  # for the access log, where the request line is malformed
+    streaming = expects_continue = forwarded = False
+    body_start = pipelined = _tail = b""
     _gathered_bytes = 0
 
     def __init__(self, adj: Adjustments) -> None:
@@ -77,9 +78,9 @@ class Parser(HTTPRequestParser):
         self._gathered: list[bytes] = []
 
     def received(self, data: bytes) -> int:
-        """Take in ``data``, or if it holds a request's end all of it; return how much was taken.
+        """Take bytes of the request; return how many were taken: all where the request ends, the rest as ``pipelined``.
 
-        What is refused or has no body gets no "100 Continue": waitress would wait for the body.
+        A request that is refused or has no body gets no "100 Continue": waitress would send it, and wait for the body.
         """
         if self.completed:
             return 0
@@ -93,23 +94,23 @@ class Parser(HTTPRequestParser):
         if not self.completed:
             if self.headers_finished and (self.chunked or self.content_length > self.adj.inbuf_overflow):
                 rest = data[consumed:]
-                self.ahead = rest if self.chunked else rest[: self.content_length]
-                self.expects = self.expect_continue
+                self.body_start = rest if self.chunked else rest[: self.content_length]
+                self.expects_continue = self.expect_continue
                 self.streaming = self.completed = True
-                consumed += len(self.ahead)
+                consumed += len(self.body_start)
             else:
                 self._watch_time()
         if self.completed:
             self.expect_continue = False
-            if self.empty:  # just blank lines, and the more of them at once, the better
+            if self.empty:  # blank lines alone: take all of them at once, for each call costs time
                 consumed = len(data) - len(data[consumed:].lstrip())
             else:
-                self.behind = data[consumed:]
+                self.pipelined = data[consumed:]
                 consumed = len(data)
         return consumed - earlier
 
     def _is_header_over(self, data: bytes) -> bool:
-        """Gather a long header, for waitress would look through all of it with every piece that comes."""
+        """Collect a piece of a long header: waitress would search all of it each time. Tell if it is complete."""
         if not self._gathered:
             self._tail = self.header_plus
         self._gathered.append(data)
@@ -126,14 +127,14 @@ class Parser(HTTPRequestParser):
             self.completed = True
 
     def parse_header(self, header_plus: bytes) -> None:
-        """Refuse what waitress would take too long to read, or what could be read in two ways.
+        """Parse the header. Refuse what would take waitress long, and what two servers could understand differently.
 
-        The second is a name that comes twice, a value of ours that is folded over two lines (it would be stored without
-        the line's end), and a body whose length is told in two ways, or in one that HTTP/1.0 does not know.
+        The second are: a field that may come once and comes twice, an ``x-image-meta-`` value that is folded over
+        several lines, both Content-Length and Transfer-Encoding, and Transfer-Encoding in HTTP/1.0.
         """
         first, line_end, rest = header_plus.partition(b"\r\n")
-        if len(first) > LONGEST_REQUEST_LINE:
-            self.error = LineTooLong(f"The request line has more than {LONGEST_REQUEST_LINE} bytes")
+        if len(first) > MAX_REQUEST_LINE:
+            self.error = LineTooLong(f"The request line has more than {MAX_REQUEST_LINE} bytes")
             return
         if not REQUEST_LINE.fullmatch(first.rstrip(b" ")):
             raise ParsingError(
@@ -141,9 +142,9 @@ class Parser(HTTPRequestParser):
                 "http:// (or is * behind OPTIONS) and holds no control characters and no #"
             )
         try:
-            if rest.count(line_end) > MOST_LINES + 1:  # that of the blank line
+            if rest.count(line_end) > MAX_LINES + 1:  # that of the blank line
                 super().parse_header(first + line_end)
-                self.error = TooManyLines(f"The header has more than {MOST_LINES} lines")
+                self.error = TooManyLines(f"The header has more than {MAX_LINES} lines")
             else:
                 self._parse_fields(first, line_end + rest)
         except ValueError as error:  # waitress would close the connection without an answer
@@ -151,25 +152,25 @@ class Parser(HTTPRequestParser):
         self.began = time.monotonic()
 
     def _parse_fields(self, first: bytes, lines: bytes) -> None:
-        """Read the fields, with hyphens in our names, and let waitress read the rest and act on them."""
+        """Parse the fields, with hyphens for underscores in our names; waitress parses the rest and acts on them."""
         folded: list[bytes] = []
         if PREFIX in lines.lower():
             lines = OUR_NAMES.sub(lambda name: name[0].replace(b"_", b"-"), lines)
             folded = FOLDED.findall(lines)
-        # Waitress joins fields of one name; of some, two readers of one request could each believe another one.
+        # Waitress joins fields of the same name. Of these fields another server might take the first one, or the last.
         noted = [name.lower().decode("latin-1") for name in NOTED.findall(lines)]
         self.forwarded = "" in noted
         single = list(filter(None, noted))
         for line in split_fields(lines):
             name, _, value = line.partition(":")
-            if "_" not in name:  # as waitress: one with hyphens could have been taken out by a server before us
+            if "_" not in name:  # as waitress: a proxy may have removed the field that has hyphens there
                 key, value = name.upper().replace("-", "_"), value.strip(" \t")
                 self.headers[key] = f"{self.headers[key]}, {value}" if key in self.headers else value
         connection = self.headers.get("CONNECTION", "")
         if "," in connection and "close" in map(str.strip, connection.lower().split(",")):
-            self.headers["CONNECTION"] = "close"  # waitress understands it only where it stands alone
+            self.headers["CONNECTION"] = "close"  # waitress knows it only without other tokens
         super().parse_header(first + b"\r\n")
-        if len(set(single)) < len(single):  # told only now, when method and target are known
+        if len(set(single)) < len(single):  # only now, so that method and target are known to the access log
             doubled = ", ".join(name for name, count in Counter(single).items() if count > 1)
             raise ParsingError(f"{doubled}: send it once; a name with _ is the same as with -")
         if folded:
@@ -181,10 +182,10 @@ class Parser(HTTPRequestParser):
 
 
 def split_fields(lines: bytes) -> list[str]:
-    """Return header fields, each on one line.
+    """Split a header into its fields, unfolded.
 
-    lines: each behind a line's end, or folded behind several; a line's end or two follow the last. Raises ParsingError
-    naming the first that is no field.
+    lines: every line follows a CR LF, and one or two of these end it all. Raises ParsingError naming the first line
+    that is no field.
     """
     fields = FOLD.sub(b"", lines)
     found = FIELDS.match(fields)

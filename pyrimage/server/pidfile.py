@@ -1,8 +1,8 @@
-"""A file that names the process of a server, and that this process holds locked as long as it lives.
+"""A pid file, which its process holds locked as long as it lives.
 
-The lock is POSIX' own (``fcntl``): the kernel tells who holds it, frees it when that process ends in whatever way,
-keeps it when the process executes another program, and gives it to no child. So a file that nobody holds was left
-behind, whatever program has its number now, and nobody who was given an old number is taken for the server.
+The lock is a POSIX record lock (``fcntl``): the kernel knows its holder, releases it however that process ends, keeps
+it over ``exec``, and gives it to no child. So a pid file without a lock is stale, even if another program has the same
+process id by now.
 """
 
 import atexit
@@ -20,16 +20,16 @@ _LONGEST = 64  # bytes of what can be a pid file
 
 
 class NotOurs(OSError):
-    """The file is no pid file, or another program holds it."""
+    """What lies at the path is not a pid file."""
 
 
 def holder(path: Path) -> int | None:
-    """Return the process that holds the file locked; None if there is none, or no file.
+    """Return the id of the process that holds the file locked; None if there is none, or no file.
 
-    0 is a process that this one cannot see, in another container.
+    0 is a process that has no id here, for it runs in another container.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # it may be a pipe
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a FIFO must not block
     except FileNotFoundError:
         return None
     try:
@@ -42,13 +42,13 @@ def holder(path: Path) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class PidFile:
-    """A pid file that this process holds."""
+    """A pid file that this process holds locked."""
 
     path: str
-    descriptor: int  # closing it, or any other of the same file, would end the lock
+    descriptor: int  # closing this or any other descriptor of the file releases the lock
 
     def release(self) -> None:
-        """Remove the file and end the lock."""
+        """Remove the file and release the lock."""
         with contextlib.suppress(OSError):
             if _is_at(self.descriptor, self.path):
                 Path(self.path).unlink()
@@ -65,20 +65,20 @@ def hold(path: str | None) -> PidFile | None:
     try:
         return keep(_take(path))
     except OSError as error:
-        if error.errno is None:  # it is one of ours
+        if error.errno is None:  # raised below, with a text of its own
             raise
         raise OSError(error.errno, f"the pid file {path} cannot be written: {error.strerror}") from error
 
 
 def keep(pid_file: PidFile) -> PidFile:
-    """Go on holding a pid file, after this process has executed itself anew."""
+    """Go on holding a pid file after this process has executed itself again."""
     os.set_inheritable(pid_file.descriptor, False)
     atexit.register(_release_own, pid_file, os.getpid())
     return pid_file
 
 
 def remove_stale(path: Path) -> bool:
-    """Remove a pid file that was left behind; return whether there was one. Raises as ``hold`` does."""
+    """Remove a stale pid file; return whether there was one. Raises as ``hold`` does."""
     is_there = path.exists()
     if is_there:
         _take(str(path)).release()
@@ -86,13 +86,13 @@ def remove_stale(path: Path) -> bool:
 
 
 def _release_own(pid_file: PidFile, owner: int) -> None:
-    if os.getpid() == owner:  # and not a worker
+    if os.getpid() == owner:  # a forked worker runs the same exit handlers
         pid_file.release()
 
 
 def _take(path: str) -> PidFile:
     while True:
-        # Not for all to read: whoever can open a file can hold a lock that keeps others from theirs.
+        # Not readable for all: whoever can open a file can lock it, and keep the server from starting.
         pid_file = PidFile(path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o640))
         try:
             if not stat.S_ISREG(os.fstat(pid_file.descriptor).st_mode):
@@ -107,7 +107,7 @@ def _take(path: str) -> PidFile:
         except BaseException:
             os.close(pid_file.descriptor)
             raise
-        os.close(pid_file.descriptor)  # whoever held it has just removed it
+        os.close(pid_file.descriptor)  # its holder removed it between open() and the lock
 
 
 def _is_at(descriptor: int, path: str) -> bool:
@@ -120,6 +120,6 @@ def _is_at(descriptor: int, path: str) -> bool:
 def _lock(pid_file: PidFile) -> None:
     try:
         fcntl.lockf(pid_file.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError) as error:  # the system may say either
+    except (BlockingIOError, PermissionError) as error:  # POSIX allows either
         pid = holder(Path(pid_file.path))
         raise OSError(f"the pid file {pid_file.path} is held by process {pid}: it runs already") from error

@@ -1,4 +1,4 @@
-"""One process that serves: its listeners, its loop, and how it ends without cutting a transfer."""
+"""One serving process: its listening sockets, its main loop, and its end without cut transfers."""
 
 import contextlib
 import errno
@@ -24,32 +24,32 @@ from .options import Options
 
 log = logging.getLogger("waitress")
 
-# A stopping server leaves an idle connection so long, for the next request may be on its way; the second where others
-# serve on, and there is no hurry.
-IDLE_SECONDS, LEISURE_SECONDS = 1.0, 15.0
-DESCRIPTORS = 2  # of a connection: its socket, and the file that it brings or takes
-FEWEST = 16  # connections; listening sockets and their triggers count among them
-OTHER_DESCRIPTORS = 256  # the database's, logs, modules
-LOCK_SECONDS = 1.0  # that a start waits for another one in the directory of its socket
-TURN_SECONDS = 0.5  # that the loop waits at most: each of its turns tells the supervisor that it is not stuck
-ABORT_SECONDS = 3.5  # for threads to clean up after a transfer that was cut in the end
-END_SECONDS = 4.0  # beyond shutdown_timeout, after which a process is ended that has not done so by itself
+# After which a stopping server closes an idle connection: its next request may be on the way. The second is for a
+# worker that new ones have replaced, which need not end soon.
+IDLE_SECONDS, HANDOVER_IDLE_SECONDS = 1.0, 15.0
+DESCRIPTORS = 2  # of a connection: its socket, and the file that is uploaded or downloaded
+MIN_CONNECTIONS = 16  # waitress counts listening sockets and their triggers among them
+OTHER_DESCRIPTORS = 256  # for database connections, logs, modules
+LOCK_SECONDS = 1.0  # that a starting server waits for another one with a socket in the same directory
+TURN_SECONDS = 0.5  # that a turn of the main loop waits at most, so that a worker sends its heartbeats
+ABORT_SECONDS = 3.5  # for threads to clean up when their transfers were cut
+END_SECONDS = 4.0  # after shutdown_timeout; then a process that has not ended is killed
 
 
-class Maintained:
-    """What our listeners do beside waitress'."""
+class ListenerMixin:
+    """What our TCP and Unix listeners add to waitress'."""
 
     channel_class = Channel
     connections: Connections  # of all listeners of this process
 
     def __init__(self: Any, application: WSGIApplication, *args: Any, **named: Any) -> None:
         super().__init__(application, *args, **named)  # type: ignore[call-arg]
-        self.application = ForwardingReader(application, self.adj)  # instead of what waitress has put around it
+        self.application = ForwardingReader(application, self.adj)  # in place of waitress' middleware
 
     def maintenance(self: Any, now: float) -> None:
-        """Close connections that were idle for too long, and those whose client takes nothing of its answer.
+        """Close connections that are idle, or whose client has read nothing of its answer, for ``channel_timeout``.
 
-        For the second waitress would wait until it can write to them.
+        Waitress would only mark the second, and close them when their client reads.
         """
         super().maintenance(now)  # type: ignore[misc]
         for channel in list(self.active_channels.values()):
@@ -57,11 +57,11 @@ class Maintained:
                 channel.handle_close()
 
 
-class Listener(Maintained, TcpWSGIServer):
-    """A listening socket."""
+class Listener(ListenerMixin, TcpWSGIServer):
+    """A listening TCP socket."""
 
     def accept(self) -> Any:
-        """Accept a connection and return it with its address, or None; refuse it where its client has enough."""
+        """Accept a connection and return it with its address; None if there is none, or its client has too many."""
         accepted = super().accept()
         if accepted is None or self.connections.allow(accepted[1]):
             return accepted
@@ -69,19 +69,19 @@ class Listener(Maintained, TcpWSGIServer):
         return None
 
 
-class UnixListener(Maintained, UnixWSGIServer):
-    """One in the file system."""
+class UnixListener(ListenerMixin, UnixWSGIServer):
+    """A listening socket in the file system."""
 
 
-def bind(options: Options, held: Sequence[socket.socket] = ()) -> list[socket.socket]:
-    """Return listening sockets, one for each place of the options: that of ``held`` that lies there, or a new one.
+def bind(options: Options, inherited: Sequence[socket.socket] = ()) -> list[socket.socket]:
+    """Return listening sockets, one for each address of the options: an inherited one that has it, or a new one.
 
-    Raises OSError naming the place.
+    Raises OSError naming the address.
     """
-    known = {(each.family, each.getsockname()): each for each in held}
+    known = {(each.family, each.getsockname()): each for each in inherited}
     if not options.unix_socket:
-        places = [(family, address) for family, _, _, address in options.listen]
-        return [known.get(place) or _listen(options, *place) for place in places]
+        addresses = [(family, address) for family, _, _, address in options.listen]
+        return [known.get(each) or _listen(options, *each) for each in addresses]
     listening = known.get((socket.AF_UNIX, options.unix_socket))
     if listening is None:
         with _locked(Path(options.unix_socket).parent):
@@ -94,12 +94,12 @@ def bind(options: Options, held: Sequence[socket.socket] = ()) -> list[socket.so
 
 @contextlib.contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    """Keep others that start from taking a socket that is bound, and does not listen yet, for one that was left behind.
+    """Lock a directory, so that no other starting server removes a socket that is bound and does not listen yet.
 
-    Whoever can read the directory can hold the lock, so nobody waits for it for long.
+    Any user who can read the directory can hold the lock, so after LOCK_SECONDS the start goes on without it.
     """
     with contextlib.ExitStack() as opened:
-        with contextlib.suppress(OSError):  # one that may be written to and not read; a wrong one is found by bind()
+        with contextlib.suppress(OSError):  # a directory that may not be read, or is none: bind() fails if it must
             descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
             opened.callback(os.close, descriptor)
             deadline = time.monotonic() + LOCK_SECONDS
@@ -117,11 +117,11 @@ def _lock(descriptor: int) -> bool:
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove a socket of which the system says that nobody listens there; leave everything else to ``bind()``."""
-    with contextlib.suppress(PermissionError):  # in a directory that this user may not search, or not write to
+    """Remove a socket that refuses connections, as one does whose server ended; ``bind()`` judges everything else."""
+    with contextlib.suppress(PermissionError):  # the directory may not be searched or written to: bind() fails
         if path.is_socket() and not path.is_symlink():
             with socket.socket(socket.AF_UNIX) as client:
-                client.setblocking(False)  # one whose backlog is full is in use, too
+                client.setblocking(False)  # connect() would wait where the backlog is full, which is a socket in use
                 if client.connect_ex(str(path)) == errno.ECONNREFUSED:
                     path.unlink()
 
@@ -138,12 +138,12 @@ def _listen(options: Options, family: socket.AddressFamily, address: Any) -> soc
         listener.listen(options.backlog)
     except OSError as error:
         listener.close()
-        raise OSError(error.errno, f"cannot listen on {place(family, address)}: {error.strerror}") from error
+        raise OSError(error.errno, f"cannot listen on {address_url(family, address)}: {error.strerror}") from error
     return listener
 
 
-def place(family: int, address: Any) -> str:
-    """Name an address as people do: ``http://127.0.0.1:9292``, ``unix:/run/pyrimage.sock``."""
+def address_url(family: int, address: Any) -> str:
+    """Return an address as text: ``http://127.0.0.1:9292``, ``unix:/run/pyrimage.sock``."""
     if family == socket.AF_UNIX:
         return f"unix:{address}"
     host, port = address[:2]
@@ -151,23 +151,23 @@ def place(family: int, address: Any) -> str:
 
 
 def announce(sockets: Sequence[socket.socket]) -> None:
-    """Log where the server listens, and tell whoever started it (systemd's ``Type=notify``) that it does."""
+    """Log where the server listens, and tell systemd (``Type=notify``) that it is ready."""
     for listening in sockets:
-        log.info("Serving on %s", place(listening.family, listening.getsockname()))
+        log.info("Serving on %s", address_url(listening.family, listening.getsockname()))
     waiting = os.environ.get("NOTIFY_SOCKET", "")
     if waiting:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
-            notifier.setblocking(False)  # whoever has taken the name since then may never read
+            notifier.setblocking(False)  # another program may have the name by now, and never read
             notifier.sendto(b"READY=1", waiting.replace("@", "\0", 1) if waiting[0] == "@" else waiting)
 
 
-def allow_descriptors(options: Options) -> None:
-    """Raise the limit of open files to what ``connection_limit`` needs; lower the latter where the system refuses.
+def raise_descriptor_limit(options: Options) -> None:
+    """Raise the limit of open files to what ``connection_limit`` needs, or lower that to what the system allows.
 
-    Else the server would try for ever to accept a connection that it has no descriptor for. Raises ValueError where
-    hardly a connection would be left.
+    Without a free descriptor the main loop would try again and again to accept a connection. Raises ValueError where
+    fewer than MIN_CONNECTIONS would be possible.
     """
-    others = OTHER_DESCRIPTORS + options.upload_threads  # each reads from a second descriptor of its connection
+    others = OTHER_DESCRIPTORS + options.upload_threads  # each has a duplicate of its connection's descriptor
     wanted = DESCRIPTORS * options.connection_limit + others
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY or hard >= wanted:
@@ -176,7 +176,7 @@ def allow_descriptors(options: Options) -> None:
         return
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     options.connection_limit = (hard - others) // DESCRIPTORS
-    if options.connection_limit < FEWEST:
+    if options.connection_limit < MIN_CONNECTIONS:
         raise ValueError(f"the system allows {hard} open files (ulimit -Hn); upload_threads and others need {others}")
     log.warning(
         "connection_limit is lowered to %d: it needs %d open files, and the system allows %d (ulimit -Hn)",
@@ -195,8 +195,8 @@ class Serving:
         self.connections = Connections(options)
         self.dispatcher = Dispatcher(options.threads, options.upload_threads)
         self.listeners = [self._listener(app, listening) for listening in sockets]
-        self.is_stopping = self.is_hurried = False
-        self._deadline = 0.0  # of transfers
+        self.is_stopping = self.cuts_transfers = False
+        self._deadline = 0.0  # when transfers are cut
         self.idle_seconds = IDLE_SECONDS
 
     def _listener(self, app: WSGIApplication, listening: socket.socket) -> Any:
@@ -214,29 +214,30 @@ class Serving:
         return made
 
     def stop(self) -> None:
-        """Let ``run`` end; may be called by a signal handler, so it takes no lock."""
+        """Make ``run`` return; takes no lock, for a signal handler may call it."""
         if not self.is_stopping:
             self._deadline = time.monotonic() + self.options.shutdown_timeout
-            self.listeners[0].trigger._physical_pull()  # before it is said: the loop of another thread may then end
+            # First: as soon as is_stopping is set, a loop in another thread may close the trigger.
+            self.listeners[0].trigger._physical_pull()
             self.is_stopping = True
 
-    def stop_at_leisure(self) -> None:
-        """Let ``run`` end, but leave clients that keep their connections more time to use them once more."""
-        self.idle_seconds = LEISURE_SECONDS
+    def stop_after_handover(self) -> None:
+        """Make ``run`` return, but leave kept connections open for longer: other workers serve on."""
+        self.idle_seconds = HANDOVER_IDLE_SECONDS
         self.stop()
 
-    def hurry(self) -> None:
-        """Let transfers that still run after ``stop`` be cut at once; may be called by a signal handler."""
-        self.is_hurried = True
+    def cut_transfers(self) -> None:
+        """Cut the transfers that still run after ``stop``, at once; a signal handler may call it."""
+        self.cuts_transfers = True
 
     def run(self) -> None:
         """Serve until ``stop`` is called; then let transfers end, within ``shutdown_timeout`` seconds."""
         while not self.is_stopping:
             self._turn(min(self.options.asyncore_loop_timeout, TURN_SECONDS))
         for listener in self.listeners:
-            self._accept_waiting(listener)
-            wasyncore.dispatcher.close(listener)  # not its trigger, which wakes the loop for its connections
-        while (connections := self._connections()) and time.monotonic() < self._deadline and not self.is_hurried:
+            self._accept_backlog(listener)
+            wasyncore.dispatcher.close(listener)  # its own close() ends its trigger, which connections still need
+        while (connections := self._connections()) and time.monotonic() < self._deadline and not self.cuts_transfers:
             for connection in connections:
                 if connection.is_idle(self.idle_seconds):
                     connection.will_close = True
@@ -245,18 +246,18 @@ class Serving:
             log.warning("%d connections are cut: they took longer than shutdown_timeout", len(connections))
         for connection in connections:
             connection.abort()
-        self._turn(0)  # threads that wait for a client to take an answer hear of it
+        self._turn(0)  # closes them, which wakes threads that wait for their clients to read
         self.dispatcher.shutdown(timeout=ABORT_SECONDS)
         wasyncore.close_all(self.channels)
 
-    def _accept_waiting(self, listener: Any) -> None:
-        """Accept who has connected before the end; bounded, for other processes may go on to listen here."""
+    def _accept_backlog(self, listener: Any) -> None:
+        """Accept what waits in the backlog, and no more than fits there: other processes may listen on the socket."""
         waiting = select.poll()
         waiting.register(listener.socket, select.POLLIN)
         for _ in range(self.options.backlog):
             if not waiting.poll(0):
                 break
-            listener.handle_accept()  # which may refuse one, and another process may have been quicker
+            listener.handle_accept()  # there may be none: another process was quicker
 
     def _turn(self, seconds: float) -> None:
         wasyncore.loop(timeout=seconds, use_poll=self.options.asyncore_use_poll, map=self.channels, count=1)

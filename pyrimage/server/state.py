@@ -1,4 +1,4 @@
-"""What a supervisor hands on through the environment: to its next self, and to the trial of a configuration."""
+"""What a supervisor passes on at a reload: to the process that tries the configuration, and to itself over ``exec``."""
 
 import json
 import os
@@ -7,37 +7,41 @@ from dataclasses import astuple, dataclass
 
 from .pidfile import PidFile
 
-# In the environment of the supervisor's next self and of a trial: what is there already, as JSON.
+# Environment variables that hold it as JSON.
 STATE = "PYRIMAGE_SERVER_STATE"
 TRIAL = "PYRIMAGE_SERVER_TRIAL"
 
 
 @dataclass
 class State:
-    """What a supervisor leaves to its next self: descriptors, and the workers' pids with their deadlines."""
+    """What a supervisor keeps over ``exec``.
+
+    pipe: the supervisor's and the workers' end. workers: by pid, the time of ``time.monotonic()`` at which each is
+    killed, None if it was not told to end. grace_seconds: that workers of the previous configuration get to end.
+    """
 
     listening: list[socket.socket]
-    line: tuple[socket.socket, socket.socket]
+    pipe: tuple[socket.socket, socket.socket]
     workers: dict[int, float | None]
-    patience: float  # for workers that were started with the configuration before
+    grace_seconds: float
     pid_file: PidFile | None
 
     def dump(self) -> str:
-        """Return it as text, for this process alone."""
+        """Return it as JSON. Its keys stay as they are: another release may read them after an upgrade."""
         return json.dumps(
             {
                 "pid": os.getpid(),
                 "listening": [listening.fileno() for listening in self.listening],
-                "line": [end.fileno() for end in self.line],
+                "line": [end.fileno() for end in self.pipe],
                 "workers": list(self.workers.items()),
-                "patience": self.patience,
+                "patience": self.grace_seconds,
                 "pid_file": self.pid_file and astuple(self.pid_file),
             }
         )
 
 
 def take_state() -> State | None:
-    """Return what the process's former self left, if there was one; nobody else finds it afterwards."""
+    """Return the state of this process before ``exec``, if there was one, and remove it from the environment."""
     found = json.loads(os.environ.pop(STATE, "{}"))
     if found.get("pid") != os.getpid():
         return None
@@ -47,7 +51,7 @@ def take_state() -> State | None:
 
 
 def take_trial() -> list[socket.socket] | None:
-    """Return the supervisor's listening sockets if this process only tries whether a configuration loads."""
+    """Return the supervisor's listening sockets if this process is to try a configuration; None otherwise."""
     found = os.environ.pop(TRIAL, None)
     return None if found is None else _adopt(json.loads(found))
 

@@ -1,4 +1,4 @@
-"""Answering requests: what the application is told, what the server answers itself, and the access line of each."""
+"""Answers: calling the application, the server's own error answers, file downloads, and the access log."""
 
 import contextlib
 import functools
@@ -22,9 +22,9 @@ from .parser import Parser
 
 access_log = logging.getLogger("pyrimage.access")
 
-NOBODY = "-"
-BUFFER = 65536  # bytes; bigger reads of a streamed body go past it, straight into the reader's buffer
-PASS = 4 * 2**20  # bytes of one file that a pass of the main loop sends before it looks at the other connections
+UNKNOWN = "-"
+BUFFER_BYTES = 65536  # between the application and a streamed body; reads of more bytes bypass it
+BYTES_PER_TURN = 4 * 2**20  # of one file, before the main loop turns to the other connections
 SETTING_AT_FAULT: dict[type[Error], str] = {
     RequestEntityTooLarge: "max_request_body_size",
     RequestHeaderFieldsTooLarge: "max_request_header_size",
@@ -32,7 +32,7 @@ SETTING_AT_FAULT: dict[type[Error], str] = {
 
 
 def shorten(record: logging.LogRecord) -> bool:
-    """Let waitress' own lines, which quote paths and headers as they came, show a request as ours do."""
+    """Shorten and mask waitress' own log lines, which quote paths and headers as they came."""
     message = record.getMessage()
     short = shown(message, LINE)
     if short != message:
@@ -44,10 +44,10 @@ logging.getLogger("waitress").addFilter(shorten)
 
 
 class LoggedTask(task.Task):
-    """Write one access line when the answer is complete, or as complete as it gets."""
+    """Write one line to the access log when the answer is sent, or was cut short."""
 
     body_bytes = 0
-    file_prepared = False  # then the line is written when the file is closed, which is in the main loop
+    file_prepared = False  # then the main loop writes the line, when it closes the file
 
     def write(self, data: bytes) -> None:
         """Send ``data`` and count it."""
@@ -91,11 +91,11 @@ class LoggedTask(task.Task):
         if not access_log.isEnabledFor(logging.INFO):
             return
         request = self.request
-        caller = str(request.environ.get("pyrimage.identity") or NOBODY)
+        caller = str(request.environ.get("pyrimage.identity") or UNKNOWN)
         fields = {
             "request_id": request.environ.get("pyrimage.request_id"),
             "image_id": request.environ.get("pyrimage.image_id"),
-            "caller": None if caller == NOBODY else caller[:SHORT],
+            "caller": None if caller == UNKNOWN else caller[:SHORT],
         }
         access_log.info(
             "%s %s %s %s %s %dms %s %s",
@@ -105,21 +105,21 @@ class LoggedTask(task.Task):
             self.status[:3],
             f"{sent}/{'?' if self.content_length is None else self.content_length}" if cut else sent,
             (time.monotonic() - request.began) * 1000,
-            fields["request_id"] or NOBODY,
+            fields["request_id"] or UNKNOWN,
             shown(caller, SHORT),
             extra={"request_fields": fields},  # for formatters that show them apart
         )
 
 
 class Task(LoggedTask, task.WSGITask):
-    """Call the application, and tell it what waitress hides."""
+    """Call the application, with our additions to its environ."""
 
     body: Body | None = None  # of a streamed request
 
     def service(self) -> None:
-        """Answer; what was wrong with a body is answered here if the application let it through.
+        """Answer, also where the application lets an error of the body through, or a forwarding header is malformed.
 
-        So is what a trusted proxy says that cannot be understood: waitress would answer in a shape of its own.
+        Waitress would answer these in another shape.
         """
         try:
             super().service()
@@ -127,7 +127,7 @@ class Task(LoggedTask, task.WSGITask):
             ErrorTask(self.channel, self.request).service()
             self.close_on_finish = True
         finally:
-            if self.environ is not None:  # these refer to this task and to its request, which refers to the environ
+            if self.environ is not None:  # they refer back to the environ: only the cyclic collector would free it all
                 self.environ.pop("wsgi.file_wrapper", None)
                 self.environ.pop("wsgi.input", None)
             if self.body is not None:
@@ -147,7 +147,7 @@ class Task(LoggedTask, task.WSGITask):
             raise _Refused from error
 
     def get_environment(self) -> dict[str, Any]:
-        """Return waitress' environ with our keys, our file wrapper and the body that is still to come."""
+        """Return waitress' environ with our keys, our file wrapper and the streamed body."""
         environ: dict[str, Any] = super().get_environment()
         request = self.request
         request.environ = environ
@@ -155,7 +155,7 @@ class Task(LoggedTask, task.WSGITask):
         environ["wsgi.multiprocess"] = self.channel.adj.workers > 0
         if request.streaming:
             self.body = Body(self.channel, request)
-            environ["wsgi.input"] = io.BufferedReader(self.body, BUFFER)
+            environ["wsgi.input"] = io.BufferedReader(self.body, BUFFER_BYTES)
         if request.chunked:
             environ["pyrimage.chunked"] = True
             environ.pop("CONTENT_LENGTH", None)
@@ -166,7 +166,7 @@ class Task(LoggedTask, task.WSGITask):
     def build_response_header(self) -> bytes:
         """Announce that the connection ends, if the body was not read to its end or the server stops.
 
-        Nobody could know whether the body or the next request follows.
+        After a body that was not read nobody can tell its rest from the next request.
         """
         if self.body is not None and not self.body.is_complete:
             self.channel.lingers = True
@@ -177,25 +177,25 @@ class Task(LoggedTask, task.WSGITask):
         return header
 
     def finish(self) -> None:
-        """Give what came behind the request back to the channel, before the loop may read on."""
+        """Give bytes of the next request back to the channel, before the main loop receives more."""
         super().finish()
         if not self.close_on_finish:
-            self.channel.received((self.body.rest if self.body is not None else b"") + self.request.behind)
+            self.channel.received((self.body.pipelined if self.body is not None else b"") + self.request.pipelined)
 
 
 class _Refused(Exception):
-    """A streamed body was refused while the application read it, or what a proxy said before that."""
+    """The server has to answer: the body failed, or a forwarding header is malformed; ``request.error`` says how."""
 
 
 class ErrorTask(LoggedTask, task.ErrorTask):
-    """Answer what the server refuses, and for an application that failed, in the application's shape of errors."""
+    """Answer a request that the server refuses, or whose application failed, in the JSON shape of pyrimage's errors."""
 
     def execute(self) -> None:
-        """Answer the request that is at fault."""
+        """Answer with the error of the request."""
         self.error: Error = self.request.error
-        self.request: Parser = self.channel.requests[0]  # for a failed application waitress made up an empty one
-        self.request.error = self  # super() asks it for the response
-        self.channel.lingers = True  # what is refused may be followed by more
+        self.request: Parser = self.channel.requests[0]  # for a failed application waitress gives an empty request
+        self.request.error = self  # super() calls its to_response()
+        self.channel.lingers = True  # the client may still be sending a body
         super().execute()
         self.request.error = self.error
 
@@ -223,35 +223,35 @@ class ErrorTask(LoggedTask, task.ErrorTask):
 
 
 class Download(ReadOnlyFileBasedBuffer):
-    """The ``wsgi.file_wrapper``: a file that the main loop sends while the worker thread is free again.
+    """The ``wsgi.file_wrapper``: a file that the main loop sends, so that slow readers hold no worker thread.
 
-    With a descriptor it goes from the file to the socket within the kernel, see ``send_to``.
+    A file with a descriptor is sent by ``os.sendfile``, see ``send_to``.
     """
 
     promised = 0
     descriptor: int | None = None
-    offset = 0  # in the file, of what is sent next
-    pass_left = PASS
+    offset = 0  # in the file, of the next byte to send
+    turn_left = BYTES_PER_TURN
 
     def __init__(self, answer: Task, file: IO[bytes], block_size: int = 32768) -> None:
         super().__init__(file, block_size)
         self.answer = answer
 
     def prepare(self, size: int | None = None) -> int:
-        """Return how many bytes will be sent. EOFError if the file has fewer: waitress would correct the length."""
+        """Return how many bytes will be sent. Raises EOFError if the file is shorter than Content-Length."""
         ready: int = super().prepare(size)
         if hasattr(self, "seek"):
             if size and ready < size:
                 raise EOFError(f"the file has {ready} bytes of {size}")
-            with contextlib.suppress(OSError, AttributeError):  # a file in memory, or like one
+            with contextlib.suppress(OSError, AttributeError):  # without a descriptor: in memory, for example
                 self.descriptor, self.offset = self.file.fileno(), self.file.tell()
         self.promised, self.answer.file_prepared = ready, ready > 0
         return ready
 
     def get(self, numbytes: int = -1, skip: bool = False) -> Any:
-        """Return itself, for the channel to send; without a descriptor the next bytes.
+        """Return this object for the channel to send, or without a descriptor the next bytes.
 
-        Raises OSError where the file ends early, which breaks the connection: waitress would ask for ever.
+        Raises OSError where the file ends early, which closes the connection: waitress would call again for ever.
         """
         if self.descriptor is not None:
             return self
@@ -261,25 +261,25 @@ class Download(ReadOnlyFileBasedBuffer):
         return data
 
     def send_to(self, receiver: int) -> int:
-        """Send to a socket's descriptor; return how many bytes went, 0 where the loop shall look at the others first.
+        """Send to a socket's descriptor; return how many bytes went, 0 to go on in the next turn of the main loop.
 
-        Raises OSError if the connection is over, or the file ends early.
+        Raises OSError if the connection is closed, or the file ends early.
         """
-        if self.pass_left <= 0:
-            self.pass_left = PASS
+        if self.turn_left <= 0:
+            self.turn_left = BYTES_PER_TURN
             return 0
         try:
-            sent = os.sendfile(receiver, self.descriptor or 0, self.offset, min(self.remain, self.pass_left))
+            sent = os.sendfile(receiver, self.descriptor or 0, self.offset, min(self.remain, self.turn_left))
         except BlockingIOError:
-            self.pass_left = PASS
+            self.turn_left = BYTES_PER_TURN
             return 0
         if not sent:
             raise self._ended()
-        self.pass_left -= sent
+        self.turn_left -= sent
         return sent
 
     def skip(self, numbytes: int, allow_prune: int = 0) -> None:
-        """Go on behind what was sent."""
+        """Advance by the bytes that were sent."""
         if self.descriptor is None:
             super().skip(numbytes, allow_prune)
         else:
@@ -287,7 +287,7 @@ class Download(ReadOnlyFileBasedBuffer):
             self.remain -= numbytes
 
     def close(self) -> None:
-        """Close the file, and log the answer that it was."""
+        """Close the file, and write the access line of this download."""
         promised, self.promised = self.promised, 0  # waitress may close twice
         sent = promised - self.remain
         super().close()

@@ -1,4 +1,4 @@
-"""How a supervisor knows that the loop of a worker turns: the worker's end of their line, and what the system tells."""
+"""Heartbeats from the main loops of workers, by which the supervisor finds those that hang."""
 
 import contextlib
 import logging
@@ -14,44 +14,44 @@ from .serving import TURN_SECONDS, Serving
 
 log = logging.getLogger(__package__)
 
-# After a beat, so long at least until the next; a turn that ends just before then adds TURN_SECONDS.
+# At least so long between two heartbeats, and TURN_SECONDS more at most where the main loop is idle.
 BEAT_SECONDS = TURN_SECONDS / 2
-LISTEN_SECONDS = 0.5  # that a supervisor waits for beats at most
-SILENT_SECONDS = 2 * LISTEN_SECONDS  # from which on it is looked at what a worker waits for
+LISTEN_SECONDS = 0.5  # that the supervisor waits for heartbeats at most
+SILENT_SECONDS = 2 * LISTEN_SECONDS  # without a heartbeat; then it is checked whether the worker waits for a disk
 PID_BYTES = 4
 
 
-class Lifeline(wasyncore.dispatcher):
-    """A worker's end of the line to its supervisor, to which its loop writes the worker's pid again and again."""
+class Heartbeat(wasyncore.dispatcher):
+    """A worker's end of the pipe to its supervisor: the main loop writes the worker's pid to it as a heartbeat."""
 
-    def __init__(self, line: socket.socket, serving: Serving) -> None:
-        super().__init__(line, serving.channels)
-        self.connected = True  # which waitress leaves to whoever has connected the socket
+    def __init__(self, pipe: socket.socket, serving: Serving) -> None:
+        super().__init__(pipe, serving.channels)
+        self.connected = True  # waitress cannot see that of a Unix socket pair
         self._serving = serving
         self._next_beat = 0.0
         serving.connections.heartbeat = self.beat
 
     def beat(self) -> None:
-        """Tell the supervisor that this process serves, if it is time to."""
+        """Send a heartbeat if one is due."""
         if self.writable():
             self.handle_write()
 
     def handle_write(self) -> None:
-        """Tell the supervisor that this process serves."""
+        """Send a heartbeat."""
         self._next_beat = time.monotonic() + BEAT_SECONDS
-        with contextlib.suppress(OSError):  # it is gone: the loop hears of that
+        with contextlib.suppress(OSError):  # the supervisor died: the main loop finds the pipe closed
             self.send(os.getpid().to_bytes(PID_BYTES))
 
     def writable(self) -> bool:
-        """Say whether it is time to."""
+        """Tell whether a heartbeat is due."""
         return time.monotonic() >= self._next_beat
 
     def handle_read(self) -> None:
-        """Find the end of the line: nobody writes to a worker."""
+        """Notice a closed pipe: the supervisor never writes to it."""
         self.recv(PID_BYTES)
 
     def handle_close(self) -> None:
-        """Stop, for the supervisor died."""
+        """Stop serving: the supervisor died."""
         if self.connected:
             log.warning("the supervisor is gone: worker %d ends", os.getpid())
             self.close()
@@ -59,26 +59,26 @@ class Lifeline(wasyncore.dispatcher):
 
 
 class Watchdog:
-    """For how long the loops of workers did not beat, while their supervisor listened; ``timeout`` 0: for no matter.
+    """Counts for how long each worker has sent no heartbeat. timeout: in seconds; 0: no worker is watched.
 
-    A worker is watched from its first beat on. Times are those of ``time.monotonic()``.
+    A worker is watched from its first heartbeat on. Times are those of ``time.monotonic()``.
     """
 
     def __init__(self, timeout: int) -> None:
         self._timeout = timeout
         self._silences: dict[int, float] = {}  # in seconds, by pid
-        self._counted = 0.0  # up to when
+        self._counted = 0.0  # the time of the last call of note_beats
 
     def is_watching(self) -> bool:
-        """Say whether ``note_beats`` need be called, every LISTEN_SECONDS."""
+        """Tell whether ``note_beats`` must be called every LISTEN_SECONDS."""
         return bool(self._silences)
 
     def note_beats(self, pids: Collection[int], now: float) -> None:
-        """Take note of who has beaten since the last call, and of those that have not.
+        """Note which workers have sent a heartbeat since the last call; count the time for the others.
 
-        A time in which the supervisor did not listen, or nobody ran, counts for little: beats may not have come. Nor
-        does the time in which a worker waits for a disk: what can be stored or sent when a stalled one goes on would be
-        lost.
+        A call counts LISTEN_SECONDS at most: the supervisor itself, or the whole machine, may have been stopped
+        meanwhile. Time in which a worker waits for a disk does not count: killing it would lose what it is storing or
+        sending, and the disk may come back.
         """
         passed, self._counted = min(now - self._counted, LISTEN_SECONDS), now
         if not self._timeout:
@@ -86,26 +86,26 @@ class Watchdog:
         for pid, before in self._silences.items():
             silence = before + passed
             if silence > min(SILENT_SECONDS, self._timeout) and pid not in pids and waits_for_disk(pid):
-                silence = min(before, self._timeout - SILENT_SECONDS)  # it is to beat, later
+                silence = min(before, self._timeout - SILENT_SECONDS)  # time for a heartbeat when the disk is back
             self._silences[pid] = silence
         self._silences |= dict.fromkeys(pids, 0.0)
 
     def forget(self, pid: int) -> None:
-        """Watch a worker no more, until its next beat."""
+        """Stop watching a worker, until its next heartbeat."""
         self._silences.pop(pid, None)
 
     def stuck(self) -> dict[int, float]:
-        """Return the workers that did not beat for longer than the timeout, and for how many seconds."""
+        """Return the workers without a heartbeat for longer than the timeout, with the seconds."""
         return {pid: silence for pid, silence in self._silences.items() if silence > self._timeout}
 
 
 def read_beats(said: bytes) -> list[int]:
-    """Return the pids of the workers that have written to the line."""
+    """Return the pids of the workers whose heartbeats were received."""
     return [int.from_bytes(said[start : start + PID_BYTES]) for start in range(0, len(said), PID_BYTES)]
 
 
 def waits_for_disk(pid: int) -> bool:
-    """Tell whether a thread of a process is in the uninterruptible sleep (``D``) of whoever waits for a disk."""
+    """Tell whether a thread of a process is in uninterruptible sleep (state ``D``), as while it waits for a disk."""
     for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
         with contextlib.suppress(OSError):  # the thread has just ended
             if stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0] == "D":

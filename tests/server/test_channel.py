@@ -51,8 +51,8 @@ def test_a_pass_of_the_loop_sends_no_more_of_a_file_than_its_part(
 ) -> None:
     """Or the fastest reader would have the loop for itself."""
     made, client = connected
-    monkeypatch.setattr(tasks, "PASS", 10000)
-    monkeypatch.setattr(Download, "pass_left", 10000)
+    monkeypatch.setattr(tasks, "BYTES_PER_TURN", 10000)
+    monkeypatch.setattr(Download, "turn_left", 10000)
     file = Download(Task(made, Parser(made.adj)), sparse(tmp_path / "image", 35000).open("rb"))
     file.prepare(35000)
     made.write_soon(file)
@@ -167,7 +167,7 @@ def test_many_slow_uploads_take_no_memory_of_the_loops(tmp_path: Path) -> None:
                 except BlockingIOError:
                     break
         wait_until(lambda: sum(bool(place.requests) for place in server.connections()) == 50, SECONDS)
-        held = [len(place.requests[0].ahead) for place in server.connections()]
+        held = [len(place.requests[0].body_start) for place in server.connections()]
         server.disconnect()
         reader.may_read.set()
     assert max(held) <= 65536

@@ -116,7 +116,7 @@ def test_refused_connections_are_logged_and_not_each_of_them(caplog: pytest.LogC
     """S40."""
     with caplog.at_level(logging.WARNING, "waitress"), full() as server:
         assert [server.get().status for _ in range(5)] == [503] * 5
-        server.serving.connections._quiet_until = 0.0
+        server.serving.connections._next_warning = 0.0
         assert server.get().status == 503
     assert [record.message for record in caplog.records] == [
         f"127.0.0.1 has 3 connections (connections_per_client), {count} refused" for count in (1, 5)

@@ -239,8 +239,8 @@ def test_the_fastest_reader_leaves_time_for_the_others(tmp_path: Path) -> None:
 
 def test_a_file_is_sent_in_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever their size, no byte is lost between them."""
-    monkeypatch.setattr(tasks, "PASS", 1000)
-    monkeypatch.setattr(tasks.Download, "pass_left", 1000)
+    monkeypatch.setattr(tasks, "BYTES_PER_TURN", 1000)
+    monkeypatch.setattr(tasks.Download, "turn_left", 1000)
     path = tmp_path / "image"
     path.write_bytes(CONTENT)
     with serving(download(path, len(CONTENT))) as server:

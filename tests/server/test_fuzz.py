@@ -100,7 +100,7 @@ def fed(parser: Any, raw: bytes, splits: list[int]) -> tuple[Any, bytes]:
             taken = parser.received(raw[start:cut])
             assert 0 < taken <= cut - start
             start += taken
-    return parser, getattr(parser, "behind", b"") + raw[start:]
+    return parser, getattr(parser, "pipelined", b"") + raw[start:]
 
 
 class Read:
@@ -127,7 +127,7 @@ class Read:
                     body.readinto(bytearray(1))
             assert body.is_complete is not bool(self.error)
             left = channel.socket.recv(100000) if body.is_complete else b""
-            self.rest = body.rest + left
+            self.rest = body.pipelined + left
             body.release()
 
 
@@ -192,7 +192,18 @@ def hyphenated(name: str) -> str:
     return name.lower().replace("_", "-")
 
 
-NOTES = {"adj", "error", "body_rcv", "began", "environ", "expect_continue", "expects", "streaming", "ahead", "behind"}
+NOTES = {
+    "adj",
+    "error",
+    "body_rcv",
+    "began",
+    "environ",
+    "expect_continue",
+    "expects_continue",
+    "streaming",
+    "body_start",
+    "pipelined",
+}
 GATHERED = {"header_plus", "_gathered", "_gathered_bytes", "_tail"}  # the text
 NOT_COMPARED = NOTES | GATHERED | {"forwarded", "connection_close"}  # of the last, the headers tell
 WHILE_READING = {"completed", "body_bytes_received", "headers"}  # waitress goes on to change these

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from growth import check_growth
-from pyrimage.server.body import FRAMING, Body
+from pyrimage.server.body import MAX_FRAMING, Body
 from pyrimage.server.options import read_options
 from pyrimage.server.parser import Parser
 
@@ -159,7 +159,7 @@ def read_chunks(raw: bytes) -> None:
 
 @pytest.mark.parametrize("make", FRAMINGS.values(), ids=FRAMINGS)
 def test_the_framing_of_chunks_is_read_in_time_that_grows_with_its_length(make: Callable[[int], bytes]) -> None:
-    check_growth(read_chunks, make, FRAMING)
+    check_growth(read_chunks, make, MAX_FRAMING)
 
 
 @pytest.mark.parametrize("make", CHUNKS.values(), ids=CHUNKS)

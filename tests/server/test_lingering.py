@@ -13,7 +13,7 @@ import pytest
 
 from pyrimage.server import channel
 from pyrimage.server.channel import Channel, Lingering
-from pyrimage.server.connections import MOST_LINGERING
+from pyrimage.server.connections import MAX_LINGERING
 from pyrimage.server.options import read_options
 from pyrimage.server.serving import Serving, bind
 from servers.in_process_server import (
@@ -148,7 +148,7 @@ def test_the_one_that_began_first_ends_where_there_are_too_many(monkeypatch: pyt
     monkeypatch.setattr(channel, "SILENT_SECONDS", FOR_EVER)
     monkeypatch.setattr(channel, "LINGER_SECONDS", FOR_EVER)
     with serving(refuse) as server:
-        clients = [refused(server) for _ in range(MOST_LINGERING + 2)]
+        clients = [refused(server) for _ in range(MAX_LINGERING + 2)]
         assert [place.addr for place in lingering(server)] == [client.getsockname() for client in clients[2:]]
         for client in clients[:2]:
             assert receive_all(client) == b""
@@ -158,7 +158,7 @@ def test_the_one_that_began_first_ends_where_there_are_too_many(monkeypatch: pyt
 def test_it_does_not_hold_up_the_end_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(channel, "SILENT_SECONDS", FOR_EVER)
     monkeypatch.setattr(channel, "LINGER_SECONDS", FOR_EVER)
-    monkeypatch.setattr(channel, "HALF_SECONDS", 0.1)
+    monkeypatch.setattr(channel, "PARTIAL_REQUEST_SECONDS", 0.1)
     with serving(refuse, shutdown_timeout=1000) as server:
         refused(server)
         server.serving.idle_seconds = 0.1
@@ -241,7 +241,7 @@ def test_a_pass_reads_no_more_of_all_of_them_than_its_part(
     lingering_one: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Or refused streams would have the loop for themselves."""
-    monkeypatch.setattr(channel, "LINGER_PASS", 10000)
+    monkeypatch.setattr(channel, "LINGER_BYTES_PER_TURN", 10000)
     made, client = lingering_one()
     client.sendall(b"x" * 30000)
     wait_until(lambda: unread(made) == 30000, SECONDS)

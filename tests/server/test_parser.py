@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pyrimage.server.options import read_options
-from pyrimage.server.parser import MOST_LINES, Parser
+from pyrimage.server.parser import MAX_LINES, Parser
 from servers.in_process_server import Running, echo, serving
 
 A_REQUEST_ID = re.compile(r"req-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -73,7 +73,7 @@ REFUSED = {
     "chunk without end": (400, PUT + CHUNKED + "\r\n1\r\nxx\r\n0\r\n\r\n"),
     "target with a fragment": (400, "GET http://a#b/images HTTP/1.1\r\nHost: x\r\n\r\n"),
     "request line of 8193 bytes": (414, f"GET /{'a' * 8179} HTTP/1.1\r\n\r\n"),
-    "header of too many lines": (431, PUT + "a:\r\n" * MOST_LINES + "\r\n"),
+    "header of too many lines": (431, PUT + "a:\r\n" * MAX_LINES + "\r\n"),
     "header too large": (431, PUT + "a: b\r\n" * 2000 + "\r\n"),
 }
 
@@ -103,7 +103,7 @@ def test_a_request_line_of_8192_bytes_is_read() -> None:
 @pytest.mark.parametrize("line", [b"a:\r\n", b"\t\r\n"])
 def test_a_header_has_a_thousand_lines_at_most(line: bytes) -> None:
     """S40: folded ones count."""
-    first, rest = b"HEAD /x HTTP/1.1\r\nb:\r\n", line * (MOST_LINES - 1)
+    first, rest = b"HEAD /x HTTP/1.1\r\nb:\r\n", line * (MAX_LINES - 1)
     assert parsed(first + rest + b"\r\n").error is None
     refused = parsed(first + rest + line + b"\r\n")
     assert (refused.error.code, refused.error.body) == (431, "The header has more than 1000 lines")
@@ -115,7 +115,7 @@ def test_a_header_has_a_thousand_lines_at_most(line: bytes) -> None:
 
 
 def test_what_refuses_too_many_lines_names_no_setting(server: Running) -> None:
-    answer = server.get("/", *["a:"] * MOST_LINES)
+    answer = server.get("/", *["a:"] * MAX_LINES)
     assert (answer.status, answer.message) == (431, "The header has more than 1000 lines")
 
 
@@ -135,7 +135,7 @@ def test_a_long_header_is_read_in_whatever_pieces_it_comes(size: int) -> None:
     )
     while not parser.completed:
         taken += parser.received(raw[taken : taken + size])
-    left = parser.behind + raw[taken:]
+    left = parser.pipelined + raw[taken:]
     assert (parser.headers["A"], parser.get_body_stream().read(), left) == ("b" * 20000, b"abc", b"GET /")
     parser.close()
 
@@ -190,12 +190,12 @@ def test_what_follows_a_body_of_known_length_is_kept_for_later() -> None:
     raw = f"PUT / HTTP/1.1\r\nContent-Length: {THRESHOLD + 1}\r\n\r\n".encode() + b"x" * THRESHOLD + b"yGET"
     parser = Parser(OPTIONS)
     assert parser.received(raw) == len(raw)
-    assert (len(parser.ahead), parser.ahead[-1:], parser.behind) == (THRESHOLD + 1, b"y", b"GET")
+    assert (len(parser.body_start), parser.body_start[-1:], parser.pipelined) == (THRESHOLD + 1, b"y", b"GET")
 
 
 def test_what_follows_a_request_is_kept_for_later_but_blank_lines_are_not_a_request() -> None:
     parser = parsed(b"GET / HTTP/1.1\r\n\r\nGET /next")
-    assert (parser.completed, parser.behind) == (True, b"GET /next")
+    assert (parser.completed, parser.pipelined) == (True, b"GET /next")
     assert Parser(OPTIONS).received(b"\r\n\r\nGET / HTTP/1.1\r\n\r\n") == 4
     assert Parser(OPTIONS).received(b"\r\n\r\n\r\n \r\n\r\nGET / HTTP/1.1\r\n\r\n") == 11
 
@@ -205,4 +205,7 @@ def test_what_follows_a_request_is_kept_for_later_but_blank_lines_are_not_a_requ
 def test_only_for_a_short_body_is_it_waitress_that_answers_an_expectation(field: str, expects: bool) -> None:
     expect = "Expect: 100-continue\r\n" if expects else ""
     parser = parsed(f"PUT / HTTP/1.1\r\n{field}\r\n{expect}\r\n".encode())
-    assert (parser.expects, parser.expect_continue) == (expects and parser.streaming, expects and not parser.streaming)
+    assert (parser.expects_continue, parser.expect_continue) == (
+        expects and parser.streaming,
+        expects and not parser.streaming,
+    )

@@ -14,7 +14,7 @@ import pytest
 
 from pyrimage.server.channel import Channel
 from pyrimage.server.options import read_options
-from pyrimage.server.serving import Serving, allow_descriptors, announce, bind, place
+from pyrimage.server.serving import Serving, address_url, announce, bind, raise_descriptor_limit
 from servers.in_process_server import SECONDS, Answer, chunked, echo, receive_all, request, serving
 
 # Places
@@ -121,7 +121,7 @@ PLACES: dict[str, tuple[int, Any]] = {
 
 @pytest.mark.parametrize(("text", "address"), PLACES.items(), ids=PLACES)
 def test_a_place_is_named_as_people_do(text: str, address: tuple[int, Any]) -> None:
-    assert place(*address) == text
+    assert address_url(*address) == text
 
 
 def test_a_place_that_is_taken_is_named() -> None:
@@ -150,7 +150,7 @@ def test_a_process_may_open_as_many_files_as_its_connections_need(limits: tuple[
     resource.setrlimit(resource.RLIMIT_NOFILE, (1000, hard))
     for wanted in ("1000", "10"):  # never less than before
         options = read_options({"connection_limit": wanted})
-        allow_descriptors(options)
+        raise_descriptor_limit(options)
         assert options.connection_limit == int(wanted)
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 2000
 
@@ -163,7 +163,7 @@ def test_no_more_connections_are_accepted_than_the_system_has_descriptors_for(
     if hard == resource.RLIM_INFINITY:
         pytest.skip("the system allows any number of open files")
     options = read_options({"connection_limit": str(hard)})
-    allow_descriptors(options)
+    raise_descriptor_limit(options)
     assert 0 < options.connection_limit < hard
     assert f"connection_limit is lowered to {options.connection_limit}" in caplog.text
 
@@ -177,12 +177,12 @@ def test_a_server_that_could_hardly_accept_a_connection_does_not_start(
     monkeypatch.setattr(resource, "getrlimit", lambda _: (allowed, allowed))
     monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
     with pytest.raises(ValueError, match=rf"allows {allowed} open files.* need 300$"):
-        allow_descriptors(read_options({"upload_threads": "44"}))
+        raise_descriptor_limit(read_options({"upload_threads": "44"}))
 
 
 def test_a_server_may_have_few_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (332, 332))
     monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
     options = read_options({"upload_threads": "44"})
-    allow_descriptors(options)
+    raise_descriptor_limit(options)
     assert options.connection_limit == 16

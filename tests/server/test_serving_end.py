@@ -131,7 +131,7 @@ def test_idle_connections_are_closed_soon() -> None:
 def test_half_a_request_is_not_waited_for_until_the_end(half: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """S40: or whoever sends a byte could hold up every stop."""
     monkeypatch.setattr(module, "IDLE_SECONDS", 0.1)
-    monkeypatch.setattr(channel, "HALF_SECONDS", 0.1)
+    monkeypatch.setattr(channel, "PARTIAL_REQUEST_SECONDS", 0.1)
     with serving(echo, shutdown_timeout=1000) as server:
         client = server.send(half)
         wait_until(lambda: any(place.request for place in server.connections()), SECONDS)
@@ -142,7 +142,7 @@ def test_half_a_request_is_not_waited_for_until_the_end(half: bytes, monkeypatch
 def test_a_blank_line_behind_a_request_is_not_the_half_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some clients send it."""
     monkeypatch.setattr(module, "IDLE_SECONDS", 0.1)
-    monkeypatch.setattr(channel, "HALF_SECONDS", 1000.0)
+    monkeypatch.setattr(channel, "PARTIAL_REQUEST_SECONDS", 1000.0)
     with serving(echo, shutdown_timeout=1000) as server:
         client = server.send(request("GET /") + b"\r\n")
         server.wait_for_line()
@@ -182,7 +182,7 @@ def test_transfers_are_cut_before_their_time_where_it_is_asked_for() -> None:
         server.send(UPLOAD + b"3\r\nabc\r\n")
         reader.wait_for_entry()
         server.serving.stop()
-        server.serving.hurry()
+        server.serving.cut_transfers()
         _, error = reader.outcome()
     assert isinstance(error, ConnectionError)
 

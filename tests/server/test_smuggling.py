@@ -11,7 +11,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
 
-from pyrimage.server.body import FRAMING
+from pyrimage.server.body import MAX_FRAMING
 from servers.in_process_server import MIB, Running, answers, serving
 
 THRESHOLD = 8  # longer bodies are streamed
@@ -245,5 +245,5 @@ def test_a_connection_holds_these_requests_and_no_others(
 def test_a_request_behind_a_long_broken_chunk_is_not_read(application: Application, server: Running) -> None:
     """S48 and S49: where the bytes of the chunk went past waitress, its receiver calls the broken body complete."""
     application.seen.clear()
-    raw = chunked("/1", f"{2 * FRAMING:x}\r\n{'x' * 2 * FRAMING}x\r\n\r\n{SMUGGLED}").encode()
+    raw = chunked("/1", f"{2 * MAX_FRAMING:x}\r\n{'x' * 2 * MAX_FRAMING}x\r\n\r\n{SMUGGLED}").encode()
     assert (exchange(server, raw, by_byte=False), application.seen) == ([400], ["/1"])

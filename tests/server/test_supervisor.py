@@ -23,10 +23,10 @@ def test_what_a_process_left_to_itself_is_taken_once(monkeypatch: pytest.MonkeyP
     taken = take_state()
     assert taken is not None
     assert [each.getsockname() for each in taken.listening] == [place]
-    assert (taken.workers, taken.patience) == ({17: None, 18: 2.5}, 70.0)
+    assert (taken.workers, taken.grace_seconds) == ({17: None, 18: 2.5}, 70.0)
     assert taken.pid_file == PidFile("/run/api.pid", 9)
-    assert not any(each.get_inheritable() for each in (*taken.listening, *taken.line))
-    for each in (*taken.listening, *taken.line):
+    assert not any(each.get_inheritable() for each in (*taken.listening, *taken.pipe))
+    for each in (*taken.listening, *taken.pipe):
         each.close()
     assert take_state() is None
 

@@ -10,7 +10,7 @@ import pytest
 
 from pyrimage.server.options import read_options
 from pyrimage.server.serving import Serving, bind
-from pyrimage.server.watchdog import LISTEN_SECONDS, PID_BYTES, Lifeline, Watchdog, read_beats, waits_for_disk
+from pyrimage.server.watchdog import LISTEN_SECONDS, PID_BYTES, Heartbeat, Watchdog, read_beats, waits_for_disk
 from servers.in_process_server import SECONDS, echo
 from servers.processes import wait_until
 
@@ -22,7 +22,7 @@ def line() -> Iterator[socket.socket]:
     server = Serving(echo, options, bind(options))
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
-    Lifeline(theirs, server)
+    Heartbeat(theirs, server)
     loop = threading.Thread(target=server.run)
     loop.start()
     with ours:
