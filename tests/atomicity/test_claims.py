@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from webtest import TestApp
 
-from faults import Body, Gate, assert_no_bytes, expire_claims, other_program, send, state_of
 from conftest import Installation
 from factories import data_headers, detail, error_of, md5, meta, sha256
+from faults import Body, Gate, assert_no_bytes, expire_claims, other_program, send, state_of
 from pyrimage.models import ClaimRow
 from pyrimage.uploads.claims import GRACE
 

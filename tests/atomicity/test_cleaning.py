@@ -20,8 +20,6 @@ from faults import (
     other_program,
     raising,
 )
-from conftest import Installation
-from factories import data_headers, detail, image_row, insert_rows, upload
 from pyrimage.catalogue.records import Claim, utcnow
 from pyrimage.catalogue.sql.claims import LEASE
 from pyrimage.errors import StoreUnavailable

@@ -23,8 +23,6 @@ from faults import (
     raising,
     send,
 )
-from conftest import Installation
-from factories import data_headers, error_of, meta, reserve, upload
 from pyrimage.errors import DatabaseAway, DatabaseBusy, StoreUnavailable
 from pyrimage.models import ClaimRow, ImageRow, LocationRow
 from pyrimage.uploads.claims import GRACE

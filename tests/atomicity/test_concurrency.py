@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import event
 from webtest import TestApp
 
-from faults import Body, Gate, assert_no_bytes, hinder, on_connect, send
 from conftest import Installation, install
 from factories import reserve, upload
+from faults import Body, Gate, assert_no_bytes, hinder, on_connect, send
 
 UPLOADS = 20
 

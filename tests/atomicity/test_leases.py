@@ -25,8 +25,6 @@ from faults import (
     send,
     wait_for,
 )
-from conftest import Installation
-from factories import data_headers, meta
 from pyrimage.catalogue.records import utcnow
 from pyrimage.catalogue.sql.claims import LEASE
 from pyrimage.errors import DatabaseBusy

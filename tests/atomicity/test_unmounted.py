@@ -14,10 +14,9 @@ import pytest
 from sqlalchemy import delete
 from webtest import TestApp
 
-from faults import DEAD, Body, claim_upload, clean, expire_claims, other_program, send
 from conftest import Installation, ini_settings, install
 from factories import data_headers, error_of, reserve, upload
-from faults import DEAD, Body, blobs_of, claim_upload, clean, expire_claims, other_program, send
+from faults import DEAD, Body, claim_upload, clean, expire_claims, other_program, send
 from pyrimage.app import main
 from pyrimage.catalogue.sql.catalogue import ActiveImages
 from pyrimage.errors import ConfigurationError, StoreMissing

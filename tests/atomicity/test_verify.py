@@ -14,9 +14,9 @@ import pytest
 from sqlalchemy import event, update
 from webtest import TestApp
 
-from faults import claim_upload, hinder
 from conftest import Installation
 from factories import add_row, insert_rows, md5, meta, reserve, sha256, stored, upload
+from faults import claim_upload, hinder
 from pyrimage.catalogue.records import Status
 from pyrimage.catalogue.sql.catalogue import ActiveImages
 from pyrimage.models import ImageRow, LocationRow

@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import event, text
 from webtest import TestApp
 
-from faults import Body, at_commit, expire_claims, send
 from conftest import Installation, install
 from factories import data_headers, error_of, meta
+from faults import Body, at_commit, expire_claims, send
 from pyrimage.catalogue.testing.catalogue import at_once
 from pyrimage.models import ClaimRow, ImageRow, LocationRow
 from servers.commit_dropping_proxy import commit_dropping_proxy

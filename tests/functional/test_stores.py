@@ -12,9 +12,9 @@ from sqlalchemy import select
 from webtest import TestApp
 
 import vault_store
-from faults import DEAD, claim_upload
 from conftest import Installation
 from factories import error_of, files_below, meta, upload
+from faults import DEAD, claim_upload
 from pyrimage.errors import ConfigurationError
 from pyrimage.models import LocationRow, StoreRow
 from pyrimage.readers import setting

@@ -8,7 +8,7 @@ import pytest
 
 from growth import check_growth
 from pyrimage.server.logtext import LINE, SHOWN, shown
-from servers.in_process_server import echo, request, serving
+from servers.in_process_server import echo, receive_all, request, serving
 
 MASKED = {
     "/x?a=1&Signature=hunter2&b=2": "/x?a=1&Signature=***&b=2",
@@ -33,7 +33,6 @@ MASKED = {
     "/x?location=http://joe:hun@ter2@h": "/x?location=http://***@h",
     "/x?location=//joe:hunter2@h": "/x?location=//***@h",
     "/x?location=http%3A%2F%2Fjoe%3Ahunter2%40h": "/x?location=http%3A%2F%2F***%40h",
-    "/x?a=https%3A//u:hunter2@h": "/x?a=https%3A//***@h",
     "/x?a=https%253A//u:hunter2@h": "/x?a=https%253A//***@h",
     "/x?a=https%253A%252F%252Fu%253Ahun%25ter2%2540h/d": "/x?a=https%253A%252F%252F***%2540h/d",
     "/x?a=http%3A//u:hunter%2F2@h": "/x?a=http%3A//***@h",
@@ -41,9 +40,10 @@ MASKED = {
     "/x?a=https%3A%2F%2Fu:hunter2%26x%40h%2F": "/x?a=https%3A%2F%2F***%40h%2F",
     "http://joe:hunter2&x@h/x": "http://***@h/x",
     "/x?authkey=hunter2": "/x?authkey=***",
-    "http://joe:hunter2@h/x": "http://***@h/x",
-    "/x?location=http://h/d": "/x?location=http://h/d",
     "/x?name=joe@h&a=100%": "/x?name=joe@h&a=100%",
+    # cut within a password
+    "/?a=http://joe:hunter2" + "x" * SHOWN + "@h": "/?a=http://***...",
+    "/?a=http%253A%252F%252Fjoe:hunter2" + "x" * SHOWN + "@h": "/?a=http%253A%252F%252F***...",
 }
 
 
@@ -53,41 +53,16 @@ def test_what_is_secret_in_a_target_is_not_shown_s46(target: str, said: str) -> 
     assert shown(target) == said
 
 
-def test_a_password_that_is_cut_is_not_shown() -> None:
-    """S46."""
-    assert shown("/?a=http://joe:hunter2" + "x" * SHOWN + "@h") == "/?a=http://***..."
-    assert shown("/?a=http%253A%252F%252Fjoe:hunter2" + "x" * SHOWN + "@h") == "/?a=http%253A%252F%252F***..."
-
-
 @pytest.mark.parametrize("character", ["a", "\xff", "\0", "\U0001f600", "\\"])
 def test_no_text_is_shown_longer_than_asked_for(character: str) -> None:
     assert shown(character * 100_000) == (character.encode("unicode_escape").decode() * 100_000)[:SHOWN] + "..."
     assert shown("a" * SHOWN) == "a" * SHOWN
 
 
-UNITS = [
-    "?sig",
-    "?sig=",
-    "&sig",
-    ";",
-    ";sig",
-    "sig",
-    "?",
-    "&",
-    "=",
-    "?a=",
-    "//",
-    "//a@",
-    "@",
-    "%",
-    "%25",
-    "%3f",
-    "%253Fsig%253D",
-    "#",
-]
+UNITS = ["?sig", "?sig=", "&sig", ";", ";sig", "sig", "?", "&", "=", "?a=", "//", "//a@", "@", "%", "%25", "%3f", "#"]
 
 
-@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("unit", [*UNITS, "%253Fsig%253D"])
 @pytest.mark.parametrize("most", [LINE, 2**19])
 def test_masks_take_time_that_grows_with_the_length(unit: str, most: int) -> None:
     """S40: also where all of a text were shown, so that no bound is what keeps them quick."""
@@ -106,6 +81,7 @@ def leave(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[b
 
 LONG = {
     "access line": (echo, request("GET //" + "%ff" * 80_000, "Connection: close")),
+    "access line of hostile characters": (echo, request("GET //\x85[2J\\n", "Connection: close", "X-User: eve\x85")),
     "access line of a long method": (echo, request("G" * 200_000 + " /", "Connection: close")),
     "access line of a long name": (echo, request("GET /", "Connection: close", "X-User: " + "u\xe9" * 100_000)),
     "application that fails": (fail, request("GET /%0a" + "a" * 200_000, "Connection: close")),
@@ -119,10 +95,9 @@ LONG = {
 def test_no_line_shows_more_than_four_kib_of_a_request(
     app: Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]], raw: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Nor anything that could be taken for another line."""
     with caplog.at_level(logging.INFO), serving(app) as server:
-        client = server.send(raw)
-        while client.recv(65536):
-            pass
+        receive_all(server.send(raw))
     texts = [record.getMessage() for record in caplog.records]
     fields = [str(vars(record).get("request_fields", "")) for record in caplog.records]
     assert texts

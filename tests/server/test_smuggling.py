@@ -164,6 +164,7 @@ CHUNKS_REFUSED = {
     "bare LF behind the size": "3\nabc\r\n0\r\n\r\n",
     "chunk that goes on": "3\r\nabcd\r\n0\r\n\r\n",
     "chunk that ends with LF": "3\r\nabc\n0\r\n\r\n",
+    "chunk without an end": "3\r\nabc3\r\nabc\r\n0\r\n\r\n",
     "long chunk that goes on": "A\r\n0123456789xx\r\n0\r\n\r\n",
     "request behind a broken chunk": f"1\r\nxx\r\n\r\n{SMUGGLED}",
 }

@@ -1,4 +1,4 @@
-"""What the application is told, what the server answers itself, files, and the access line of each answer."""
+"""What the application is told, what the server answers itself, and the access line of each answer."""
 
 import gc
 import logging
@@ -12,6 +12,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 import pytest
 
 from servers.in_process_server import (
+    CHUNKED,
     MIB,
     SECONDS,
     Running,
@@ -44,39 +45,60 @@ def stream(*pieces: bytes | Exception, length: int | None = None) -> WSGIApplica
     return app
 
 
-def access_lines(app: WSGIApplication, target: str = "/", **settings: Any) -> list[str]:
-    """Return the access lines of one request."""
-    with serving(app, **settings) as server:
-        server.get(target)
-    return server.lines()
-
-
 @pytest.fixture(scope="module")
 def server() -> Iterator[Running]:
     with serving(echo) as running:
         yield running
 
 
+# What the application is told
+
+
 def test_a_chunked_body_is_marked_and_has_no_length(server: Running) -> None:
-    header = request("PUT /", "Connection: close", "Transfer-Encoding: chunked")
-    seen = server.exchange(header + b"3\r\nabc\r\n0\r\n\r\n").json
-    assert (seen["body"], seen["pyrimage.chunked"]) == ("abc", True)
-    assert "CONTENT_LENGTH" not in seen
-
-
-def test_a_body_of_known_length_is_not_marked(server: Running) -> None:
+    seen = server.exchange(request("PUT /", "Connection: close", CHUNKED) + b"3\r\nabc\r\n0\r\n\r\n").json
+    assert (seen["body"], seen["pyrimage.chunked"], "CONTENT_LENGTH" in seen) == ("abc", True, False)
     seen = server.exchange(request("PUT /", "Connection: close", "Content-Length: 3") + b"abc").json
-    assert (seen["body"], seen["CONTENT_LENGTH"]) == ("abc", "3")
-    assert "pyrimage.chunked" not in seen
+    assert (seen["body"], "pyrimage.chunked" in seen, seen["CONTENT_LENGTH"]) == ("abc", False, "3")
 
 
 @pytest.mark.parametrize("name", ["Forwarded", "Via", "X-Real-IP", "X-Forwarded-For", "X-Forwarded-Other"])
 def test_a_forwarding_header_is_noted(server: Running, name: str) -> None:
     assert server.get("/", f"{name}: 192.0.2.1").json["pyrimage.forwarded"] is True
-
-
-def test_other_headers_are_not_taken_for_forwarding(server: Running) -> None:
     assert "pyrimage.forwarded" not in server.get("/", "Viable: 1", "Not-Forwarded: 1", "X-Real-IPs: 1").json
+
+
+@pytest.mark.parametrize(("workers", "several"), [(0, False), (2, True)])
+def test_the_application_is_told_whether_others_serve_beside_it(workers: int, several: bool) -> None:
+    with serving(echo, workers=workers) as server:
+        assert server.get().json["wsgi.multiprocess"] is several
+
+
+# What the server answers
+
+REFUSED = {
+    "malformed": (400, "a header line", ("x",)),
+    "a request line of 8193 bytes": (414, "8192", ()),
+    "too many lines": (431, "The header has more than 1000 lines", ["a:"] * 1000),
+    "too large": (431, "max_request_header_size", ["a: " + "b" * 30000]),
+    "body too large": (413, "max_request_body_size", ["Content-Length: 10000"]),
+    "unknown coding": (501, "", ["Transfer-Encoding: gzip"]),
+}
+
+
+@pytest.mark.parametrize(("status", "text", "fields"), REFUSED.values(), ids=REFUSED)
+def test_what_is_refused_has_the_shape_of_our_errors(status: int, text: str, fields: Iterable[str]) -> None:
+    """S48 and S49: one answer, with a request id and an access line. What else is refused: test_smuggling.py."""
+    with serving(echo, max_request_header_size=20000, max_request_body_size=10000) as server:
+        answer = server.get("/" + "a" * 8179 * (status == 414), *fields)
+    (line,) = server.lines()
+    error = answer.json["error"]
+    assert answer.status == error["code"] == status
+    assert (set(error), text.split(" ")[-1] in answer.message) == ({"code", "title", "message"}, True)
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert re.fullmatch(r"req-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", answer.headers["x-openstack-request-id"])
+    assert f" {status} {len(answer.body)} " in line
+    assert answer.headers["x-openstack-request-id"] in line
 
 
 @pytest.mark.parametrize("accept", ["text/plain", "text/plain, */*", "text/html", "text/plain;q=0.5, application/json"])
@@ -88,8 +110,7 @@ def test_a_refusal_is_plain_text_for_who_wants_only_that(server: Running, accept
 
 
 def test_a_refused_head_has_the_length_but_no_body(server: Running) -> None:
-    twice = ("x-image-meta-name: a", "x-image-meta-name: b")
-    head, get = server.get("/", *twice, method="HEAD"), server.get("/", *twice)
+    head, get = (server.get("/", "Content-Length: x", method=method) for method in ("HEAD", "GET"))
     assert (head.status, head.body) == (400, b"")
     assert head.headers["content-length"] == str(len(get.body))
 
@@ -97,12 +118,11 @@ def test_a_refused_head_has_the_length_but_no_body(server: Running) -> None:
 def test_a_failed_application_is_a_500_with_its_request_id_and_no_traceback() -> None:
     with serving(fail, expose_tracebacks=True) as server:
         answer = server.get("/", "Accept: text/plain")
-        line = server.wait_for_line()
+    (line,) = server.lines()
     assert (answer.status, b"secret" in answer.body) == (500, False)
     assert answer.headers["content-type"].startswith("text/plain")
     assert answer.headers["x-openstack-request-id"] == "req-of-the-application"
     assert re.fullmatch(rf"127.0.0.1 GET / 500 {len(answer.body)} \d+ms req-of-the-application -", line)
-    assert server.lines() == []
 
 
 LAST = {
@@ -122,12 +142,7 @@ def test_an_older_client_is_told_only_that_its_connection_ends(status: bytes, fi
     assert said_of_the_connection(answer) == [b"close"]
 
 
-def test_the_access_line_says_who_asked_for_what_and_got_how_much() -> None:
-    with serving(echo) as server:
-        answer = server.get("/images?limit=2", "X-User: alice", "Authorization: Basic c2VjcmV0")
-    (line,) = server.lines()
-    length = len(answer.body)
-    assert re.fullmatch(rf"127.0.0.1 GET /images\?limit=2 200 {length} \d+ms req-of-the-application alice", line)
+# The access line
 
 
 def identified(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -135,44 +150,26 @@ def identified(environ: WSGIEnvironment, start_response: StartResponse) -> Itera
     return echo(environ, start_response)
 
 
-def attached(caplog: pytest.LogCaptureFixture) -> dict[str, str | None]:
-    """Return what the only access line brings beside its text."""
-    (fields,) = [vars(record)["request_fields"] for record in caplog.records if record.name == "pyrimage.access"]
-    known: dict[str, str | None] = fields
-    return known
-
-
 KNOWN = {
     "by the application": (identified, ("X-User: alice",), ("req-of-the-application", "f17", "alice")),
     "nothing but the request": (echo, (), ("req-of-the-application", None, None)),
-    "nothing": (stream(b"x"), (), (None, None, None)),
+    "nothing": (stream(b"x", length=1), (), (None, None, None)),
     "an application that failed": (fail, (), ("req-of-the-application", None, None)),
 }
 
 
 @pytest.mark.parametrize(("app", "headers", "known"), KNOWN.values(), ids=KNOWN)
-def test_an_access_line_brings_what_is_known_of_its_request(
+def test_the_access_line_says_who_asked_for_what_and_got_how_much(
     app: WSGIApplication, headers: tuple[str, ...], known: tuple[str | None, ...], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is written when its request is over, maybe in another thread."""
+    """And brings what is known of the request beside its text, for it may be written in another thread."""
     with serving(app) as server:
-        server.get("/images/f17", *headers)
-    assert attached(caplog) == dict(zip(("request_id", "image_id", "caller"), known, strict=True))
-
-
-def test_a_refusal_of_the_server_itself_has_a_request_id_too(caplog: pytest.LogCaptureFixture) -> None:
-    with serving(echo) as server:
-        answer = server.get("/", "Content-Length: x")
-    request_id = answer.headers["x-openstack-request-id"]
-    assert attached(caplog) == {"request_id": request_id, "image_id": None, "caller": None}
-
-
-def test_hostile_characters_cannot_forge_an_access_line() -> None:
-    with serving(echo) as server:
-        server.get("//\x85[2J\\n", "X-User: eve\x85")
-    (line,) = server.lines()
-    assert line.split(" ")[2] == r"//\x85[2J\\n"
-    assert line.endswith(r" eve\x85")
+        answer = server.get("/images/f17?limit=2", "Authorization: Basic c2VjcmV0", *headers)
+    (record,) = [record for record in caplog.records if record.name == "pyrimage.access"]
+    request_id, _, caller = (value or "-" for value in known)
+    said = rf"127.0.0.1 GET /images/f17\?limit=2 {answer.status} {len(answer.body)} \d+ms {request_id} {caller}"
+    assert re.fullmatch(said, record.getMessage())
+    assert vars(record)["request_fields"] == dict(zip(("request_id", "image_id", "caller"), known, strict=True))
 
 
 COUNTED = {
@@ -184,8 +181,16 @@ COUNTED = {
 
 @pytest.mark.parametrize(("count", "app"), [(count, app) for count, apps in COUNTED.items() for app in apps])
 def test_the_access_line_counts_the_body_and_says_if_it_was_cut_short(count: str, app: WSGIApplication) -> None:
-    (line,) = access_lines(app)
+    with serving(app) as server:
+        server.get()
+    (line,) = server.lines()
     assert line.split(" ")[3:5] == ["200", count]
+
+
+def test_a_head_is_not_cut_short() -> None:
+    with serving(stream(length=5)) as server:
+        server.get(method="HEAD")
+    assert server.lines()[0].split(" ")[3:5] == ["200", "0"]
 
 
 @pytest.mark.parametrize("as_file", [True, False])
@@ -211,24 +216,12 @@ def test_nothing_is_done_for_a_log_that_nobody_reads() -> None:
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         environ["pyrimage.identity"] = Identity()
-        start_response("204 No Content", [])
-        return []
+        return stream(b"x")(environ, start_response)
 
-    assert (access_lines(app, level=logging.WARNING), asked) == ([], [])
-    assert (len(access_lines(app)), asked) == (1, [True])
-
-
-@pytest.mark.parametrize(("workers", "several"), [(0, False), (2, True)])
-def test_the_application_is_told_whether_others_serve_beside_it(workers: int, several: bool) -> None:
-    told: list[bool] = []
-
-    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        told.append(environ["wsgi.multiprocess"])
-        return echo(environ, start_response)
-
-    with serving(app, workers=workers) as server:
-        server.get()
-    assert told == [several]
+    for level, times in ((logging.WARNING, 0), (logging.INFO, 1)):
+        with serving(app, level=level) as server:
+            server.get()
+        assert (len(server.lines()), len(asked)) == (times, times)
 
 
 @pytest.fixture

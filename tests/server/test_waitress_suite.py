@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from servers.processes import OWNED, clean_environment
 from server.waitress_plugin import THRESHOLD
+from servers.processes import OWNED, clean_environment
 
 pytestmark = pytest.mark.system
 

@@ -13,7 +13,7 @@ from typing import IO, Any
 from sqlalchemy import event
 
 from pyrimage import app
-from pyrimage.security import WSGIApp
+from pyrimage.identity.policy import WSGIApp
 from pyrimage.stores.interfaces import BlobWriter, Buffer, Store
 from servers.processes import wait_until
 from servers.pyrimage import Server
