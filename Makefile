@@ -35,7 +35,8 @@ lint: $(VENV)/.lint ## check style, types, layering and the contents of the sdis
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/pytest -q tests/test_layering.py tests/test_house.py
+	$(VENV)/bin/lint-imports --no-logo --no-cache
+	$(VENV)/bin/pytest -q tests/test_house.py
 	if [ -e .git ]; then $(VENV)/bin/check-manifest --no-build-isolation; fi
 
 docs: $(VENV)/.docs ## build the documentation in build/docs; a warning is an error

@@ -86,7 +86,7 @@ setup(
             "pytest-xdist>=3.6",
             "WebTest>=3.0.2",
         ],
-        "lint": ["check-manifest>=0.50", "mypy>=1.13", "ruff>=0.9"],
+        "lint": ["check-manifest>=0.50", "import-linter>=2.17", "mypy>=1.13", "ruff>=0.9"],
         "docs": ["myst-parser>=4.0", "Sphinx>=8.1"],
     },
     entry_points={

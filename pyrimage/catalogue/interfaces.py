@@ -5,8 +5,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from transaction import TransactionManager
-
 from ..errors import StoreMissing
 from .queries import ListQuery
 from .records import Blob, Claim, Identity, Image, Location, Member
@@ -166,5 +164,8 @@ class Catalogue(Reads, Protocol):
     def claims(self) -> Claims:
         """Uploads under way."""
 
-    def writes(self, transaction_manager: TransactionManager) -> Writes:
-        """Return the changes of the transaction that the manager runs, or begins next; nothing is asked yet."""
+    def writes(self, transaction_manager: object) -> Writes:
+        """Return the changes of the transaction that this manager runs, or begins next; nothing is asked yet.
+
+        transaction_manager: a ``transaction.TransactionManager``.
+        """

@@ -50,41 +50,11 @@ def leftovers(installation: Installation) -> tuple[list[str], int, int]:
 NOTHING: tuple[list[str], int, int] = ([], 0, 0)
 
 
-def test_uploaded_bytes_come_back(testapp: TestApp) -> None:
-    image = post(testapp, b"bytes", properties={"emoji": "\U0001f600".encode().decode("latin-1")})
-    response = testapp.get(f"/v1/images/{image['id']}")
-    assert response.body == b"bytes"
-    assert testapp.get("/v1/images/detail?is_public=none").json["images"] == [image]
-
-
-def test_a_queued_image_takes_its_data(testapp: TestApp) -> None:
-    image = post(testapp, None)
-    testapp.put(f"/v1/images/{image['id']}", b"bytes", headers=data_headers())
-    assert testapp.get(f"/v1/images/{image['id']}").body == b"bytes"
-
-
-def test_a_deleted_image_leaves_nothing_but_its_row(testapp: TestApp, installation: Installation) -> None:
-    image = post(testapp)
-    testapp.delete(f"/v1/images/{image['id']}")
-    assert leftovers(installation) == NOTHING
-    assert installation.rows(ImageRow) == 1
-
-
 def test_a_failed_upload_leaves_nothing_but_its_reason(testapp: TestApp, installation: Installation) -> None:
     image = post(testapp, None)
     testapp.put(f"/v1/images/{image['id']}", b"bytes", headers=data_headers(checksum="0" * 32), status=400)
     assert leftovers(installation) == NOTHING
     assert "announced" in testapp.get("/images/detail?is_public=none").json["images"][0]["last_error"]
-
-
-def test_a_second_upload_into_an_image_is_refused_while_the_first_goes_on(
-    testapp: TestApp, installation: Installation
-) -> None:
-    path = f"/v1/images/{post(testapp, None)['id']}"
-    body = Body(b"first", meanwhile=lambda: error_of(testapp.put(path, b"2nd", headers=data_headers(), status=409)))
-    assert send(installation, "PUT", path, body).status_int == 200
-    assert testapp.get(path).body == b"first"
-    assert len(installation.blobs_on_disk()) == 1
 
 
 def test_of_uploads_into_one_image_that_begin_at_once_one_wins(testapp: TestApp, installation: Installation) -> None:

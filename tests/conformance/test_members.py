@@ -1,19 +1,19 @@
-"""Sharing over each database: the suite, who waits for whom, and the quota over HTTP."""
+"""Sharing over each database: the suite, and who waits for whom."""
 
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import event
 
-from conftest import Installation, install
-from factories import ALICE, BOB, error_of, id_of, upload
+from conftest import Installation
+from factories import ALICE, BOB, id_of, upload
+from faults import DEADLINE
 from pyrimage.catalogue.interfaces import Writes
 from pyrimage.catalogue.testing import MembersConformance, Subject
-from pyrimage.catalogue.testing.catalogue import ADMIN, at_once
+from pyrimage.catalogue.testing.catalogue import ADMIN
 from pyrimage.errors import LimitExceeded, NotFound
 
 MANY, QUOTA = 16, 5
@@ -111,43 +111,3 @@ class TestLocalMembers(MembersConformance):
             waiting = begin(lambda: installation.client(BOB).put(f"{path}/members/tenant-b", status="*").status_int)
         assert waiting.result(DEADLINE) == 404
         assert installation.client(ALICE).get(f"{path}/members").json == {"members": []}
-
-
-@pytest.fixture
-def server(installation: Installation, tmp_path: Path) -> Iterator[Installation]:
-    """Another server of the same database, with a quota."""
-    made = install(tmp_path, **installation.shared, image_member_quota=str(QUOTA))
-    yield made
-    made.engine.dispose()
-
-
-def test_of_sixteen_clients_that_share_at_once_as_many_succeed_as_the_quota_lets_s38(server: Installation) -> None:
-    owner = server.client(ALICE)
-    path = f"{upload(owner)}/members"
-
-    def add(number: int) -> int:
-        return server.client(ALICE).put(f"{path}/tenant-{number}", status="*").status_int
-
-    statuses = at_once(*(lambda number=number: add(number) for number in range(MANY)))
-    assert sorted(statuses) == [204] * QUOTA + [413] * (MANY - QUOTA)
-    added = {f"tenant-{number}" for number, status in enumerate(statuses) if status == 204}
-    assert {each["member_id"] for each in owner.get(path).json["members"]} == added
-    assert "pyrimage.image_member_quota" in error_of(owner.put(f"{path}/one-more", status=413))
-
-
-def test_an_image_that_is_deleted_while_clients_share_it_is_shared_with_nobody(server: Installation) -> None:
-    path = upload(server.client(ALICE))
-
-    def add(member: str) -> int:
-        return server.client(ALICE).put(f"{path}/members/{member}", status="*").status_int
-
-    def delete() -> int:
-        return server.client(ALICE).delete(path, status="*").status_int
-
-    *statuses, deleted = at_once(*(lambda name=name: add(name) for name in ("x", "y", "tenant-b")), delete)
-    assert deleted == 200
-    assert set(statuses) <= {204, 404}
-    member = server.client(BOB)
-    assert member.get("/v1/shared-images/tenant-b").json == {"shared_images": []}
-    assert member.get("/v1/images").json == {"images": []}
-    member.get(f"/v1/images/{id_of(path)}", status=404)

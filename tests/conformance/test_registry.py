@@ -1,4 +1,4 @@
-"""The registry over each database: nothing is lost on the way out and back, and of many at once the right ones win."""
+"""The registry over each database: nothing is lost on the way out and back, and of claims at once one wins."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from conftest import Installation
-from factories import ALICE, BOB, location_of
+from factories import ALICE, location_of
 from pyrimage.catalogue.records import Image, Location
 from pyrimage.catalogue.testing import Subject
-from pyrimage.catalogue.testing.catalogue import NOON, TEXTS, at_once
+from pyrimage.catalogue.testing.catalogue import NOON, at_once
 from registries import Registry, blob_of, fresh_key, registry_of
 
 MANY = 8
@@ -66,45 +66,6 @@ def test_what_is_sent_is_stored_to_the_microsecond(registry: Registry, catalogue
     assert location_of(image).key.startswith(f"{image.id}.")
 
 
-def test_texts_are_texts_of_their_own(registry: Registry) -> None:
-    for number, text in enumerate(TEXTS):
-        registry.add(id=f"i{number}", name=text, is_public=True)
-    for number, text in enumerate(TEXTS):
-        found = registry.ask("GET", "/images?name=" + "".join(f"%{byte:02X}" for byte in text.encode())).json["images"]
-        assert [image["id"] for image in found] == [f"i{number}"]
-
-
-@pytest.mark.parametrize(
-    ("query", "expected"), [("deleted=true", ["gone"]), ("deleted=false", ["live"]), ("", ["live"])]
-)
-def test_deleted_images_are_listed_where_an_administrator_asks(
-    query: str, expected: list[str], registry: Registry
-) -> None:
-    for image_id in ("live", "gone"):
-        registry.add(id=image_id, name="f17", is_public=True)
-    registry.ask("DELETE", "/images/gone", status=200)
-    for more in ("", "&name=f17", "&sort_key=name", "&is_public=true"):
-        found = registry.ask("GET", f"/images?is_public=none{more}&{query}").json["images"]
-        assert [image["id"] for image in found] == expected
-
-
-def test_of_those_that_add_one_id_at_once_one_succeeds(registry: Registry) -> None:
-    def add() -> int:
-        return int(registry.ask("POST", "/images", {"image": {"id": "f17"}}, "*").status_int)
-
-    assert sorted(at_once(*[add] * MANY)) == [200] + [409] * (MANY - 1)
-
-
-def test_of_those_that_take_an_image_from_one_state_at_once_one_succeeds(registry: Registry) -> None:
-    registry.add(id="f17")
-
-    def kill() -> int:
-        sent = {"image": {"status": "killed"}, "from_state": "queued"}
-        return int(registry.ask("PUT", "/images/f17", sent, "*").status_int)
-
-    assert sorted(at_once(*[kill] * MANY)) == [200] + [409] * (MANY - 1)
-
-
 def test_of_those_that_claim_an_image_at_once_one_succeeds_and_commits_once(registry: Registry) -> None:
     alice = registry.by(ALICE)
     queued = alice.add()
@@ -136,16 +97,3 @@ def test_an_expired_claim_is_seized_and_its_upload_comes_too_late(registry: Regi
     registry.by(ALICE).ask("POST", "/images", sent, 409)
     registry.ask("POST", "/claims/end", {"key": claim["key"], "image_id": claim["image_id"], "reason": None}, 204)
     assert registry.ask("POST", "/claims/expired", {"grace": 0}).json == {"claims": []}
-
-
-def test_a_claim_is_committed_by_its_own_upload_alone(registry: Registry) -> None:
-    """S20."""
-    alice, bob = registry.by(ALICE), registry.by(BOB)
-    claim, other = alice.claim(size=None), bob.add()
-    for caller, sent in (
-        (alice, {"image": {"id": "other"}, "blob": blob_of(claim)}),
-        (bob, {"image": {"id": claim["image_id"]}, "blob": blob_of(claim)}),
-    ):
-        caller.ask("POST", "/images", sent, 409)
-    bob.ask("PUT", f"/images/{other['id']}", {"image": {}, "blob": blob_of(claim)}, 409)
-    alice.ask("POST", "/images", {"image": {"id": claim["image_id"]}, "blob": blob_of(claim)}, 200)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from factories import ALICE, add_row, id_of, md5, reserve
+from faults import hinder, raising
 from pyrimage.catalogue.records import EMPTY, utcnow
 from pyrimage.errors import StoreUnavailable
 from tables import DATA, Case, Table, active, ask, case, cases_of, check, check_listed, deleted, nothing, row, tell

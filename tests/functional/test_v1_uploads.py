@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from factories import OCTETS, add_row, insert_rows, md5, meta
+from faults import hinder, raising
 from pyrimage.catalogue.records import utcnow
 from pyrimage.models import ClaimRow
 from tables import (

@@ -1,3 +1,5 @@
+"""What is signed of a request to the registry, byte by byte. Over HTTP: functional/test_registry_door.py."""
+
 import io
 import time
 from collections.abc import Iterable, Mapping
@@ -12,7 +14,7 @@ from pyrimage.errors import ClientLeft, ClientTooSlow, Invalid, LimitExceeded, P
 from pyrimage.identity.signed import MAX_SIGNED_BODY, SIGNED, TIMESTAMP, SignedOnly, digest_of, sign
 from pyrimage.settings import SigningKey
 
-KEYS = (SigningKey("new", "the secret that signs"), SigningKey("old", "the secret of yesterday"))
+KEY = SigningKey("new", "the secret that signs")
 BODY = b"body"
 
 
@@ -33,10 +35,10 @@ def keys_of(headers: dict[str, str]) -> dict[str, str]:
     return {key if key in bare else f"HTTP_{key}": headers[name] for name, key in names.items()}
 
 
-def let_in(body: Any, length: str | None, changes: Mapping[str, Any] | None = None, *, key: int = 0) -> dict[str, Any]:
+def let_in(body: Any, length: str | None, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Send a request that is signed, but for the changes; return the environ that the application gets.
 
-    length: its Content-Length, None for a chunked one. key: the index of the key.
+    length: its Content-Length, None for a chunked one.
     """
     seen: dict[str, Any] = {}
 
@@ -45,24 +47,16 @@ def let_in(body: Any, length: str | None, changes: Mapping[str, Any] | None = No
         return []
 
     data = body.getvalue() if isinstance(body, io.BytesIO) else BODY
-    headers = {"X-Pyrimage-Key-Id": KEYS[key].id, TIMESTAMP: str(int(time.time())), "X-User-Id": "alice"}
+    headers = {"X-Pyrimage-Key-Id": KEY.id, TIMESTAMP: str(int(time.time())), "X-User-Id": "alice"}
     headers |= {"Content-Digest": digest_of(data)} if data else {}
     headers |= {} if length is None else {"Content-Length": length}
-    signature = sign(KEYS[key].secret, "POST", "/images", "", headers)
+    signature = sign(KEY.secret, "POST", "/images", "", headers)
     place = {"REQUEST_METHOD": "POST", "PATH_INFO": "/images", "wsgi.input": body}
     framing = {CHUNKED: True} if length is None else {}
-    SignedOnly(app, KEYS)(
+    SignedOnly(app, [KEY])(
         {**place, **framing, **keys_of({**headers, "X-Pyrimage-Signature": signature}), **(changes or {})}, print
     )
     return seen
-
-
-@pytest.mark.parametrize("length", ["4", None])
-@pytest.mark.parametrize("key", [0, 1])
-def test_whom_a_signature_names_is_let_in(key: int, length: str | None) -> None:
-    seen = let_in(io.BytesIO(BODY), length, key=key)
-    assert seen[IDENTITY] == Identity(user="alice")
-    assert seen["wsgi.input"].read() == BODY
 
 
 def test_an_identity_that_is_there_stays() -> None:
@@ -71,35 +65,14 @@ def test_an_identity_that_is_there_stays() -> None:
     assert REFUSAL not in seen
 
 
-@pytest.mark.parametrize("name", SIGNED)
-def test_every_header_that_counts_is_signed(name: str) -> None:
-    """One that changes, comes, or goes."""
-    [key] = keys_of({name: ""})
-    body = io.BytesIO(BODY)
-    seen = let_in(body, "4", {key: "1"})
-    assert type(seen[REFUSAL]) is Unauthenticated
-    assert body.tell() == 0
-
-
-@pytest.mark.parametrize("name", ["x-pyrimage-timestamp", "CONTENT-TYPE", "X-Glance-Registry-Purge-Props"])
-def test_names_of_headers_are_signed_in_any_spelling(name: str) -> None:
-    headers = {TIMESTAMP: "1", name: "2"}
-    assert sign("secret", "GET", "/", "", headers) != sign("secret", "GET", "/", "", {TIMESTAMP: "1"})
-
-
 @pytest.mark.parametrize(
     "changes",
     [
-        {"HTTP_X_USER_ID": "\xff"},
-        {"HTTP_X_PYRIMAGE_SIGNATURE": ""},
-        {"HTTP_X_PYRIMAGE_SIGNATURE": "\xc3\xa9"},
-        {"HTTP_X_PYRIMAGE_KEY_ID": "\xc3\xa9"},
-        {"REQUEST_METHOD": "GET"},
-        {"PATH_INFO": "/images/"},
-        {"QUERY_STRING": "x"},
-        {"REQUEST_URI": "/images/%20"},
-        {"HTTP_X_PYRIMAGE_TIMESTAMP": "0"},
+        *({next(iter(keys_of({name: ""}))): "1"} for name in SIGNED),
+        *({"HTTP_X_USER_ID": "\xff"}, {"HTTP_X_PYRIMAGE_SIGNATURE": ""}, {"HTTP_X_PYRIMAGE_SIGNATURE": "\xc3\xa9"}),
+        *({"REQUEST_METHOD": "GET"}, {"PATH_INFO": "/images/"}, {"QUERY_STRING": "x"}, {"REQUEST_URI": "/images/%20"}),
     ],
+    ids=str,
 )
 def test_of_what_is_not_signed_no_byte_is_read(changes: dict[str, Any]) -> None:
     """S38: nor of a body that would be too long."""
@@ -115,11 +88,9 @@ def test_of_what_is_not_signed_no_byte_is_read(changes: dict[str, Any]) -> None:
     ("length", "refusal"),
     [
         ("3", Unauthenticated),
-        ("0", Unauthenticated),
         ("", Unauthenticated),  # no length is no body
         ("x", Invalid),
         ("-4", Invalid),
-        (str(MAX_SIGNED_BODY + 1), LimitExceeded),
         ("9" * 5000, LimitExceeded),
     ],
 )
@@ -132,25 +103,23 @@ def test_a_length_that_is_not_the_bodys_is_refused_though_it_is_signed(
 
 
 @pytest.mark.parametrize("signed", [BODY, b""])
-def test_a_body_that_is_not_the_one_signed_is_refused(signed: bytes) -> None:
-    for length in ("4", None):
-        other = {"wsgi.input": io.BytesIO(b"bodY")}
-        seen = let_in(io.BytesIO(signed), length, other)
-        assert IDENTITY not in seen
-        assert "Content-Digest" in str(seen[REFUSAL])
+@pytest.mark.parametrize("length", ["4", None])
+def test_a_body_that_is_not_the_one_signed_is_refused(length: str | None, signed: bytes) -> None:
+    seen = let_in(io.BytesIO(signed), length, {"wsgi.input": io.BytesIO(b"bodY")})
+    assert IDENTITY not in seen
+    assert "Content-Digest" in str(seen[REFUSAL])
 
 
-def test_a_request_without_a_body_needs_no_digest() -> None:
-    for length in ("0", "", None):
-        assert let_in(io.BytesIO(), length)[IDENTITY] == Identity(user="alice")
+@pytest.mark.parametrize("length", ["0", "", None])
+def test_a_request_without_a_body_needs_no_digest(length: str | None) -> None:
+    assert let_in(io.BytesIO(), length)[IDENTITY] == Identity(user="alice")
 
 
-@pytest.mark.parametrize(("size", "is_refused"), [(1, False), (2**20, False), (2**20 + 1, True), (2**21, True)])
-def test_of_chunks_no_more_is_read_than_is_accepted(size: int, is_refused: bool) -> None:
-    body = io.BytesIO(b" " * size)
-    seen = let_in(body, None)
+@pytest.mark.parametrize(("size", "is_refused"), [(MAX_SIGNED_BODY, False), (MAX_SIGNED_BODY + 1, True)])
+@pytest.mark.parametrize("is_chunked", [True, False])
+def test_a_body_may_have_a_mebibyte(size: int, is_refused: bool, is_chunked: bool) -> None:
+    seen = let_in(io.BytesIO(b" " * size), None if is_chunked else str(size))
     assert (REFUSAL in seen) is is_refused
-    assert body.tell() == min(size, 2**20 + 1)
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+"""The name of the file in which a client saves an image."""
+
 import re
 from pathlib import PurePath
 from urllib.parse import unquote
@@ -16,74 +18,45 @@ from pyrimage.catalogue.records import CONTAINER_FORMATS, DISK_FORMATS
     [
         ("Ubuntu 24.04", "qcow2", "bare", "Ubuntu 24.04.qcow2"),
         ("Ubuntu 24.04", None, None, "Ubuntu 24.04"),
-        *((name, "qcow2", "bare", name) for name in ("a.qcow2", "a.QCOW2", "a.qcow2.qcow2", "a.Qcow2")),
+        *((name, "qcow2", "bare", name) for name in ("a.qcow2", "a.QCOW2", "a.qcow2.qcow2")),
         ("qcow2", "qcow2", "bare", "qcow2.qcow2"),
         ("a.qcow2", "vmdk", "bare", "a.qcow2.vmdk"),
         *(("a", disk, "bare", f"a.{disk}") for disk in DISK_FORMATS),
-        *(("a", "vhd", each, "a.vhd") for each in (None, "bare", "ovf")),
-        *((name, "raw", "bare", name) for name in ("a.raw", "a.img", "a.IMG")),
+        *((name, "raw", "bare", name) for name in ("a.raw", "a.IMG")),
         *(("a", disk, "ova", "a.ova") for disk in (None, "vmdk")),
-        ("a.vmdk", "vmdk", "ova", "a.vmdk.ova"),
         *((name, "raw", "docker", "a.tar") for name in ("a", "a.tar")),
         *(("a", disk, None, "a") for disk in ("gpt", "x\r\ny", "../x")),  # of a row that something else wrote
         (None, "iso", "bare", "an-id.iso"),
         ("", None, None, "an-id"),
-    ],
-)
-def test_the_ending_tells_the_format_once(name: str | None, disk: str | None, container: str | None, file: str) -> None:
-    assert file_name(make_image(id="an-id", name=name, disk_format=disk, container_format=container)) == file
-
-
-@pytest.mark.parametrize(
-    ("name", "file"),
-    [
-        ("../../etc/passwd", "__.._etc_passwd"),
-        ("/etc/passwd", "_etc_passwd"),
-        ("C:\\boot.ini", "C:_boot.ini"),
-        (".bashrc", "_bashrc"),
-        ("..", "_"),
-        ("a.b..c.", "a.b..c."),
-        ("a\r\nSet-Cookie: b\x00\x7f\x85", "a__Set-Cookie: b___"),
-        ("gpj.\u202eexe", "gpj._exe"),
-        ("\ud800a", "_a"),
-        ("~ -rf *", "~ -rf *"),
+        ("../../etc/passwd", None, None, "__.._etc_passwd"),
+        ("..", None, None, "_"),
+        (".bashrc", None, None, "_bashrc"),
+        ("C:\\boot.ini", None, None, "C:_boot.ini"),
+        ("a\r\nSet-Cookie: b\x00\x7f\x85", None, None, "a__Set-Cookie: b___"),
+        ("gpj.\u202eexe", None, None, "gpj._exe"),
+        *(("n" * length + more, "qcow2", None, "n" * 249 + ".qcow2") for length, more in ((255, ""), (249, ".qcow2"))),
+        ("a" + "日" * 255, "qcow2", None, "a" + "日" * 82 + ".qcow2"),
     ],
     ids=ascii,
 )
-def test_no_name_leads_elsewhere_or_hides(name: str, file: str) -> None:
-    assert file_name(make_image(name=name)) == file
+def test_the_ending_tells_the_format_and_no_name_leads_elsewhere(
+    name: str | None, disk: str | None, container: str | None, file: str
+) -> None:
+    assert file_name(make_image(id="an-id", name=name, disk_format=disk, container_format=container)) == file
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("f17", 'filename="f17.iso"'),
         ("a;b='c',d", "filename=\"a;b='c',d.iso\""),
         ('say "hi"', "filename=\"say _hi_.iso\"; filename*=UTF-8''say%20%22hi%22.iso"),
         ("100%41", "filename=\"100_41.iso\"; filename*=UTF-8''100%2541.iso"),
-        ("Ünïx 日本", "filename=\"_n_x __.iso\"; filename*=UTF-8''%C3%9Cn%C3%AFx%20%E6%97%A5%E6%9C%AC.iso"),
         ("é'()*!#$&+^`|~", "filename=\"_'()*!#$&+^`|~.iso\"; filename*=UTF-8''%C3%A9%27%28%29%2A!#$&+^`|~.iso"),
     ],
 )
 def test_a_name_that_not_every_client_reads_as_it_is_comes_twice(name: str, value: str) -> None:
     """RFC 6266, appendix D; RFC 8187, 3.2.1, for what needs no encoding."""
     assert content_disposition(make_image(name=name, disk_format="iso")) == f"attachment; {value}"
-
-
-@pytest.mark.parametrize(
-    ("name", "stem"),
-    [
-        ("n" * 255, "n" * 249),
-        ("n" * 249, "n" * 249),
-        ("n" * 249 + ".qcow2", "n" * 249),
-        ("n" * 250 + ".QCOW2", "n" * 249),
-        ("日" * 255, "日" * 83),
-        ("a" + "日" * 255, "a" + "日" * 82),
-    ],
-)
-def test_a_long_name_is_cut_between_characters_and_keeps_its_ending(name: str, stem: str) -> None:
-    found = file_name(make_image(name=name, disk_format="qcow2"))
-    assert (found[:-6], found[-6:].lower()) == (stem, ".qcow2")
 
 
 TEXTS = st.text(max_size=300) | st.text(st.sampled_from("a./\\\"%;=' é日\u202e"), max_size=300)

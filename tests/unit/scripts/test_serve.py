@@ -30,20 +30,9 @@ pytestmark = pytest.mark.usefixtures("loggers_of_its_own")
 # The command line
 
 
-@pytest.mark.parametrize(
-    ("typed", "meant"),
-    [
-        ("--log_file", "--log-file"),
-        ("--log_date_format=%Y_%m", "--log-date-format=%Y_%m"),
-        ("--log_file=a_b", "--log-file=a_b"),
-        ("a_b.ini", "a_b.ini"),
-        ("--log-file", "--log-file"),
-        ("-x_y", "-x_y"),
-        ("%(a_b)s", "%(a_b)s"),
-    ],
-)
-def test_underscores_of_an_option_are_hyphens(typed: str, meant: str) -> None:
-    assert with_hyphens([typed, "x_y"]) == [meant, "x_y"]
+def test_underscores_of_an_option_are_hyphens_and_those_of_a_value_stay() -> None:
+    typed = ["--log_date_format=%Y_%m", "a_b.ini", "--log_file", "x_y"]
+    assert with_hyphens(typed) == ["--log-date-format=%Y_%m", "a_b.ini", "--log-file", "x_y"]
 
 
 OPTIONS = {
@@ -104,25 +93,21 @@ def test_a_wrong_command_line_is_status_2(argv: list[str], capsys: pytest.Captur
     assert "usage: pyrimage-api" in capsys.readouterr().err
 
 
-PROGRAMS = {"pyrimage-api": serve.api, "pyrimage-registry": serve.registry}
-
-
-@pytest.mark.parametrize("name", PROGRAMS)
 @pytest.mark.parametrize("option", ["--version", "--help"])
 def test_a_program_tells_what_it_is(
-    option: str, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    option: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", [name, option])
+    monkeypatch.setattr(sys, "argv", ["pyrimage-registry", option])
     with pytest.raises(SystemExit) as caught:
-        PROGRAMS[name]()
+        serve.registry()
     assert caught.value.code == 0
     said = " ".join(capsys.readouterr().out.split())
     if option == "--version":
         assert said == f"pyrimage {__version__}"
     else:
-        assert said.startswith(f"usage: {name} ")
+        assert said.startswith("usage: pyrimage-registry ")
         for word in (*OPTIONS, "--debug", "--verbose", "%(asctime)s %(levelname)8s", "%Y-%m-%d %H:%M:%S"):
-            assert word in " ".join(said.split())
+            assert word in said
 
 
 # Which ini
@@ -147,14 +132,10 @@ def test_without_a_path_the_first_ini_found_is_taken(first: int, places: list[Pa
     assert found.ini == places[first] / "pyrimage.ini"
 
 
-@pytest.mark.parametrize("server", ["api", "registry"])
 @pytest.mark.usefixtures("places")
-def test_without_any_ini_the_guides_words_are_printed(server: str, run: Run) -> None:
-    assert run(server=server) == (
-        1,
-        "",
-        f"ERROR: Unable to locate any configuration file. Cannot load application pyrimage-{server}\n",
-    )
+def test_without_any_ini_the_guides_words_are_printed(run: Run) -> None:
+    words = "Unable to locate any configuration file. Cannot load application pyrimage-registry"
+    assert run(server="registry") == (1, "", f"ERROR: {words}\n")
 
 
 def test_a_relative_path_is_that_from_where_the_program_was_started(ini: Path) -> None:
@@ -177,30 +158,19 @@ PLACES = {
     "nothing": ("", (), [(LOCAL, 9292)]),
     "port": ("", ("--port", "7"), [(LOCAL, 7)]),
     "host": ("", ("--host", OTHER), [(OTHER, 9292)]),
-    "both": ("", ("--host", OTHER, "--port", "7"), [(OTHER, 7)]),
-    "port for a host": (f"host = {OTHER}", ("--port", "7"), [(OTHER, 7)]),
-    "host for a port": ("port = 8", ("--host", OTHER), [(OTHER, 8)]),
     "port for both": (f"host = {OTHER}\nport = 8", ("--port", "7"), [(OTHER, 7)]),
-    "port for a place": (f"listen = {OTHER}:8", ("--port", "7"), [(OTHER, 7)]),
-    "host for a place": (f"listen = {LOCAL}:8", ("--host", OTHER), [(OTHER, 8)]),
+    "host for a port": ("port = 8", ("--host", OTHER), [(OTHER, 8)]),
     "port for a place without": (f"listen = {OTHER}", ("--port", "7"), [(OTHER, 7)]),
     "host for a place without": (f"listen = {LOCAL}", ("--host", OTHER), [(OTHER, 9292)]),
-    "port for two": (f"listen = {LOCAL}:8 {OTHER}:9", ("--port", "7"), [(LOCAL, 7), (OTHER, 7)]),
     "host for two": (f"listen = {LOCAL}:8 {LOCAL}:9", ("--host", OTHER), [(OTHER, 8), (OTHER, 9)]),
     "two become one": (f"listen = {LOCAL}:8 {LOCAL}:9", ("--port", "7"), [(LOCAL, 7)]),
     "port for a socket": ("unix_socket = x.sock\nunix_socket_perms = 660", ("--port", "7"), [(LOCAL, 7)]),
-    "host for a socket": ("unix_socket = x.sock", ("--host", OTHER), [(OTHER, 9292)]),
-    "port for IPv6": ("listen = [::1]:8", ("--port", "7"), [(SIX, 7)]),
     "port for IPv6 without": ("listen = [::1]", ("--port", "7"), [(SIX, 7)]),
-    "port for an IPv6 host": ("host = ::1\nport = 8", ("--port", "7"), [(SIX, 7)]),
     "port for an IPv6 host alone": ("host = ::1", ("--port", "7"), [(SIX, 7)]),
     "port for an IPv6 host in brackets": ("host = [::1]\nport = 8", ("--port", "7"), [(SIX, 7)]),
-    "host for an IPv6 host": ("host = ::1\nport = 8", ("--host", OTHER), [(OTHER, 8)]),
     "host for IPv6": ("listen = [::1]:8", ("--host", OTHER), [(OTHER, 8)]),
     "IPv6 host": (f"listen = {LOCAL}:8", ("--host", SIX), [(SIX, 8)]),
-    "IPv6 host in brackets": (f"listen = {LOCAL}:8", ("--host", "[::1]"), [(SIX, 8)]),
-    "IPv6 host and port": (f"listen = {LOCAL}:8", ("--host", SIX, "--port", "7"), [(SIX, 7)]),
-    "IPv6 for IPv6": ("listen = [::1]:8", ("--host", "::2"), [("::2", 8)]),
+    "IPv6 host in brackets and port": (f"listen = {LOCAL}:8", ("--host", "[::1]", "--port", "7"), [(SIX, 7)]),
 }
 
 
@@ -243,13 +213,9 @@ def test_a_number_of_workers_that_is_none_is_told_of_a_supervised_server_too(ini
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        (("--port", "x"), "--port x: use a number below 65536."),
         (("--port", "65536"), "--port 65536: use a number below 65536."),
-        (("--shutdown-timeout", "x"), "shutdown_timeout = x: use a whole number"),
         (("--shutdown-timeout", "-1"), "shutdown_timeout = -1: use a whole number"),
         (("--log-file", "/no/such/x.log"), "/no/such/x.log cannot be opened: No such file or directory."),
-        (("--log-dir", "nowhere"), "nowhere/api.log cannot be opened: No such file or directory."),
-        (("--log-config", "nowhere"), "nowhere is not a file."),
         (("--log-format", "%(asctime"), "log_format = %(asctime: "),
         (("--pid-file", "/no/such/x.pid"), "/no/such/x.pid"),
         (("--pid-file", "pyrimage.ini"), "pyrimage.ini is not a pid file"),

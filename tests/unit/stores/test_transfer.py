@@ -79,13 +79,12 @@ class Breaks(io.RawIOBase):
         return count
 
 
-@pytest.mark.parametrize("size", [1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 7])
+@pytest.mark.parametrize("size", [1, CHUNK, 3 * CHUNK + 7])
 @pytest.mark.parametrize("is_announced", [True, False])
 def test_bytes_are_written_counted_and_hashed(size: int, is_announced: bool) -> None:
     data, writer = bytes(size - 1) + b"x", Memory()
-    assert copy(io.BytesIO(data), writer, size if is_announced else None, nothing) == Blob(
-        size, md5(data), sha256(data)
-    )
+    expected = Blob(size, md5(data), sha256(data))
+    assert copy(io.BytesIO(data), writer, size if is_announced else None, nothing) == expected
     assert b"".join(writer.parts) == data
 
 
@@ -94,12 +93,6 @@ def test_no_bytes_are_the_empty_blob(size: int | None) -> None:
     writer = Memory()
     assert copy(io.BytesIO(), writer, size, nothing) == EMPTY
     assert writer.parts == []
-
-
-def test_source_may_give_less_than_it_is_asked_for() -> None:
-    source, writer = Drops(b"0123456789", drop=3), Memory()
-    assert copy(source, writer, 10, nothing).size == 10
-    assert b"".join(writer.parts) == b"0123456789"
 
 
 def test_pieces_are_gathered_until_a_chunk_is_full() -> None:
@@ -120,19 +113,12 @@ def test_end_that_comes_too_early_is_a_mismatch() -> None:
         copy(io.BytesIO(b"0123456789"), Memory(), 11, nothing)
 
 
-def test_byte_too_many_is_a_mismatch_and_not_written() -> None:
-    writer = Memory()
-    with pytest.raises(DataMismatch, match=f"More than the {CHUNK} bytes"):
-        copy(Drops(bytes(CHUNK + 9), drop=1000), writer, CHUNK, nothing)
-    assert sum(map(len, writer.parts)) == CHUNK
-
-
-@pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1])
+@pytest.mark.parametrize("size", [0, 1, CHUNK, CHUNK + 1])
 @pytest.mark.parametrize("drop", [1000, CHUNK])
 def test_of_too_many_bytes_one_is_taken(size: int, drop: int) -> None:
     """S35."""
     source, writer = Drops(bytes(9 * CHUNK), drop), Memory()
-    with pytest.raises(DataMismatch):
+    with pytest.raises(DataMismatch, match=f"More than the {size} bytes"):
         copy(source, writer, size, nothing)
     assert source.given == size + 1
     assert sum(map(len, writer.parts)) <= size
@@ -204,13 +190,6 @@ def test_error_of_the_source_is_told_with_how_much_had_come(
     with pytest.raises(kind, match=text) as raised:
         copy(io.BufferedReader(source, 100) if is_buffered else source, Memory(), size, nothing)
     assert error in (raised.value, raised.value.__cause__)
-
-
-def test_client_that_leaves_later_is_told_with_how_much_had_come() -> None:
-    source, writer = io.BufferedReader(Breaks(bytes(20 * CHUNK + 3), LEFT)), Memory()
-    with pytest.raises(ClientLeft, match=f"after {20 * CHUNK + 3} of {21 * CHUNK} bytes"):
-        copy(source, writer, 21 * CHUNK, nothing)
-    assert sum(map(len, writer.parts)) == 20 * CHUNK
 
 
 @pytest.mark.parametrize("error", [ConnectionResetError(), TimeoutError(), ValueError(), OSError(errno.EFBIG, "")])
