@@ -87,7 +87,8 @@ class Registry:
         made = image_id or new_image_id()
         claim = {"image_id": made, "store": "file", "key": fresh_key(made), "owner": self.identity.project, "size": 5}
         claim |= more
-        self.ask("POST", "/claims/begin", {"claim": claim, "is_new": image_id is None}, status)
+        path = "/claims/begin" if image_id is None else f"/images/{image_id}/claims"
+        self.ask("POST", path, {"claim": claim}, status)
         return claim
 
     def upload(self, **image: Any) -> dict[str, Any]:

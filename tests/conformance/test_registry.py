@@ -73,7 +73,7 @@ def test_of_those_that_claim_an_image_at_once_one_succeeds_and_commits_once(regi
 
     def begin() -> Any:
         mine = {**claim, "key": fresh_key(queued["id"])}
-        answer = alice.ask("POST", "/claims/begin", {"claim": mine, "is_new": False}, "*")
+        answer = alice.ask("POST", f"/images/{mine['image_id']}/claims", {"claim": mine}, "*")
         return mine if answer.status_int == 200 else answer.status_int
 
     outcomes = at_once(*[begin] * MANY)

@@ -1,7 +1,7 @@
-"""Who may do what. Here the identities are made by the tests; how mode ``none`` makes them: test_door.py."""
+"""Who may do what. The identities are made by the tests; how mode ``none`` makes them: test_loopback.py."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -15,7 +15,6 @@ from factories import (
     data_headers,
     detail,
     error_of,
-    id_of,
     image_headers,
     insert_rows,
     meta,
@@ -29,80 +28,121 @@ from pyrimage.models import MemberRow
 if TYPE_CHECKING:
     from conftest import Installation
 
+Install = Callable[..., "Installation"]
+
+SHARER = Identity(user="eve", project="tenant-s", roles=frozenset({"member"}))
 STRANGER = Identity(user="carol", project="tenant-c", roles=frozenset({"member"}))
 HOMELESS = Identity(user="dave", roles=frozenset({"member"}))
-CALLERS = {"owner": ALICE, "member": BOB, "stranger": STRANGER, "homeless": HOMELESS, "admin": ADMIN, "nobody": NOBODY}
-
-# v1, "Who may"; what is visible and not permitted is 403, what is not visible 404.
-ANSWERS = {
-    "public": {
-        "GET": {"owner": 200, "member": 200, "stranger": 200, "homeless": 200, "admin": 200, "nobody": 200},
-        "PUT": {"owner": 200, "member": 403, "stranger": 403, "homeless": 403, "admin": 200, "nobody": 403},
-    },
-    "private": {
-        "GET": {"owner": 200, "member": 200, "stranger": 404, "homeless": 404, "admin": 200, "nobody": 404},
-        "PUT": {"owner": 200, "member": 403, "stranger": 404, "homeless": 404, "admin": 200, "nobody": 404},
-    },
+CALLERS = {
+    "owner": ALICE,
+    "member": BOB,
+    "sharer": SHARER,
+    "stranger": STRANGER,
+    "homeless": HOMELESS,
+    "admin": ADMIN,
+    "nobody": NOBODY,
 }
-SAME = {"GET": ["GET", "HEAD"], "PUT": ["PUT", "DELETE"]}
-MATRIX = [
-    (visibility, method, caller, status)
-    for visibility, rights in ANSWERS.items()
-    for right, statuses in rights.items()
-    for method in SAME[right]
-    for caller, status in statuses.items()
+IMAGES = {
+    "public": {"owner": "tenant-a", "is_public": True},
+    "private": {"owner": "tenant-a", "is_public": False},
+    "nobody's": {"owner": "", "is_public": False},
+}
+
+# For each image and request what the callers are answered, in the order of CALLERS; "other" is another member.
+# What is visible and not permitted is 403, or 404 where it is sharing; what is not visible is 404.
+TABLE = """
+public    HEAD    image           200 200 200 200 200 200 200
+public    GET     image           200 200 200 200 200 200 200
+public    PUT     image           200 403 403 403 403 200 403
+public    PUT     data            200 403 403 403 403 200 403
+public    DELETE  image           200 403 403 403 403 200 403
+public    GET     members         200 200 200 200 200 200 200
+public    PUT     members         204 404 204 404 404 204 403
+public    PUT     members/new     204 404 204 404 404 204 403
+public    PUT     members/other   204 404 204 404 404 204 403
+public    DELETE  members/other   204 404 204 404 404 204 403
+private   HEAD    image           200 200 200 404 404 200 404
+private   GET     image           200 200 200 404 404 200 404
+private   PUT     image           200 403 403 404 404 200 404
+private   PUT     data            200 403 403 404 404 200 404
+private   DELETE  image           200 403 403 404 404 200 404
+private   GET     members         200 200 200 404 404 200 404
+private   PUT     members         204 404 204 404 404 204 404
+private   PUT     members/new     204 404 204 404 404 204 404
+private   PUT     members/other   204 404 204 404 404 204 404
+private   DELETE  members/other   204 404 204 404 404 204 404
+nobody's  HEAD    image           404 200 200 404 404 200 404
+nobody's  GET     image           404 200 200 404 404 200 404
+nobody's  PUT     image           404 403 403 404 404 200 404
+nobody's  DELETE  image           404 403 403 404 404 200 404
+nobody's  GET     members         404 200 200 404 404 200 404
+nobody's  PUT     members         404 404 204 404 404 204 404
+nobody's  PUT     members/new     404 404 204 404 404 204 404
+nobody's  DELETE  members/other   404 404 204 404 404 204 404
+"""
+
+
+class Row(NamedTuple):
+    image: str
+    method: str
+    place: str
+    statuses: tuple[int, ...]
+
+
+ROWS = [
+    Row(image, method, place, tuple(map(int, statuses)))
+    for image, method, place, *statuses in map(str.split, TABLE.strip().splitlines())
 ]
+BODIES = {
+    "members": b'{"memberships": []}',
+    "members/new": b'{"member": {"can_share": true}}',
+    "members/other": b'{"member": {"can_share": true}}',
+    "data": b"bytes",
+}
 
 
-def shared_image(installation: "Installation", **fields: Any) -> str:
-    """Make an image of Alice's that Bob's project is a member of; return its path."""
-    path = upload(installation.client(ALICE), name="f17", **fields)
-    insert_rows(installation, MemberRow(image_id=id_of(path), member="tenant-b", can_share=True))
-    return path
+def shared_image(installation: "Installation", kind: str = "private", status: str = "active") -> str:
+    """Make an image that three projects are members of, one of which may share it; return its path."""
+    image_id = add_row(installation, id="f17", status=status, **IMAGES[kind])
+    names = ("tenant-b", "tenant-s", "other")
+    insert_rows(installation, *(MemberRow(image_id=image_id, member=n, can_share=n == "tenant-s") for n in names))
+    return f"/v1/images/{image_id}"
 
 
-@pytest.mark.parametrize(("visibility", "method", "caller", "status"), MATRIX)
-def test_what_each_caller_may_do_with_an_image(
-    visibility: str, method: str, caller: str, status: int, installation: "Installation"
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: " ".join(row[:3]))
+def test_what_each_caller_is_answered_and_that_a_refusal_changes_nothing(
+    row: Row, installation: "Installation"
 ) -> None:
-    path = shared_image(installation, is_public=visibility == "public")
-    installation.client(CALLERS[caller]).request(path, method=method, status=status)
+    """S1, S10."""
+    for caller, status in zip(CALLERS.values(), row.statuses, strict=True):
+        path = shared_image(installation, row.image, "queued" if row.place == "data" else "active")
+        before, app = stored(installation), installation.client(caller)
+        target = path if row.place in ("image", "data") else f"{path}/{row.place}"
+        body = BODIES.get(row.place, b"") if row.method == "PUT" else b""
+        app.request(target, method=row.method, body=body, headers={"Content-Type": OCTETS}, status=status)
+        assert (stored(installation) == before) is (status >= 400 or row.method in ("GET", "HEAD"))
+        installation.empty()
 
 
-@pytest.mark.parametrize("visibility", ["public", "private"])
-@pytest.mark.parametrize("caller", ["member", "stranger", "homeless", "nobody"])
-def test_a_refused_deletion_leaves_row_and_bytes(caller: str, visibility: str, installation: "Installation") -> None:
+# Images
+
+
+def test_a_refused_deletion_leaves_the_bytes(installation: "Installation") -> None:
     """S1."""
-    path = shared_image(installation, is_public=visibility == "public")
-    before = stored(installation)
-    installation.client(CALLERS[caller]).delete(path, status=[403, 404])
-    assert stored(installation) == before
-    assert installation.client(ALICE).get(path).body == b"bytes"
+    for is_public in (True, False):
+        path = upload(installation.client(ALICE), name="f17", is_public=is_public)
+        for caller in (BOB, STRANGER, HOMELESS, NOBODY):
+            installation.client(caller).delete(path, status=403 if is_public else 404)
+        assert installation.client(ALICE).get(path).body == b"bytes"
 
 
-@pytest.mark.parametrize("visibility", ["public", "private"])
-@pytest.mark.parametrize("caller", ["member", "stranger", "homeless", "nobody"])
-def test_a_refused_upload_leaves_the_image_queued(caller: str, visibility: str, installation: "Installation") -> None:
-    path = reserve(installation.client(ALICE), name="f17", is_public=visibility == "public")
-    insert_rows(installation, MemberRow(image_id=id_of(path), member="tenant-b", can_share=True))
-    before = stored(installation)
-    installation.client(CALLERS[caller]).put(path, b"bytes", headers=data_headers(), status=[403, 404])
-    assert stored(installation) == before
-
-
-def test_not_visible_and_not_there_are_the_same_answer(installation: "Installation") -> None:
-    stranger, path = installation.client(STRANGER), upload(installation.client(ALICE), name="f17")
-    for method in ("GET", "PUT", "DELETE", "POST", "PATCH"):
-        told = [error_of(stranger.request(each, method=method, status=404)) for each in (path, "/v1/images/none")]
-        assert told[0] == told[1]
-
-
-@pytest.mark.parametrize("caller", ["owner", "member", "stranger", "homeless", "nobody"])
-def test_a_private_image_without_owner_is_for_administrators(caller: str, installation: "Installation") -> None:
-    """S10."""
-    path = f"/v1/images/{add_row(installation)}"
-    installation.client(CALLERS[caller]).head(path, status=404)
-    installation.client(ADMIN).head(path, status=200)
+def test_whether_an_image_is_not_visible_or_not_there_is_not_told(installation: "Installation") -> None:
+    shared_image(installation)
+    app = installation.client(STRANGER)
+    for rest in ("", "/members", "/members/tenant-c"):
+        for method in ("GET", "PUT", "DELETE", "POST", "PATCH"):
+            paths = [f"/v1/images/{image_id}{rest}" for image_id in ("f17", "f18")]
+            assert len({error_of(app.request(path, method=method, status=404)) for path in paths}) == 1
 
 
 @pytest.mark.parametrize(("caller", "status"), [("owner", 201), ("homeless", 201), ("admin", 201), ("nobody", 403)])
@@ -110,42 +150,34 @@ def test_a_private_image_without_owner_is_for_administrators(caller: str, instal
 def test_who_may_add_an_image(data: bytes, caller: str, status: int, installation: "Installation") -> None:
     app = installation.client(CALLERS[caller])
     app.post("/v1/images", data, headers=data_headers(name="f17"), status=status)
-    assert len(stored(installation)["images"]) == (status == 201)
+    assert [row.owner for row in stored(installation)["images"]] == (
+        [CALLERS[caller].project or ""] if status == 201 else []
+    )
 
 
-def test_an_image_belongs_to_the_project_that_added_it(installation: "Installation") -> None:
-    assert detail(installation.client(ADMIN), reserve(installation.client(ALICE)))["owner"] == "tenant-a"
+WORDS = ["queued", "active", "saving", "killed", "deleted", "pending_delete", "deactivated"]
 
 
-@pytest.mark.parametrize("word", ["queued", "active", "saving", "killed", "deleted", "pending_delete", "deactivated"])
-@pytest.mark.parametrize("caller", ["owner", "admin"])
 @pytest.mark.parametrize("status", ["queued", "active", "deactivated", "pending_delete", "deleted"])
-def test_no_change_sets_a_status(status: str, caller: str, word: str, installation: "Installation") -> None:
+@pytest.mark.parametrize("caller", ["owner", "admin"])
+def test_nobody_sets_a_status(caller: str, status: str, installation: "Installation") -> None:
     """S2."""
     path = f"/v1/images/{add_row(installation, status=status, owner='tenant-a', deleted=status == 'deleted')}"
-    before = stored(installation)["images"]
-    answer = installation.client(CALLERS[caller]).put(path, headers=meta(status=word), expect_errors=True)
-    [row], [row_before] = stored(installation)["images"], before
-    assert {**row._mapping, "updated_at": None} == {**row_before._mapping, "updated_at": None}
-    if word != status:
-        assert answer.status_int == (404 if status == "deleted" and caller == "owner" else 403)
-
-
-@pytest.mark.parametrize("word", ["queued", "active", "saving", "killed", "deleted", "pending_delete", "deactivated"])
-@pytest.mark.parametrize("caller", ["owner", "admin"])
-def test_a_new_image_takes_no_status(caller: str, word: str, installation: "Installation") -> None:
-    """S2."""
-    app = installation.client(CALLERS[caller])
-    assert app.post("/v1/images", headers=meta(status=word), status=201).json["image"]["status"] == "queued"
-    made = app.post("/v1/images", b"bytes", headers=data_headers(status=word), status=201).json["image"]
+    before, app = stored(installation), installation.client(CALLERS[caller])
+    for word in WORDS:
+        if word != status:
+            refusal = 404 if status == "deleted" and caller == "owner" else 403
+            app.put(path, headers=meta(status=word), status=refusal)
+    assert stored(installation) == before
+    made = app.post("/v1/images", headers=meta(status=status), status=201).json["image"]
+    assert made["status"] == "queued"
+    made = app.post("/v1/images", b"bytes", headers=data_headers(status=status), status=201).json["image"]
     assert made["status"] == "active"
 
 
 FOREIGN = {
+    **dict.fromkeys(("created_at", "updated_at", "deleted_at"), "2001-01-01T00:00:00"),
     "owner": "tenant-b",
-    "created_at": "2001-01-01T00:00:00",
-    "updated_at": "2001-01-01T00:00:00",
-    "deleted_at": "2001-01-01T00:00:00",
     "deleted": "True",
     "uri": "http://example.org/",
     "virtual_size": "1",
@@ -157,31 +189,23 @@ def test_a_user_sets_neither_owner_nor_times_nor_deleted(data: bytes, installati
     """S11."""
     app = installation.client(ALICE)
     made = app.post("/v1/images", data, headers=data_headers(name="f17", **FOREIGN), status=201).json["image"]
-    assert {name for name, value in FOREIGN.items() if str(made.get(name)) == value} == set()
-    assert (made["owner"], made["deleted"], made["deleted_at"]) == ("tenant-a", False, None)
+    changed = app.put(f"/v1/images/{made['id']}", headers=meta(**FOREIGN), status=200).json["image"]
+    for image in (made, changed):
+        assert {name for name, value in FOREIGN.items() if str(image.get(name)) == value} == set()
+        assert (image["owner"], image["deleted"], image["deleted_at"]) == ("tenant-a", False, None)
     assert [image["id"] for image in app.get("/v1/images").json["images"]] == [made["id"]]
 
 
-def test_a_user_cannot_give_an_image_away(installation: "Installation") -> None:
-    """S11."""
-    path = reserve(installation.client(ALICE))
-    changed = installation.client(ALICE).put(path, headers=meta(owner="tenant-b"), status=200).json["image"]
-    assert changed["owner"] == "tenant-a"
-
-
-@pytest.mark.parametrize(("sent", "owner"), [("tenant-b", "tenant-b"), ("", None), ("None", None)])
-def test_an_administrator_sets_the_owner(sent: str, owner: str | None, installation: "Installation") -> None:
-    app = installation.client(ADMIN)
-    assert app.post("/v1/images", headers=meta(owner=sent)).json["image"]["owner"] == owner
-    path = reserve(installation.client(ALICE))
-    assert app.put(path, headers=meta(owner=sent)).json["image"]["owner"] == owner
-
-
 @pytest.mark.parametrize("data", [b"", b"bytes"])
-def test_an_administrator_sets_the_times_of_a_new_image(data: bytes, installation: "Installation") -> None:
+def test_an_administrator_sets_owner_and_times(data: bytes, installation: "Installation") -> None:
+    app = installation.client(ADMIN)
     times = {"created_at": "2001-01-01T00:00:00", "updated_at": "2001-01-02T01:00:00+01:00"}
-    made = installation.client(ADMIN).post("/v1/images", data, headers=data_headers(**times)).json["image"]
+    made = app.post("/v1/images", data, headers=data_headers(**times, owner="tenant-x")).json["image"]
     assert (made["created_at"], made["updated_at"]) == ("2001-01-01T00:00:00", "2001-01-02T00:00:00")
+    assert made["owner"] == "tenant-x"
+    for sent, owner in (("tenant-b", "tenant-b"), ("", None), ("None", None)):
+        path = reserve(installation.client(ALICE))
+        assert app.put(path, headers=meta(owner=sent)).json["image"]["owner"] == owner
 
 
 @pytest.mark.parametrize("collection", ["/images", "/v1/images"])
@@ -199,46 +223,123 @@ def test_a_location_is_for_administrators(collection: str, installation: "Instal
     assert "@" not in seen
 
 
-Install = Callable[..., "Installation"]
-
-
-@pytest.mark.parametrize(("caller", "status"), [("owner", 403), ("admin", 201)])
-@pytest.mark.parametrize("data", [b"", b"bytes"])
-def test_where_administrators_publish_nobody_else_adds_a_public_image(
-    data: bytes, caller: str, status: int, install_with: Install
-) -> None:
+def test_where_administrators_publish_nobody_else_does(install_with: Install) -> None:
     """S5."""
     installation = install_with(publicize_image="admin")
-    app = installation.client(CALLERS[caller])
-    answer = app.post("/v1/images", data, headers={"Content-Type": OCTETS, **meta(is_public=True)}, status=status)
-    if status == 403:
-        assert "pyrimage.publicize_image" in error_of(answer)
-        assert stored(installation)["images"] == []
-
-
-@pytest.mark.parametrize(("caller", "status"), [("owner", 403), ("admin", 200)])
-def test_where_administrators_publish_nobody_else_makes_an_image_public(
-    caller: str, status: int, install_with: Install
-) -> None:
-    """S5."""
-    installation = install_with(publicize_image="admin")
-    path = reserve(installation.client(ALICE))
-    app = installation.client(CALLERS[caller])
-    for data in (b"", b"bytes"):
-        answer = app.put(path, data, headers=data_headers(is_public=True), status=status)
-        assert status == 200 or "pyrimage.publicize_image" in error_of(answer)
-    assert detail(installation.client(ADMIN), path)["is_public"] is (status == 200)
-
-
-def test_where_administrators_publish_the_owner_of_a_public_image_may_change_it(install_with: Install) -> None:
-    installation = install_with(publicize_image="admin")
-    path = f"/v1/images/{add_row(installation, owner='tenant-a', is_public=True)}"
-    owner = installation.client(ALICE)
+    owner, admin = installation.client(ALICE), installation.client(ADMIN)
+    path = reserve(owner)
+    before = stored(installation)
+    for method, target in (("POST", "/v1/images"), ("PUT", path)):
+        for data in (b"", b"bytes"):
+            sent: dict[str, Any] = {"method": method, "body": data, "headers": data_headers(is_public=True)}
+            assert "pyrimage.publicize_image" in error_of(owner.request(target, **sent, status=403))
+    assert stored(installation) == before
+    admin.post("/v1/images", headers=meta(is_public=True), status=201)
+    admin.put(path, b"bytes", headers=data_headers(is_public=True), status=200)
+    # The owner of a public image may change it, and hide it.
     assert owner.put(path, headers=meta(name="f18", is_public=True)).json["image"]["name"] == "f18"
     owner.put(path, headers=meta(is_public=False), status=200)
     owner.put(path, headers=meta(is_public=True), status=403)
 
 
 def test_otherwise_the_owner_publishes(installation: "Installation") -> None:
-    owner = installation.client(ALICE)
-    assert owner.put(reserve(owner), headers=meta(is_public=True)).json["image"]["is_public"] is True
+    path = reserve(installation.client(ALICE))
+    installation.client(ALICE).put(path, headers=meta(is_public=True))
+    assert detail(installation.client(BOB), path)["is_public"] is True
+
+
+# Sharing
+
+
+@pytest.mark.parametrize("kind", ["public", "private"])
+@pytest.mark.parametrize("place", ["members/new", "members"])
+def test_why_is_told_to_those_who_see_the_image(place: str, kind: str, installation: "Installation") -> None:
+    path = f"{shared_image(installation, kind)}/{place}"
+    assert error_of(installation.client(BOB).put(path, status=404)) == (
+        "Only the owner of image f17, and members that can share it, may change its members."
+    )
+
+
+@pytest.mark.parametrize("caller", ["member", "sharer"])
+@pytest.mark.parametrize("kind", IMAGES)
+def test_a_member_removes_itself_and_stays_out_until_it_is_added_again(
+    kind: str, caller: str, installation: "Installation"
+) -> None:
+    """S4."""
+    path, member = shared_image(installation, kind), CALLERS[caller]
+    app, admin = installation.client(member), installation.client(ADMIN)
+    own = f"{path}/members/{member.project}"
+    app.delete(own, status=204)
+    app.head(path, status=200 if kind == "public" else 404)
+    assert app.get(f"/v1/shared-images/{member.project}").json == {"shared_images": []}
+    app.put(own, status=404)
+    admin.put(own, status=204)
+    app.head(path, status=200)
+    shared = {"shared_images": [{"image_id": "f17", "can_share": False}]}
+    assert app.get(f"/v1/shared-images/{member.project}").json == shared
+
+
+@pytest.mark.parametrize("caller", ["owner", "stranger"])
+def test_who_is_no_member_cannot_remove_itself(caller: str, installation: "Installation") -> None:
+    path, project = shared_image(installation, "public"), CALLERS[caller].project
+    message = error_of(installation.client(CALLERS[caller]).delete(f"{path}/members/{project}", status=404))
+    assert message == f"'{project}' is not a member of image f17."
+
+
+def test_the_right_to_share_ends_and_is_for_one_image(installation: "Installation") -> None:
+    path, sharer = shared_image(installation), installation.client(SHARER)
+    add_row(installation, id="other", owner="tenant-a", is_public=True)
+    insert_rows(installation, MemberRow(image_id="other", member="tenant-s", can_share=False))
+    sharer.put("/v1/images/other/members/new", status=404)
+    sharer.put(f"{path}/members/one", status=204)
+    installation.client(ALICE).put_json(f"{path}/members/tenant-s", {"member": {"can_share": False}}, status=204)
+    sharer.put(f"{path}/members/two", status=404)
+    sharer.get(path, status=200)
+
+
+# Of whose project the list is asked, and what the callers are answered, in the order of CALLERS.
+LISTS = {
+    "tenant-a": (200, 403, 403, 403, 403, 200, 403),
+    "tenant-b": (403, 200, 403, 403, 403, 200, 403),
+    "tenant-s": (403, 403, 200, 403, 403, 200, 403),
+    "tenant-c": (403, 403, 403, 200, 403, 200, 403),
+    "TENANT-B": (403, 403, 403, 403, 403, 200, 403),
+}
+
+
+@pytest.mark.parametrize("project", LISTS)
+def test_what_is_shared_with_a_project_is_for_it_and_for_administrators(
+    project: str, installation: "Installation"
+) -> None:
+    """S10."""
+    shared_image(installation)
+    for caller, status in zip(CALLERS.values(), LISTS[project], strict=True):
+        answer = installation.client(caller).get(f"/v1/shared-images/{project}", status=status)
+        if status == 403:
+            assert "a project itself, and administrators" in error_of(answer)
+        else:
+            shared = ["f17"] if project in ("tenant-b", "tenant-s") else []
+            assert [each["image_id"] for each in answer.json["shared_images"]] == shared
+
+
+# How many SELECTs a request below an image costs; the first finds the image, the last does what is asked.
+SELECTS = [
+    *((caller, "GET", "/members", 2) for caller in ("owner", "member", "sharer", "admin")),
+    *((caller, "PUT", "/members/other", 2) for caller in ("owner", "admin")),
+    ("sharer", "PUT", "/members/other", 3),  # whether it may share
+    ("member", "PUT", "/members/other", 2),  # likewise, and it may not
+    ("member", "DELETE", "/members/tenant-b", 1),
+    ("sharer", "DELETE", "/members/other", 2),
+    ("stranger", "PUT", "/members/other", 1),
+    *((caller, "HEAD", "", 1) for caller in CALLERS),
+]
+
+
+@pytest.mark.parametrize(("caller", "method", "place", "count"), SELECTS)
+def test_whether_the_caller_may_share_is_asked_once_at_most_and_below_members_alone(
+    caller: str, method: str, place: str, count: int, installation: "Installation", statements: list[str]
+) -> None:
+    path = shared_image(installation)
+    statements.clear()
+    installation.client(CALLERS[caller]).request(path + place, method=method, status="*")
+    assert len([each for each in statements if each.lstrip().startswith("SELECT")]) == count

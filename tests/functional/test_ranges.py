@@ -1,4 +1,7 @@
-"""Parts of an image: Range and If-Range. How the headers are read: unit/schemas/test_conditions.py."""
+"""The data of an image: whole, in parts (Range, If-Range), and below ``file/`` under any name.
+
+How the headers are read: unit/schemas/test_conditions.py.
+"""
 
 import io
 import os
@@ -11,7 +14,7 @@ import pytest
 from webob import Request
 from webtest import TestApp
 
-from factories import ALICE, BOB, error_of, id_of, image_headers, md5, meta, reserve, upload
+from factories import ADMIN, ALICE, BOB, NOBODY, add_row, error_of, id_of, image_headers, md5, reserve, stored, upload
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,11 +24,12 @@ if TYPE_CHECKING:
 DATA = bytes(range(256)) * 4096  # more than one read
 SIZE = len(DATA)
 COLLECTIONS = pytest.mark.parametrize("collection", ["/images", "/v1/images"])
+OWN = "x-openstack-request-id"
 
 
 @pytest.fixture
 def path(testapp: TestApp) -> str:
-    return upload(testapp, DATA, name="f17", properties={"os": "linux"})
+    return upload(testapp, DATA, name="Ubuntu 24.04", disk_format="qcow2", properties={"os": "linux"})
 
 
 def file_of(installation: "Installation") -> "Path":
@@ -33,8 +37,7 @@ def file_of(installation: "Installation") -> "Path":
     return installation.datadir / name
 
 
-def body_of(raw: bytes) -> bytes:
-    return raw.partition(b"\r\n\r\n")[2]
+# Parts
 
 
 @COLLECTIONS
@@ -55,21 +58,14 @@ def test_a_part_is_sent_with_its_place(
     asked: str, first: int, last: int, collection: str, path: str, testapp: TestApp
 ) -> None:
     """S54."""
-    answer = testapp.get(f"{collection}/{id_of(path)}", headers={"Range": asked}, status=206)
-    assert answer.headers["Content-Range"] == f"bytes {first}-{last}/{SIZE}"
-    assert answer.headers["Content-Length"] == str(last - first + 1)
-    assert answer.body == DATA[first : last + 1]
-
-
-@COLLECTIONS
-def test_a_part_has_every_other_header_of_the_whole(collection: str, path: str, testapp: TestApp) -> None:
-    whole = testapp.get(f"{collection}/{id_of(path)}").headers
-    part = testapp.get(f"{collection}/{id_of(path)}", headers={"Range": "bytes=1-2"}).headers
-    assert set(part) - set(whole) == {"Content-Range"}
-    differing = {name for name in whole if part[name] != whole[name]}
-    assert differing == {"Content-Length", "x-openstack-request-id"}
-    assert part["ETag"] == part["x-image-meta-checksum"] == md5(DATA)
-    assert part["x-image-meta-size"] == str(SIZE)
+    part = testapp.get(f"{collection}/{id_of(path)}", headers={"Range": asked}, status=206)
+    assert part.headers["Content-Range"] == f"bytes {first}-{last}/{SIZE}"
+    assert part.headers["Content-Length"] == str(last - first + 1)
+    assert part.body == DATA[first : last + 1]
+    whole = testapp.get(f"{collection}/{id_of(path)}")
+    assert whole.headers["Accept-Ranges"] == "bytes"
+    own = {"Content-Range", "Content-Length", OWN}
+    assert {**whole.headers, **{name: part.headers[name] for name in own}} == dict(part.headers)
 
 
 def test_parts_together_are_the_whole(path: str, testapp: TestApp) -> None:
@@ -78,11 +74,18 @@ def test_parts_together_are_the_whole(path: str, testapp: TestApp) -> None:
     assert b"".join(parts) == DATA
 
 
-@pytest.mark.parametrize(
-    "asked",
-    ["bytes=5-2", "bytes=0-1,5-6", "bytes=" + ",".join(["0-1"] * 10_000), "lines=0-1", "bytes=-", "bytes=x", "bytes"],
-    ids=lambda asked: asked[:20],
-)
+WHOLE = [
+    "bytes=5-2",
+    "bytes=0-1,5-6",
+    "bytes=" + ",".join(["0-1"] * 10_000),
+    "lines=0-1",
+    "bytes=-",
+    "bytes=x",
+    "bytes",
+]
+
+
+@pytest.mark.parametrize("asked", WHOLE, ids=lambda asked: asked[:20])
 def test_the_whole_is_sent_for_several_ranges_and_for_none(asked: str, path: str, testapp: TestApp) -> None:
     """S54."""
     answer = testapp.get(path, headers={"Range": asked}, status=200)
@@ -90,45 +93,30 @@ def test_the_whole_is_sent_for_several_ranges_and_for_none(asked: str, path: str
     assert "Content-Range" not in answer.headers
 
 
-@COLLECTIONS
 @pytest.mark.parametrize("asked", [f"bytes={SIZE}-", "bytes=-0", "bytes=18446744073709551616-", f"bytes={SIZE}-{SIZE}"])
 def test_a_range_behind_the_end_is_refused_with_the_size(
-    asked: str, collection: str, path: str, testapp: TestApp
+    asked: str, path: str, testapp: TestApp, installation: "Installation"
 ) -> None:
     """S54."""
-    answer = testapp.get(f"{collection}/{id_of(path)}", headers={"Range": asked}, status=416)
+    file_of(installation).unlink()  # no store is asked
+    answer = testapp.get(path, headers={"Range": asked}, status=416)
     assert answer.headers["Content-Range"] == f"bytes */{SIZE}"
-    assert "Range" in error_of(answer)
-    assert str(SIZE) in error_of(answer)
+    assert f"the image ends after {SIZE} bytes" in error_of(answer)
 
 
-def test_a_refused_range_asks_no_store(path: str, testapp: TestApp, installation: "Installation") -> None:
-    file_of(installation).unlink()
-    testapp.get(path, headers={"Range": f"bytes={SIZE}-"}, status=416)
+def test_head_knows_no_ranges(path: str, testapp: TestApp) -> None:
+    whole = {**testapp.get(path).headers, OWN: ""}
+    for asked in ("bytes=0-1", f"bytes={SIZE}-"):
+        assert {**testapp.head(path, headers={"Range": asked}, status=200).headers, OWN: ""} == whole
 
 
-@pytest.mark.parametrize("asked", ["bytes=0-1", f"bytes={SIZE}-"])
-def test_head_knows_no_ranges(asked: str, path: str, testapp: TestApp) -> None:
-    answer = testapp.head(path, headers={"Range": asked}, status=200)
-    assert answer.headers["Content-Length"] == str(SIZE)
-    assert "Content-Range" not in answer.headers
-
-
-def test_that_parts_can_be_asked_for_is_told(path: str, testapp: TestApp) -> None:
-    for answer in (testapp.get(path), testapp.head(path), testapp.get(path, headers={"Range": "bytes=0-1"})):
-        assert answer.headers["Accept-Ranges"] == "bytes"
-    assert "Accept-Ranges" not in testapp.head(reserve(testapp, name="f17")).headers
-
-
-@pytest.mark.parametrize("asked", ["bytes=0-", "bytes=-5", "bytes=5-", "bytes=-0"])
-def test_an_empty_image_is_sent_whole(asked: str, testapp: TestApp) -> None:
-    path = f"/v1/images/{testapp.post('/v1/images', headers=meta(size=0)).json['image']['id']}"
-    answer = testapp.get(path, headers={"Range": asked}, status=200)
-    assert (answer.body, answer.headers["Content-Length"]) == (b"", "0")
-
-
-def test_a_queued_image_has_no_parts(testapp: TestApp) -> None:
-    testapp.get(reserve(testapp, name="f17", size=SIZE), headers={"Range": "bytes=0-1"}, status=404)
+def test_an_image_without_bytes_has_no_parts(testapp: TestApp) -> None:
+    empty, queued = reserve(testapp, size=0), reserve(testapp, size=SIZE)
+    for asked in ("bytes=0-", "bytes=-5", "bytes=5-", "bytes=-0"):
+        answer = testapp.get(empty, headers={"Range": asked}, status=200)
+        assert (answer.body, answer.headers["Content-Length"]) == (b"", "0")
+        testapp.get(queued, headers={"Range": asked}, status=404)
+    assert "Accept-Ranges" not in testapp.head(queued).headers
 
 
 def test_a_part_asks_for_the_same_right_as_the_whole(installation: "Installation") -> None:
@@ -139,17 +127,15 @@ def test_a_part_asks_for_the_same_right_as_the_whole(installation: "Installation
         assert "Content-Range" not in answer.headers
 
 
-@pytest.mark.parametrize("quotes", ["", '"'])
-def test_a_part_is_sent_if_the_image_is_the_one_that_is_meant(quotes: str, path: str, testapp: TestApp) -> None:
-    headers = {"Range": "bytes=1-2", "If-Range": f"{quotes}{md5(DATA)}{quotes}"}
-    assert testapp.get(path, headers=headers, status=206).body == DATA[1:3]
-
-
-@pytest.mark.parametrize("expected", [md5(b"other"), f'W/"{md5(DATA)}"', "*", "Sat, 29 Oct 1994 19:43:31 GMT"])
-@pytest.mark.parametrize("asked", ["bytes=1-2", f"bytes={SIZE}-"])
-def test_of_another_image_the_whole_is_sent(asked: str, expected: str, path: str, testapp: TestApp) -> None:
+def test_a_part_is_sent_if_the_image_is_the_one_that_is_meant(path: str, testapp: TestApp) -> None:
     """S54."""
-    assert testapp.get(path, headers={"Range": asked, "If-Range": expected}, status=200).body == DATA
+    same = testapp.head(path).headers["Last-Modified"]
+    for known in (md5(DATA), f'"{md5(DATA)}"', same):
+        headers = {"Range": "bytes=1-2", "If-Range": known, "If-None-Match": "x"}
+        assert testapp.get(path, headers=headers, status=206).body == DATA[1:3]
+    for other in (md5(b"other"), f'W/"{md5(DATA)}"', "*", "Sat, 29 Oct 1994 19:43:31 GMT"):
+        for asked in ("bytes=1-2", f"bytes={SIZE}-"):
+            assert testapp.get(path, headers={"Range": asked, "If-Range": other}, status=200).body == DATA
 
 
 def test_a_part_costs_no_more_statements_than_the_whole(path: str, testapp: TestApp, statements: list[str]) -> None:
@@ -157,13 +143,6 @@ def test_a_part_costs_no_more_statements_than_the_whole(path: str, testapp: Test
     whole = len(statements)
     testapp.get(path, headers={"Range": "bytes=1-2", "If-None-Match": "x", "If-Range": md5(DATA)}, status=206)
     assert len(statements) == 2 * whole
-
-
-def test_the_headers_of_a_part_are_the_image_s(path: str, testapp: TestApp) -> None:
-    part = testapp.get(path, headers={"Range": "bytes=1-2"})
-    headed = image_headers(testapp.head(path))
-    assert image_headers(part) == headed
-    assert headed["property-os"] == "linux"
 
 
 # The bytes on their way out
@@ -198,22 +177,94 @@ class PlainHandler(SimpleHandler):
     http_version = "1.1"
 
 
-def served_by_wsgiref(installation: "Installation", path: str, **headers: str) -> bytes:
+@pytest.mark.parametrize(
+    ("headers", "status", "data"),
+    [({"Range": "bytes=7-100006"}, b"206 Partial Content", DATA[7:100_007]), ({"If-None-Match": "*"}, b"304 ", b"")],
+    ids=["a part", "known"],
+)
+def test_a_server_that_knows_no_lengths_sends_no_more_than_the_part(
+    headers: dict[str, str], status: bytes, data: bytes, path: str, installation: "Installation"
+) -> None:
     environ = Request.blank(path, {"REMOTE_ADDR": "127.0.0.1"}, headers=headers).environ
     sent, said = io.BytesIO(), io.StringIO()
     PlainHandler(io.BytesIO(), sent, said, environ).run(installation.wsgi)
-    assert said.getvalue() == ""
-    return sent.getvalue()
+    head, _, body = sent.getvalue().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 " + status)
+    assert (body, said.getvalue()) == (data, "")
 
 
-def test_a_server_that_knows_no_lengths_sends_no_more_than_the_part(path: str, installation: "Installation") -> None:
-    raw = served_by_wsgiref(installation, path, Range="bytes=7-100006")
-    assert raw.startswith(b"HTTP/1.1 206 Partial Content\r\n")
-    assert b"\r\nContent-Length: 100000\r\n" in raw
-    assert body_of(raw) == DATA[7:100_007]
+# /images/<id>/file/<any name>: the same data at a URL whose ending tools can go by
 
 
-def test_a_server_that_knows_no_lengths_sends_no_body_with_a_304(path: str, installation: "Installation") -> None:
-    raw = served_by_wsgiref(installation, path, **{"If-None-Match": md5(DATA)})
-    assert raw.startswith(b"HTTP/1.1 304 Not Modified\r\n")
-    assert body_of(raw) == b""
+@COLLECTIONS
+@pytest.mark.parametrize(
+    "name", ["x.qcow2", "members", "file", "...", "a%20b.iso", "%C3%A9.raw", "x;y=z", "@x", "n" * 2000]
+)
+def test_any_name_leads_to_the_data(name: str, collection: str, path: str, testapp: TestApp) -> None:
+    answer = testapp.get(f"{collection}/{id_of(path)}/file/{name}?any=query", status=200)
+    assert answer.body == DATA
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="Ubuntu 24.04.qcow2"'
+    assert image_headers(answer) == {}
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Range": "bytes=5-9"}, 206),
+        ({"Range": f"bytes={SIZE}-"}, 416),
+        ({"Range": "bytes=5-9", "If-Range": md5(b"other")}, 200),
+        ({"If-None-Match": f'"{md5(DATA)}"'}, 304),
+        ({"If-Match": md5(b"other")}, 412),
+    ],
+)
+def test_ranges_and_conditions_are_those_of_the_image(
+    headers: dict[str, str], status: int, path: str, testapp: TestApp
+) -> None:
+    file, whole = (testapp.get(each, headers=headers, status=status) for each in (f"{path}/file/x", path))
+    assert file.body == whole.body
+    kept = {name: value for name, value in whole.headers.items() if not name.startswith("x-image-meta-")}
+    assert {**file.headers, OWN: ""} == {**kept, OWN: ""}
+    if not headers:
+        headed = testapp.head(f"{path}/file/x")
+        assert ({**headed.headers, OWN: ""}, headed.body) == ({**kept, OWN: ""}, b"")
+
+
+@pytest.mark.parametrize("status", ["queued", "saving", "killed", "pending_delete", "deactivated", "deleted"])
+def test_an_image_without_readable_data_has_no_file(
+    status: str, testapp: TestApp, installation: "Installation"
+) -> None:
+    """HEAD too: at the image's own path it tells what is known, and here is nothing to tell."""
+    image = add_row(installation, status=status, size=5, deleted=status == "deleted")
+    for method in ("GET", "HEAD"):
+        testapp.request(f"/images/{image}/file/x", method=method, status=404)
+    testapp.head(f"/images/{image}", status=200)
+
+
+@pytest.mark.parametrize(("identity", "status"), [(ALICE, 200), (ADMIN, 200), (BOB, 404), (NOBODY, 404)])
+def test_who_may_see_the_image_may_have_its_file(identity: Any, status: int, installation: "Installation") -> None:
+    image = id_of(upload(installation.client(ALICE), b"bytes", name="f17"))
+    for path in (f"/images/{image}", f"/images/{image}/file/x"):
+        installation.client(identity).get(path, status=status)
+        installation.client(identity).head(path, status=status)
+
+
+@COLLECTIONS
+@pytest.mark.parametrize(
+    "rest",
+    [
+        *("/file", "/file/", "/file/x/", "/file/x/y", "/file/x/members", "/files/x", "/File/x"),
+        *("/file//x", "/file/.", "/file/..", "/file/../x", "/file/@@x"),
+        *("/file/a%2fb", "/file/a%5Cb", "/file/a%00", "/file/a%0D%0Ab"),
+    ],
+)
+def test_every_other_path_is_not_there(
+    rest: str, collection: str, testapp: TestApp, installation: "Installation"
+) -> None:
+    """S26."""
+    image = id_of(upload(testapp))
+    before = stored(installation)
+    for method in ("GET", "PUT", "DELETE", "POST"):
+        answer = testapp.request(f"{collection}/{image}{rest}", method=method, status=404)
+        assert error_of(answer) == "There is nothing at this path."
+    assert stored(installation) == before

@@ -221,3 +221,59 @@ def test_an_upload_counts_for_the_caps_and_quotas_of_both(
         sent = {"image": {"id": claim["image_id"]}, "blob": blob_of(claim)}
         assert "pyrimage.image_size_cap" in error_of(alice.ask("POST", "/images", sent, 413))
         alice.claim(status=413)
+
+
+# Sharing: as at the API, but for 403 where a caller sees the image and may not share it
+
+
+def names(registry: Registry, path: str) -> dict[str, bool]:
+    found = registry.ask("GET", path, status=200).json["members"]
+    return {each["member_id"]: each["can_share"] for each in found}
+
+
+def test_members_are_listed_added_changed_replaced_and_removed(registry: Registry) -> None:
+    alice, bob, carol = (registry.by(identity) for identity in (ALICE, BOB, STRANGER))
+    image_id = alice.add()["id"]
+    members = f"/images/{image_id}/members"
+    for word in (True, "true", "True", 1):  # Glance's words too
+        alice.ask("PUT", f"{members}/tenant-b", {"member": {"can_share": word}}, 204)
+        assert names(bob, members) == {"tenant-b": True}
+        alice.ask("PUT", members, {"memberships": [{"member_id": "tenant-b", "can_share": "false"}]}, 204)
+        assert names(alice, members) == {"tenant-b": False}
+    bodies: list[Any] = [b"x", [], {"member": 5}, {"member": {"can_share": "maybe"}}]
+    for body in bodies:
+        assert "body" in error_of(alice.ask("PUT", f"{members}/tenant-b", body, 400))
+    for caller, status in ((bob, 200), (registry, 200), (alice, 403)):
+        answer = caller.ask("GET", "/shared-images/tenant-b", status=status)
+        assert status == 403 or answer.json == {"shared_images": [{"image_id": image_id, "can_share": False}]}
+    alice.ask("PUT", members, {"memberships": [{"member_id": "tenant-b"}, {"member_id": "proj\u00e9t"}]}, 204)
+    for status in (204, 404):
+        alice.ask("DELETE", f"{members}/proj\u00e9t", status=status)
+    alice.ask("PUT", f"{members}/tenant-b", {"member": {"can_share": True}}, 204)
+    bob.ask("PUT", f"{members}/tenant-c", status=204)
+    carol.ask("DELETE", f"{members}/tenant-c", status=204)
+    assert names(registry, members) == {"tenant-b": True}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "value"),
+    [
+        *(("PUT", "/tenant-c", value) for value in (None, {"member": {"can_share": True}})),
+        ("PUT", "", {"memberships": []}),
+        ("DELETE", "/tenant-d", None),
+    ],
+)
+def test_who_may_not_share_is_told_403_if_it_sees_the_image(
+    method: str, path: str, value: Any, registry: Registry
+) -> None:
+    image = f"/images/{registry.by(ALICE).add()['id']}"
+    members = f"{image}/members"
+    for member in ("tenant-b", "tenant-d"):
+        registry.by(ALICE).ask("PUT", f"{members}/{member}", status=204)
+    before = names(registry, members)
+    for caller, status in ((BOB, 403), (STRANGER, 404), (NOBODY, 404)):
+        error_of(registry.by(caller).ask(method, members + path, value, status))
+    registry.ask("PUT", image, {"image": {"is_public": True}}, 200)
+    for caller in (STRANGER, NOBODY):
+        error_of(registry.by(caller).ask(method, members + path, value, 403))
+    assert names(registry, members) == before

@@ -133,7 +133,7 @@ def test_what_stands_in_paths_queries_and_names_is_signed_as_it_is_sent(servers:
 def test_an_upload_goes_its_whole_way(chunked: bool, servers: tuple[Server, Server]) -> None:
     api, registry = servers
     claim = {"image_id": "f17", "store": "file", "key": fresh_key("f17"), "owner": "tenant-a", "size": 5}
-    begun = ask(registry, ALICE, "POST", "/claims/begin", {"claim": claim, "is_new": True}, chunked)
+    begun = ask(registry, ALICE, "POST", "/claims/begin", {"claim": claim}, chunked)
     assert (begun.status, begun.json) == (200, {"held": None})
     sent = {"image": {"id": "f17"}, "blob": blob_of(claim)}
     assert ask(registry, BOB, "POST", "/images", sent, chunked).status == 409
