@@ -124,7 +124,7 @@ def set_up(program: str, ini: Path, settings: Settings, options: LogOptions) -> 
 
     Where the first two say anything, one handler takes the place of those that ``[loggers]`` gives to the root logger.
     With ``log_config``, that file alone decides. program: ``api``, the name of a log file in ``log_dir``. Raises
-    ConfigurationError. Source: the guide's chapter on logging.
+    ConfigurationError. Source: docs/control.md, "Logging".
     """
     if options.log_config is not None:
         if not options.log_config.is_file():

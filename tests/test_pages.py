@@ -1,7 +1,8 @@
-"""What code, tests and pages name is there: a row of the security cases, a file."""
+"""What code, tests and pages name is there: a section of a page, a row of the security cases, a file."""
 
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -16,9 +17,22 @@ MODULES = {
     if path != Path(__file__)
 }
 
+SECTION = re.compile(r'(docs/[\w-]+\.md), ((?:(?:, | and )?"[^"]+")+)')
+NO_PAGE = re.compile(r'Source: (?!docs/|RFC |ours\b).{0,40}|\bv1, "[A-Z].{0,40}')
 FILE = re.compile(r"`((?:docs|pyrimage|tests)/[\w./-]+)`")
 ROW = re.compile(r"^\| S([0-9]+) \|(.+)$", re.MULTILINE)
 CASE = re.compile(r"\bS([0-9]{1,2})\b|_s([0-9]{1,2})(?![0-9a-z])")  # S12 in a docstring, _s12 in a test's name
+
+
+def wrong_sources(text: str) -> Iterator[str]:
+    """Find sources that are not a section of a page."""
+    flat = re.sub(r"\s+(?:# )?", " ", text)
+    yield from NO_PAGE.findall(flat)
+    for page, titles in SECTION.findall(flat):
+        headings = set(re.findall("^#+ (.+)$", GUIDES.get(page, ""), re.MULTILINE))
+        yield from (
+            f"{page} has no section {title!r}" for title in re.findall('"([^"]+)"', titles) if title not in headings
+        )
 
 
 def cases() -> dict[str, set[str]]:
@@ -28,6 +42,17 @@ def cases() -> dict[str, set[str]]:
         for pair in CASE.findall(text):
             found["".join(pair)].add(name)
     return found
+
+
+def test_a_source_that_is_no_section_is_found() -> None:
+    assert list(wrong_sources('Source: docs/v1.md, "Values" and\n    # "Listing".')) == []
+    assert list(wrong_sources('Source: docs/v1.md, "Values" and "Nothing".')) != []
+    assert list(wrong_sources("Source: a guide.")) != []
+
+
+def test_every_source_in_the_package_is_a_section_of_a_page_or_an_rfc() -> None:
+    package = {name: text for name, text in MODULES.items() if name.startswith("pyrimage/")}
+    assert [f"{name}: {each}" for name, text in package.items() for each in wrong_sources(text)] == []
 
 
 def test_every_security_case_that_is_named_has_a_row() -> None:

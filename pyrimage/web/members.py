@@ -21,7 +21,7 @@ from .responses import json_response
 class CanShare(JsonType):
     """Whether a member may share: a JSON boolean, or a word or number that is one in Glance, and in our headers.
 
-    Glance itself takes every text but the empty one for yes, ``"false"`` too. Source: oslo.utils, bool_from_string.
+    Glance takes every text but the empty one for yes, ``"false"`` too.
     """
 
     kind, name = (bool, int, str), "true or false"
