@@ -103,6 +103,7 @@ class Field:
     is_fact: a fact about the data: what is announced before it comes, and does not change afterwards.
     hyphens: the guide prints the header's name with hyphens.
     unset: the value of an image whose client did not set the field, or cleared it. is_required: there is no such.
+    has_default: the column has ``unset`` as its default. A migration that adds a column to rows has to name one.
     """
 
     kind: Kind
@@ -112,6 +113,7 @@ class Field:
     hyphens: bool = False
     unset: Any = None
     is_required: bool = False
+    has_default: bool = False
 
 
 def _field(kind: Kind, shown: Shown = Shown.EXTRA, *, unset: Any = None, is_required: bool = False, **more: Any) -> Any:

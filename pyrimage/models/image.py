@@ -3,7 +3,8 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, Table
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, Table, TextClause
+from sqlalchemy import text as sql
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import TypeEngine
 
@@ -34,6 +35,11 @@ def _type(kind: Kind) -> TypeEngine[Any]:
             return utc_datetime()
 
 
+def _default(field: Field) -> TextClause:
+    """Return the default in a form that all databases take for numbers and flags too."""
+    return sql("''" if is_text(field) else f"'{int(field.unset)}'")
+
+
 def _columns() -> list[Column[Any]]:
     """Make a column of each field that is described."""
     return [
@@ -42,6 +48,7 @@ def _columns() -> list[Column[Any]]:
             _type(field.kind),
             primary_key=name == "id",
             nullable=not is_text(field) and not field.is_required and field.unset is None,
+            server_default=_default(field) if field.has_default else None,
         )
         for name, field in IMAGE_FIELDS.items()
     ]
