@@ -54,6 +54,7 @@ def test_the_package_is_found() -> None:
 
 
 def test_only_the_conformance_suites_use_assert() -> None:
+    """S9: ``python -O`` drops assert statements, and no check of the service may go with them."""
     found = places(lambda node: isinstance(node, ast.Assert))
     assert [place for place in found if not place.startswith(CONFORMANCE_SUITES)] == []
 
