@@ -10,6 +10,8 @@ PINS := requirements/constraints.txt
 COVERED := pyrimage/blobs.py,pyrimage/schemas/*,pyrimage/security.py,pyrimage/signing.py,pyrimage/stores/transfer.py
 # A process for each core; each has databases of its own. To see prints or to debug: make test ARGS="-n 0 -s".
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
+# These wait for servers and for time to pass, more than they compute.
+WAITING := --numprocesses 4 --dist worksteal
 
 # Pyramid looks up assets with pkg_resources, which says at every start that it is old.
 QUIET := ignore:pkg_resources is deprecated as an API:UserWarning
@@ -20,7 +22,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help serve test lint docs test-system benchmarks coverage format constraints clean
+.PHONY: help serve test lint docs test-system test-long benchmarks coverage format constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -43,7 +45,11 @@ docs: $(VENV)/.docs ## build the documentation in build/docs; a warning is an er
 	$(VENV)/bin/sphinx-build --fail-on-warning --keep-going --nitpicky --fresh-env -d build/doctrees docs build/docs
 
 test-system: $(VENV)/.test $(CLIENTS)/.installed ## run the installed commands with other people's clients
-	$(VENV)/bin/pytest -m system $(ARGS)
+	$(VENV)/bin/pytest $(WAITING) -m "system and not alone" $(ARGS)
+	$(VENV)/bin/pytest -m "system and alone" $(ARGS) || [ $$? = 5 ]  # which is: ARGS have chosen none of them
+
+test-long: $(VENV)/.test ## run with large numbers what CI runs with small ones: gigabytes, loads, kills, long lists
+	PYRIMAGE_TEST_LONG=1 $(VENV)/bin/pytest -m long $(ARGS)
 
 benchmarks: $(VENV)/.test ## compare with md5sum, nginx, stock waitress and a bare view; see benchmarks/README.md
 	PYTHONWARNINGS="$(QUIET)" PYTHONPATH=tests $(VENV)/bin/python -m benchmarks.run $(ARGS)

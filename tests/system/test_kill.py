@@ -1,6 +1,6 @@
 """S37: ``kill -9`` at any moment; what was acknowledged stays, and what was not leaves nothing behind.
 
-The moments come from a seed that is printed; PYRIMAGE_TEST_SEED sets it, and PYRIMAGE_TEST_KILLS how many there are.
+The moments come from a seed that is printed; PYRIMAGE_TEST_SEED sets it.
 """
 
 import http.client
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from amounts import amount
 from factories import data_headers, meta
 from servers.paused_uploads import PausableServer
 from servers.processes import run, wait_until
@@ -24,7 +25,7 @@ from traffic import MIB, TRANSFERS, Journal, children, contradictions, is_alive,
 
 pytestmark = pytest.mark.system
 
-KILLS = int(os.environ.get("PYRIMAGE_TEST_KILLS", "30"))
+KILLS = amount(10, 100)
 CLIENTS = 6
 LONG_AGO = "2001-01-01 00:00:00.000000"
 
@@ -59,7 +60,8 @@ def killed_again_and_again(server: Server, chance: random.Random, journal: Journ
     return killed
 
 
-def test_thirty_kills_lose_nothing_and_leave_nothing(tmp_path: Path) -> None:
+@pytest.mark.long
+def test_kills_lose_nothing_and_leave_nothing(tmp_path: Path) -> None:
     seed = os.environ.get("PYRIMAGE_TEST_SEED") or uuid.uuid4().hex
     print("PYRIMAGE_TEST_SEED =", seed)
     journal = Journal(seed, smallest=MIB // 4, largest=6 * MIB)

@@ -1,6 +1,6 @@
 """Every call at once from many clients: nothing is refused, nothing is lost.
 
-The calls come from a seed that is printed; PYRIMAGE_TEST_SEED sets it, and PYRIMAGE_TEST_LOAD_SECONDS how long.
+The calls come from a seed that is printed; PYRIMAGE_TEST_SEED sets it.
 """
 
 import os
@@ -11,15 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from amounts import amount
 from servers import databases
 from servers.processes import run
 from servers.pyrimage import Server
 from traffic import EVERY_CALL, Journal, contradictions, leftovers, traffic
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.long]
 
 CLIENTS = 16
-SECONDS = float(os.environ.get("PYRIMAGE_TEST_LOAD_SECONDS", "20"))
+SECONDS = amount(5, 60)
 
 
 @pytest.fixture

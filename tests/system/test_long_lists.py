@@ -1,4 +1,4 @@
-"""Lists of 200,000 images of 1,000 owners come from an index: the databases explain the statements that were sent."""
+"""Lists of very many images of 1,000 owners come from an index: the databases explain the statements that were sent."""
 
 import re
 from collections.abc import Iterator
@@ -7,15 +7,16 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
+from amounts import amount
 from bulk_images import TENANT, analyse, fill
 from conftest import Installation, install
 from factories import ADMIN
 from pyrimage.catalogue.records import Identity
 from servers import databases
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.long]
 
-IMAGES = 200_000
+IMAGES = amount(20_000, 200_000)
 LIMIT = 25
 
 CALLERS = {"default": ADMIN, "tenant": Identity(user="alice", project=TENANT, roles=frozenset({"member"}))}

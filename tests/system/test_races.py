@@ -8,15 +8,16 @@ from functools import partial
 
 import pytest
 
+from amounts import amount
 from factories import data_headers, md5, meta
 from servers import databases
 from servers.processes import wait_until
 from servers.pyrimage import Answer, Server
 from traffic import leftovers, rows
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.long]
 
-ROUNDS = 10
+ROUNDS = amount(3, 30)
 CLIENTS = 8
 MIB = 1 << 20
 HALF = bytes(MIB)

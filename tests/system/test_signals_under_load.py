@@ -18,17 +18,18 @@ from typing import Self
 
 import pytest
 
+from amounts import amount
 from factories import data_headers, md5
 from servers.processes import wait_until
 from servers.pyrimage import ANSWER_SECONDS, READY_SECONDS, Answer, Server
 from traffic import MIB, TRANSFERS, Journal, children, is_alive, leftovers, traffic
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.long]
 
 PIECE = os.urandom(MIB)
-PIECES = 64
+PIECES = amount(32, 64)
 SIZE, MD5 = PIECES * MIB, md5(PIECE * PIECES)
-EACH = 8  # uploads, and as many downloads
+EACH = amount(3, 8)  # uploads, and as many downloads
 CLIENTS = 8
 CAP = 100 * MIB
 TOO_MUCH = b"Content-Type: application/octet-stream", b"Content-Length: %d" % (CAP + 1)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from amounts import amount
 from factories import data_headers, error_of, files_below, md5, meta
 from servers.processes import OWNED, run, wait_until
 from servers.pyrimage import Answer, Server
@@ -27,8 +28,8 @@ from traffic import children
 pytestmark = pytest.mark.system
 
 KIB, MIB = 1 << 10, 1 << 20
-SLOW = 200  # uploads, of a kibibyte each second
-DOWNLOADS = 8
+SLOW = amount(40, 200)  # uploads, of a kibibyte each second
+DOWNLOADS = amount(2, 8)
 RATE = "20M"  # bytes/s of each download
 DATA = bytes(64 * MIB)
 GROWTH = 128 * MIB  # of all processes
@@ -159,8 +160,9 @@ class Watch:
         )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("workers", ["0", "2"])
-def test_hundreds_of_slow_uploads_keep_nobody_waiting_and_end_in_408(tmp_path: Path, workers: str) -> None:
+def test_many_slow_uploads_keep_nobody_waiting_and_end_in_408(tmp_path: Path, workers: str) -> None:
     """S40: with downloads beside them."""
     made = Server(tmp_path, sample="production", server={"workers": workers, "upload_threads": str(SLOW)})
     assert run("pyrimage-manage", "-c", made.ini, "db", "upgrade", cwd=tmp_path).returncode == 0
