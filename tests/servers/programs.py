@@ -1,6 +1,5 @@
 """``pyrimage-api`` and ``pyrimage-registry``, which a test starts in the foreground."""
 
-import configparser
 import shutil
 from pathlib import Path
 from typing import Any
@@ -42,11 +41,3 @@ class Programs(Controlled):
         if self.process is None:
             raise RuntimeError("the server does not run")
         return self.process.pid
-
-    def without_loggers(self) -> None:
-        """Take ``[loggers]`` out of the ini."""
-        ini = configparser.RawConfigParser()
-        ini.read(self.ini, encoding="utf-8")
-        ini.remove_section("loggers")
-        with self.ini.open("w", encoding="utf-8") as file:
-            ini.write(file)

@@ -61,16 +61,13 @@ def test_urls_without_a_proxy_are_the_server_s_own(proxied: Server) -> None:
     assert given_urls(proxied) == {"http://localhost/v1/", "http://localhost/v1/images/ID"}
 
 
-@pytest.mark.parametrize(
-    "host", [b"evil.example/x", b"a@evil.example", b"//evil.example", b"evil.example?", b"a b", b"<x>", b"evil\\x"]
-)
 @pytest.mark.parametrize("place", [b"/versions", b"/v1", b"/images"])
-def test_forwarded_host_that_is_none_reaches_no_url(proxied: Server, place: bytes, host: bytes) -> None:
+def test_forwarded_host_that_is_none_reaches_no_url(proxied: Server, place: bytes) -> None:
     """S51."""
-    refused = proxied.ask(b"GET " + place, b"X-Forwarded-Host: " + host)
-    assert refused.status == 400
-    assert "Location" not in refused.headers
-    assert error_of(refused)
+    for host in (b"evil.example/x", b"a@evil.example", b"//evil.example", b"evil.example?", b"a b", b"<x>", b"evil\\x"):
+        refused = proxied.ask(b"GET " + place, b"X-Forwarded-Host: " + host)
+        assert (refused.status, "Location" in refused.headers) == (400, False)
+        assert error_of(refused)
 
 
 def test_forwarding_headers_of_anybody_else_reach_no_url(tmp_path: Path) -> None:
@@ -84,12 +81,6 @@ def test_public_endpoint_wins_over_the_proxy(tmp_path: Path) -> None:
     main = {**OPEN, "pyrimage.public_endpoint": "https://public.example.org/glance/"}
     with Server(tmp_path, main=main, server=TRUSTED) as server:
         url = "https://public.example.org/glance/v1"
-        assert given_urls(server, *FORWARDED) == {f"{url}/", f"{url}/images/ID"}
-
-
-def test_urls_hold_the_prefix_under_which_the_server_is_mounted(tmp_path: Path) -> None:
-    with Server(tmp_path, main=OPEN, server={**TRUSTED, "url_prefix": "/glance"}) as server:
-        url = f"{PUBLIC}/glance/v1"
         assert given_urls(server, *FORWARDED) == {f"{url}/", f"{url}/images/ID"}
 
 

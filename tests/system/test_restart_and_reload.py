@@ -65,15 +65,6 @@ def test_reload_fails_no_request(place: Controlled) -> None:
     assert leftovers(place, f"sqlite:///{place.database}") == []
 
 
-def test_a_reload_puts_what_was_changed_into_force(place: Controlled) -> None:
-    old = place.workers()
-    place.configure("app:main", {"pyrimage.image_size_cap": "10"})
-    place.control("api", "reload")
-    place.wait_for_workers(2, other_than=old)
-    for _ in range(5):  # whichever worker answers
-        assert place.request("POST", "/v1/images", b"x" * 11, data_headers()).status == 413
-
-
 def test_restart_cuts_no_transfer_that_ends_in_time(place: Controlled) -> None:
     old, told = place.pid, journal()
     image = place.request("POST", "/v1/images", DATA, data_headers()).image

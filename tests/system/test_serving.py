@@ -39,30 +39,22 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
         print(made.log()[-5000:])
 
 
-@pytest.mark.parametrize("path", ["/images", "/v1/images"])
-def test_hyphen_callers_are_served(server: Server, path: str) -> None:
-    made = server.request("POST", path, b"bytes", HYPHENS)
-    assert (made.status, made.image["checksum"]) == (201, md5(b"bytes"))
-    assert (made.image["disk_format"], made.image["properties"]) == ("qcow2", {"os_type": "linux"})
-    place = f"{path}/{made.image['id']}"
-    assert server.request("GET", place).body == b"bytes"
-    assert server.request("PUT", place, headers={"x-image-meta-min-ram": "5"}).image["min_ram"] == 5
-    assert server.request("DELETE", place).status == 200
-    assert server.files() == []
-
-
-def test_other_hosts_names_are_refused(server: Server) -> None:
+def test_hyphen_callers_of_this_machine_are_served(server: Server) -> None:
     """A forwarding header only our server can tell: waitress takes it away."""
-    refused = server.request("GET", "/images", headers={"Host": "rebound.example.org"})
-    assert refused.status == 403
-    assert "pyrimage.allow_anonymous" in error_of(refused)
-
-
-def test_errors_have_one_shape(server: Server) -> None:
+    for path in ("/images", "/v1/images"):
+        made = server.request("POST", path, b"bytes", HYPHENS)
+        assert (made.status, made.image["checksum"]) == (201, md5(b"bytes"))
+        assert (made.image["disk_format"], made.image["properties"]) == ("qcow2", {"os_type": "linux"})
+        place = f"{path}/{made.image['id']}"
+        assert server.request("GET", place).body == b"bytes"
+        assert server.request("PUT", place, headers={"x-image-meta-min-ram": "5"}).image["min_ram"] == 5
+        assert server.request("DELETE", place).status == 200
+    assert server.files() == []
     missing = server.request("GET", "/images/none")
-    assert missing.status == 404
-    assert error_of(missing)
+    assert (missing.status, bool(error_of(missing))) == (404, True)
     assert missing.headers["x-openstack-request-id"].startswith("req-")
+    refused = server.request("GET", "/images", headers={"Host": "rebound.example.org"})
+    assert (refused.status, "pyrimage.allow_anonymous" in error_of(refused)) == (403, True)
 
 
 # The schema
@@ -82,35 +74,9 @@ def test_production_ini_serves_once_its_database_was_made_by_the_command_it_name
         assert server.request("GET", f"/images/{made.image['id']}").body == b"bytes"
 
 
-def test_alembic_makes_the_same_database(tmp_path: Path) -> None:
-    server = Server(tmp_path, sample="production")
-    (tmp_path / "var").mkdir()
-    done = run("alembic", "-c", server.ini, "upgrade", "head", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    with server:
-        assert server.request("GET", "/images").json == {"images": []}
-
-
-def test_server_refuses_a_schema_of_the_future(tmp_path: Path) -> None:
-    with Server(tmp_path) as server:
-        server.stop()
-        server.sql("UPDATE alembic_version SET version_num = 'ffff'")
-        for sample in ("development", "production"):
-            other = Server(tmp_path, sample=sample)
-            refused = run("pserve", other.ini, cwd=tmp_path)
-            assert refused.returncode != 0
-            assert "ffff" in refused.stderr
-
-
 @pytest.mark.parametrize(
     ("main", "server", "words"),
-    [
-        ({"pyrimage.auth": "basic"}, {}, "pyrimage.auth"),
-        ({"pyrimage.no_such_thing": "1"}, {}, "pyrimage.no_such_thing"),
-        ({"pyrimage.public_endpoint": "images.example.org"}, {}, "pyrimage.public_endpoint"),
-        ({"sqlalchemy.url": "nonsense"}, {}, "sqlalchemy.url"),
-        ({}, {"treads": "4"}, "threads"),
-    ],
+    [({"pyrimage.no_such_thing": "1"}, {}, "pyrimage.no_such_thing"), ({}, {"treads": "4"}, "threads")],
 )
 def test_bad_setting_is_named_at_the_start(
     tmp_path: Path, main: dict[str, str], server: dict[str, str], words: str
@@ -119,11 +85,3 @@ def test_bad_setting_is_named_at_the_start(
     assert refused.returncode != 0
     assert words in refused.stderr
     assert not (tmp_path / "var").exists()
-
-
-def test_images_outlive_a_restart(tmp_path: Path) -> None:
-    with Server(tmp_path) as server:
-        path = f"/images/{server.request('POST', '/images', b'bytes', data_headers(name='f17')).image['id']}"
-        server.stop()
-        server.start()
-        assert server.request("GET", path).body == b"bytes"

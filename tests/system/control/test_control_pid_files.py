@@ -110,7 +110,7 @@ def test_a_number_that_somebody_else_has_is_nobodys(alone: Controlled) -> None:
 def test_a_pid_file_that_another_program_holds_gets_it_no_signal(alone: Controlled) -> None:
     pid_file = write_pid_file(alone, "1\n")
     with locked(pid_file) as process:
-        for command in ("start", "stop", "restart", "reload", "status"):
+        for command in ("start", "stop", "status"):
             said = alone.try_control("api", command, alone.ini)
             assert (said.status, said.out) == (1, ""), command
             assert re.fullmatch(
@@ -120,8 +120,8 @@ def test_a_pid_file_that_another_program_holds_gets_it_no_signal(alone: Controll
     assert not alone.processes()
 
 
-@pytest.mark.parametrize("text", ["to do: feed the cat\n", "12\n13\n", "-1", "99999999999\n"])
-def test_a_file_that_is_no_pid_file_stays_as_it_is(alone: Controlled, text: str) -> None:
+def test_a_file_that_is_no_pid_file_stays_as_it_is(alone: Controlled) -> None:
+    text = "to do: feed the cat\n"
     pid_file = write_pid_file(alone, text)
     said = alone.try_control("api", "start", alone.ini)
     assert (said.status, said.out) == (1, "")
@@ -129,9 +129,8 @@ def test_a_file_that_is_no_pid_file_stays_as_it_is(alone: Controlled, text: str)
     assert pid_file.read_text(encoding="ascii") == text
 
 
-@pytest.mark.parametrize("text", ["", "4000000000\n"])
-def test_an_empty_pid_file_or_the_number_of_nobody_is_stale(alone: Controlled, text: str) -> None:
-    write_pid_file(alone, text)
+def test_an_empty_pid_file_is_stale(alone: Controlled) -> None:
+    write_pid_file(alone, "")
     assert alone.control("api", "start", alone.ini)[0].startswith("Removing stale pid file")
 
 
@@ -171,7 +170,7 @@ def test_no_place_for_a_pid_file(place: Controlled) -> None:
 def test_a_pid_file_that_may_be_there_is_not_taken_for_none(place: Controlled) -> None:
     place.run_directory.mkdir(parents=True)
     place.pid_file().symlink_to(place.pid_file().name)  # which not even root can read
-    for command in ("status", "stop", "restart", "reload"):
+    for command in ("status", "stop"):
         said = place.try_control("api", command, place.ini)
         assert (said.status, said.out) == (1, "")
         assert str(place.pid_file()) in said.err
