@@ -10,23 +10,20 @@ None of its processes outlives the block, nor the tests if these are killed.
 """
 
 import errno
-import http.client
 import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
 import pytest
 
-from factories import data_headers
 from pyrimage.server.pidfile import holder
 from servers.processes import clean_environment, free_port, run, wait_until
-from servers.pyrimage import ANSWER_SECONDS, READY_SECONDS, Server
+from servers.pyrimage import READY_SECONDS, Server
 from servers.reaper import processes_of
 
 REAPER = Path(__file__).with_name("reaper.py")
@@ -35,8 +32,6 @@ NOT_RUNNING = 3
 
 # What is said after three seconds, and on a busy machine only.
 WAITING = re.compile(r"^Waiting for .* \.\.\.\n", re.MULTILINE)
-
-BEGIN, END = b"x" * 100_000, b"y" * 100_000  # of an upload
 
 
 class Said(NamedTuple):
@@ -152,19 +147,6 @@ class Controlled(Server):
 def descriptors(pid: int) -> dict[int, str]:
     """Return the open descriptors of a process, and what they lead to."""
     return {int(each.name): str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir()}
-
-
-@contextmanager
-def begun_upload(server: Server) -> Iterator[http.client.HTTPConnection]:
-    """Send an upload up to its middle, and wait until it is claimed; who gets the connection may send END."""
-    client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=ANSWER_SECONDS)
-    with closing(client):
-        client.putrequest("POST", "/v1/images")
-        for name, value in {**data_headers(), "Content-Length": str(len(BEGIN + END))}.items():
-            client.putheader(name, value)
-        client.endheaders(BEGIN)
-        wait_until(lambda: server.sql("SELECT * FROM claims"), ANSWER_SECONDS)
-        yield client
 
 
 def leaves_nothing(place: Controlled) -> bool:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from servers.processes import OWNED, clean_environment, free_port, spawn, wait_until
+from servers.processes import OWNED, RUN_SECONDS, clean_environment, free_port, spawn, wait_until
 from servers.pyrimage import ANSWER_SECONDS, READY_SECONDS, ROOT, Answer, Body
 
 PAGE = ROOT / "docs/proxies.md"
@@ -111,7 +111,13 @@ class Proxy:
         command = [*OWNED, *self.command, "-t" if self.kind == "nginx" else "-c"]
         environment = clean_environment(self.directory, {})
         done = subprocess.run(
-            command, cwd=self.directory, env=environment, capture_output=True, text=True, timeout=60, check=False
+            command,
+            cwd=self.directory,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=RUN_SECONDS,
+            check=False,
         )
         said = done.stdout + done.stderr + self.log()
         if done.returncode:
@@ -171,7 +177,9 @@ class Proxy:
         wanted = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
         names = ("-subj", f"/CN={NAME}", "-addext", f"subjectAltName=DNS:{NAME},IP:127.0.0.1")
         files = ("-keyout", str(self._key), "-out", str(self.certificate))
-        subprocess.run([*OWNED, "openssl", *wanted, *names, *files], capture_output=True, timeout=60, check=True)
+        subprocess.run(
+            [*OWNED, "openssl", *wanted, *names, *files], capture_output=True, timeout=RUN_SECONDS, check=True
+        )
 
     def _configure_nginx(self) -> None:
         for name in ("spool", "cache"):
@@ -222,7 +230,7 @@ def run(kind: str, directory: Path, backend: int) -> Iterator[Proxy]:
         yield proxy
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(RUN_SECONDS)
         print(proxy.log()[-5000:])  # pytest shows it if the test failed
 
 

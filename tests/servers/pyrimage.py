@@ -30,8 +30,8 @@ from servers.processes import PROGRAMS, free_port, spawn, wait_until
 
 ROOT = Path(__file__).parents[2]
 
-READY_SECONDS = 60
-ANSWER_SECONDS = 60
+READY_SECONDS = 120
+ANSWER_SECONDS = 120
 
 Body = bytes | IO[bytes] | Iterator[bytes] | None
 
@@ -220,8 +220,8 @@ class Server:
         try:
             with contextlib.suppress(ProcessLookupError):  # it ended by itself
                 os.killpg(process.pid, number)
-            process.wait(20)
+            process.wait(READY_SECONDS)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait(20)
+            process.wait(READY_SECONDS)

@@ -23,7 +23,7 @@ from sqlalchemy import make_url
 from factories import data_headers, files_below, meta
 from servers import databases
 from servers.processes import OWNED, PROGRAMS, clean_environment, run, wait_until
-from servers.pyrimage import ROOT, Server
+from servers.pyrimage import READY_SECONDS, ROOT, Server
 from traffic import EVERY_CALL, Journal, rows, traffic
 
 pytestmark = pytest.mark.system
@@ -168,7 +168,7 @@ def uploads_under_way(server: Server, url: str) -> Iterator[None]:
     with contextlib.ExitStack() as clients:
         for image_id, start in starts.items():
             clients.enter_context(upload_half(server, start, data_headers(id=image_id)))
-        wait_until(lambda: set(claims(url)) >= starts.keys(), 30)
+        wait_until(lambda: set(claims(url)) >= starts.keys(), READY_SECONDS)
         yield
 
 
@@ -220,10 +220,10 @@ def back_up_under_load(original: Place, kind: str, journal: Journal) -> Known:
     """Make two backups while clients work; hold the second one between the database and the bytes."""
     server, script = original.server, blocks("Back up", kind)
     with traffic([server], journal, clients=8, calls=CALLS):
-        wait_until(lambda: len(journal.uploaded) >= 100, 60, lambda: str(journal))
+        wait_until(lambda: len(journal.uploaded) >= 100, READY_SECONDS, lambda: str(journal))
         original.run("".join(script))
         first = (original.backups / "latest").resolve()
-        wait_until(lambda: not (original.backups / time.strftime("%Y%m%d-%H%M%S")).exists(), 5)
+        wait_until(lambda: not (original.backups / time.strftime("%Y%m%d-%H%M%S")).exists(), READY_SECONDS)
         with uploads_under_way(server, original.url):
             there, deleted = set(journal.uploaded), set(journal.deleted)
             backup = original.start("".join([*script[:-1], GATE, script[-1]]), gate=original.directory)
@@ -231,7 +231,7 @@ def back_up_under_load(original: Place, kind: str, journal: Journal) -> Known:
             lost = delete_some(server, journal, there - deleted)
             assert server.request("POST", "/v1/images", DATA, data_headers(id="too-late")).status == 201
             uploaded = len(journal.uploaded)
-            wait_until(lambda: len(journal.uploaded) >= uploaded + 10, 60, lambda: str(journal))
+            wait_until(lambda: len(journal.uploaded) >= uploaded + 10, READY_SECONDS, lambda: str(journal))
             (original.directory / "open").touch()
             finished(backup)
     latest = (original.backups / "latest").resolve()

@@ -162,12 +162,3 @@ def test_every_example_prints_what_the_page_says(session: Session) -> None:
             wrong.append(f"{PAGE.name}:{command.line}: $ {command.text}\nexit status {session.status}")
     assert not wrong, "\n".join(wrong)
     assert len(examples) > 20
-
-
-def test_lines_are_the_same_where_the_same_number_is_the_same_process(session: Session) -> None:
-    stopping, running = "Stopping pyrimage-api pid: 17602 signal: 15", "pyrimage-api runs: pid 17602, up 0:00:02"
-    assert session.is_same_line(stopping, stopping.replace("17602", "5"))
-    assert session.is_same_line(running, "pyrimage-api runs: pid 5, up 0:01:59")
-    assert not session.is_same_line(running, running.replace("17602", "6"))
-    assert not session.is_same_line(stopping.replace("17602", "17603"), stopping.replace("17602", "5"))
-    assert not session.is_same_line(stopping, stopping.replace("17602 signal: 15", "5 signal: 9"))

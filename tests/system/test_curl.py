@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from factories import md5
-from servers.processes import OWNED
+from servers.processes import OWNED, RUN_SECONDS
 from servers.pyrimage import Answer, Server
 
 pytestmark = pytest.mark.system
@@ -31,7 +31,7 @@ class Curl:
         head, body = self._directory / "head", self._directory / "body"
         body.write_bytes(b"")
         command = [*OWNED, "curl", "-sS", "-v", "-D", str(head), "-o", str(body), *options, self._server.url + path]
-        done = subprocess.run(command, input=stdin, capture_output=True, timeout=60, check=True)
+        done = subprocess.run(command, input=stdin, capture_output=True, timeout=RUN_SECONDS, check=True)
         self.transcript = done.stderr.decode("latin-1")
         *_, last, _ = head.read_bytes().split(b"\r\n\r\n")  # after a 100, perhaps
         return Answer.parse(last, body.read_bytes())
@@ -89,7 +89,7 @@ def test_wget_downloads_once(curl: Curl, server: Server, tmp_path: Path) -> None
     command = [*OWNED, "wget", "-N", "-nv", "-P", str(tmp_path), f"{server.url}{path}"]
     said = []
     for _ in range(2):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_SECONDS, check=True)
         curl(path, "-X", "PUT", "-H", "x-image-meta-name: renamed")
         said.append(done.stderr)
         assert there.read_bytes() == DATA

@@ -16,8 +16,8 @@ import pytest
 
 from factories import data_headers, files_below, md5, meta
 from servers.paused_uploads import PausableServer
-from servers.processes import spawn, wait_until
-from servers.pyrimage import Answer, Server
+from servers.processes import RUN_SECONDS, spawn, wait_until
+from servers.pyrimage import READY_SECONDS, Answer, Server
 
 pytestmark = pytest.mark.system
 
@@ -82,11 +82,11 @@ def failing(server: Server, call: str, occurrence: int, path: str, error: str) -
     fault = ("-e", f"trace={call}", "-e", f"inject={call}:error={error}:when={occurrence}")
     tracer = spawn("strace", "-f", "-y", *fault, "-p", str(server.pid), log=log)
     try:
-        wait_until(lambda: " attached" in log.read_text() or tracer.poll() is not None, 20, log.read_text)
+        wait_until(lambda: " attached" in log.read_text() or tracer.poll() is not None, READY_SECONDS, log.read_text)
         yield
     finally:
         tracer.terminate()
-        tracer.wait(20)
+        tracer.wait(RUN_SECONDS)
     lines = log.read_text().splitlines()
     (at,) = (number for number, line in enumerate(lines) if "(INJECTED)" in line)
     of_thread = [line for line in lines[: at + 1] if line.partition("]")[0] == lines[at].partition("]")[0]]
@@ -144,20 +144,18 @@ def server_of_rows(tmp_path: Path, disk: Path) -> Iterator[PausableServer]:
         yield running
 
 
-METHODS = pytest.mark.parametrize("method", ["POST", "PUT"])
+METHODS = pytest.mark.parametrize("method", ["POST", "PUT"])  # elsewhere PUT, whose image has to stay queued
 
 
-@METHODS
-def test_more_than_there_is_room_for_is_refused_at_once(server: PausableServer, method: str) -> None:
-    upload = Upload(server, method)
+def test_more_than_there_is_room_for_is_refused_at_once(server: PausableServer) -> None:
+    upload = Upload(server, "PUT")
     upload.check_refused(upload(bytes(DISK + 1)))
     assert "has no room for" in server.log()
     upload.check_works()
 
 
-@METHODS
-def test_more_than_there_is_room_for_is_refused_when_it_came_unannounced(server: PausableServer, method: str) -> None:
-    upload = Upload(server, method)
+def test_more_than_there_is_room_for_is_refused_when_it_came_unannounced(server: PausableServer) -> None:
+    upload = Upload(server, "PUT")
     upload.check_refused(upload(bytes(DISK + 1), chunked=True))
     upload.check_works()
 
@@ -199,31 +197,29 @@ def test_room_that_another_upload_has_taken_is_no_room(server: PausableServer, t
     assert first.result().status == 201
 
 
-@METHODS
-def test_disk_without_inodes(server: PausableServer, disk: Path, method: str) -> None:
-    upload = Upload(server, method)
+def test_disk_without_inodes(server: PausableServer, disk: Path) -> None:
+    upload = Upload(server, "PUT")
     with without_inodes(disk):
         upload.check_refused(upload())
     upload.check_works()
 
 
-@METHODS
 @pytest.mark.parametrize(
     ("call", "occurrence", "path", "error"),
     [
         pytest.param("fallocate", 1, "/staging/", "EFBIG", id="before the first byte"),
-        pytest.param("fsync", 1, "/staging/", "EDQUOT", id="seal"),
-        pytest.param("rename", 1, "/staging/", "ENOSPC", id="publish"),
+        pytest.param("fsync", 1, "/staging/", "EDQUOT", id="flush"),
+        pytest.param("rename", 1, "/staging/", "ENOSPC", id="rename"),
         pytest.param("fsync", 4, "/blobs/", "ENOSPC", id="after the rename"),
     ],
 )
 def test_disk_full_at_the_first_and_the_last_steps(
-    own_server: Server, method: str, call: str, occurrence: int, path: str, error: str
+    own_server: Server, call: str, occurrence: int, path: str, error: str
 ) -> None:
     """SQLite uses none of the calls. The fsyncs before the rename are the file's and those of two directories."""
     for name in ("staging", *(f"blobs/{number:02x}" for number in range(256))):
         (own_server.datadir / name).mkdir(parents=True, exist_ok=True)
-    upload = Upload(own_server, method)
+    upload = Upload(own_server, "PUT")
     with failing(own_server, call, occurrence, path, error):
         answer = upload()
     upload.check_refused(answer)
@@ -273,9 +269,8 @@ def test_file_that_is_longer_than_the_file_system_knows_is_refused_before_its_fi
         subprocess.run(["umount", "--lazy", place], check=True)
 
 
-@METHODS
-def test_disk_of_the_database_full_from_the_start(server_of_rows: PausableServer, disk: Path, method: str) -> None:
-    upload = Upload(server_of_rows, method)
+def test_disk_of_the_database_full_from_the_start(server_of_rows: PausableServer, disk: Path) -> None:
+    upload = Upload(server_of_rows, "PUT")
     with full(disk):
         upload.check_refused(upload())
         assert server_of_rows.request("GET", "/v1/images").status == 200
@@ -288,11 +283,11 @@ def test_disk_of_the_database_full_at_commit(
 ) -> None:
     """Also after the failure the disk is full: the claim cannot be ended, and must not stand in the next try's way."""
     upload = Upload(server_of_rows, method)
-    with server_of_rows.paused("publish"):
+    with server_of_rows.paused("finish"):
         answer = threads.submit(upload)
-        server_of_rows.wait_for_paused("publish")
+        server_of_rows.wait_for_paused("finish")
         with full(disk):
-            server_of_rows.resume("publish")
+            server_of_rows.resume("finish")
             upload.check_refused(answer.result())
     upload.check_works()
 

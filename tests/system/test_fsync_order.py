@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from factories import data_headers, meta
+from servers.processes import RUN_SECONDS
 from servers.pyrimage import Server
 
 pytestmark = pytest.mark.system
@@ -33,7 +34,7 @@ def traced(server: Server, output: Path) -> Iterator[None]:
         yield
     finally:
         tracer.send_signal(signal.SIGINT)
-        tracer.communicate(timeout=20)
+        tracer.communicate(timeout=RUN_SECONDS)
 
 
 def strace() -> list[str]:

@@ -1,6 +1,7 @@
 """python-glanceclient, the command that people still have: from an environment of its own, against a real server."""
 
 import hashlib
+import json
 import os
 import random
 import subprocess
@@ -8,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from factories import wire
-from servers.processes import OWNED
+from factories import meta, wire
+from servers.processes import OWNED, RUN_SECONDS
 from servers.pyrimage import ROOT, Server
 
 pytestmark = pytest.mark.system
@@ -41,7 +42,9 @@ class Glance:
     def run(self, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
         command = [*OWNED, *WITHOUT_STDIN, *self._command, *arguments]
         environment = {**os.environ, "PYTHONWARNINGS": "ignore", "PYTHONUTF8": "1"}
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=RUN_SECONDS, check=False
+        )
 
     def __call__(self, *arguments: str | Path) -> list[list[str]]:
         """Run the command, which must succeed, and return the cells of the table it prints, without the heading."""
@@ -73,11 +76,31 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "md5").hexdigest()
 
 
-def test_create_with_a_file_stores_it_with_its_formats(glance: Glance, data: Path) -> None:
-    made = glance.fields("image-create", "--name", "f17", *FORMATS, "--file", data, "--min-ram", "512")
+def test_an_image_is_created_listed_shown_downloaded_and_deleted(
+    glance: Glance, server: Server, data: Path, tmp_path: Path
+) -> None:
+    more = "--file", data, "--min-ram", "512"
+    made = glance.fields("image-create", "--name", "by name", "--is-public", "True", *FORMATS, *more)
     assert (made["status"], made["checksum"], made["size"]) == ("active", digest(data), str(data.stat().st_size))
     assert (made["disk_format"], made["container_format"], made["min_ram"]) == ("qcow2", "bare", "512")
-    assert made["is_public"] == "False"  # the command sends the word None for what it was not told
+    row = [made["id"], "by name", "qcow2", "bare", made["size"], "active"]
+    assert row in glance("image-list", "--name", "by name")
+    shown = glance.fields("image-show", "by name")
+    assert shown.keys() - made.keys() == {"sha256", "location"}  # which Glance's JSON has not: they come as headers
+    assert {key: made[key] for key in shown.keys() & made.keys()}.items() <= shown.items()
+    glance("image-download", made["id"], "--file", tmp_path / "back.img")
+    assert (tmp_path / "back.img").read_bytes() == data.read_bytes()
+
+    (stored,) = server.datadir.rglob(f"{made['id']}.*")
+    with stored.open("r+b") as file:
+        file.write(bytes(16))
+    done = glance.run("image-download", made["id"], "--file", tmp_path / "back.img")
+    assert (done.returncode, "Corrupt image download" in done.stderr) == (1, True)
+
+    glance("image-delete", made["id"])
+    assert glance.fields("image-show", made["id"])["status"] == "deleted"  # to an administrator
+    assert list(server.datadir.rglob(f"{made['id']}.*")) == []
+    assert glance.run("image-delete", made["id"]).returncode == 1
 
 
 def test_create_with_an_announced_checksum_that_is_wrong_leaves_nothing(glance: Glance, data: Path) -> None:
@@ -88,99 +111,74 @@ def test_create_with_an_announced_checksum_that_is_wrong_leaves_nothing(glance: 
     assert glance.run("image-show", "not-made").returncode == 1
 
 
-def test_list_shows_an_image_that_was_just_made(glance: Glance, data: Path) -> None:
-    made = glance.fields("image-create", "--name", "listed", "--is-public", "True", *FORMATS, "--file", data)
-    row = [made["id"], "listed", "qcow2", "bare", made["size"], "active"]
-    assert row in glance("image-list")
-    assert row in glance("image-list", "--name", "listed")
-
-
-def test_list_pages_through_more_than_one_page(glance: Glance) -> None:
-    made = {glance.fields("image-create", "--name", "paged", "--is-public", "True")["id"] for _ in range(3)}
+def test_list_pages_through_more_than_one_page(glance: Glance, server: Server) -> None:
+    headers = meta(name="paged", is_public="true")
+    made = {server.request("POST", "/v1/images", headers=headers).image["id"] for _ in range(3)}
     assert {row[0] for row in glance("image-list", "--name", "paged", "--page-size", "2")} == made
 
 
-def test_show_finds_an_image_by_its_name(glance: Glance, data: Path) -> None:
-    made = glance.fields("image-create", "--name", "by name", "--is-public", "True", *FORMATS, "--file", data)
-    shown = glance.fields("image-show", "by name")
-    assert shown.keys() - made.keys() == {"sha256", "location"}  # which Glance's JSON has not: they come as headers
-    assert {key: made[key] for key in shown.keys() & made.keys()}.items() <= shown.items()
-    assert (shown["id"], shown["disk_format"], shown["is_public"]) == (made["id"], "qcow2", "True")
-
-
-def test_a_name_of_spaces_quotes_and_other_scripts_comes_back_as_typed(glance: Glance) -> None:
+def test_a_name_of_spaces_quotes_and_other_scripts_comes_back_as_typed_and_finds_its_image(glance: Glance) -> None:
     made = glance.fields("image-create", "--name", NAME, "--is-public", "True", "--property", f"os_type={NAME}")
-    assert (made["name"], made["Property 'os_type'"]) == (NAME, NAME)
+    assert (made["name"], made["Property 'os_type'"], made["size"]) == (NAME, NAME, "0")
     assert [row[:2] for row in glance("image-list", "--name", NAME)] == [[made["id"], NAME]]
-
-
-def test_a_name_of_other_scripts_finds_its_image_and_is_utf_8_in_the_headers(glance: Glance) -> None:
-    made = glance.fields("image-create", "--name", f"by {NAME}", "--is-public", "True", "--property", f"os_type={NAME}")
-    shown = glance.fields("image-show", f"by {NAME}")
+    shown = glance.fields("image-show", NAME)
     assert shown["id"] == made["id"]
     sent = [shown[key].encode("latin-1").decode() for key in ("name", "Property 'os_type'")]  # the client reads latin-1
-    assert sent == [f"by {NAME}", NAME]
+    assert sent == [NAME, NAME]
 
 
-# Each with an image's URL and its id; what is told is sent back, or a name that somebody types.
-CALLS = {
-    "glanceclient, list": "told = [each for each in images.list() if each.id == image][0]; back(told)",
-    "glanceclient, get": "back(images.get(image))",
-    "requests, HEAD": "put({name: text for name, text in requests.head(url).headers.items() if name.startswith(META)})",
-    "requests, text": "put({META + 'name': 'für Läufer'})",
-    "requests, bytes": "put({META + 'name': 'für Läufer'.encode()})",
-}
-CALL = """
-import glanceclient, requests, sys
-server, image = sys.argv[1:]
-images, url, META = glanceclient.Client("1", server, token="x").images, f"{server}/v1/images/{image}", "x-image-meta-"
+# Each with an image's URL and its id; what is told is sent back, or a name that somebody types. Beside them: what the
+# image is called, and what it is called then, or None where that is refused.
+CALLS = [
+    ("told = [each for each in images.list() if each.id == image][0]; back(told)", NAME, NAME),
+    ("back(images.get(image))", "für Läufer", "fÃ¼r LÃ¤ufer"),  # nobody can tell it from a wish
+    ("back(images.get(image))", NAME, None),  # read as latin-1, some of its bytes are control characters
+    (
+        "put({name: text for name, text in requests.head(url).headers.items() if name.startswith(META)})",
+        NAME,
+        NAME,
+    ),
+    ("put({META + 'name': 'für Läufer'})", "x", None),
+    ("put({META + 'name': 'für Läufer'.encode()})", "x", "für Läufer"),
+]
+PROGRAM = """
+import glanceclient, json, requests, sys
+images, META = glanceclient.Client("1", sys.argv[1], token="x").images, "x-image-meta-"
 back = lambda told: images.update(image, name=told.name, properties=told.properties)
 put = lambda headers: requests.put(url, headers=headers).raise_for_status()
+for call, image in json.loads(sys.argv[2]):
+    url = f"{sys.argv[1]}/v1/images/{image}"
+    try:
+        exec(call)
+    except Exception as error:
+        print("refused", repr(error).encode())
+    else:
+        print("done")
 """
 
 
-@pytest.mark.parametrize(
-    ("call", "name", "becomes"),
-    [
-        ("glanceclient, list", NAME, NAME),
-        ("glanceclient, get", "für Läufer", "fÃ¼r LÃ¤ufer"),  # nobody can tell it from a wish
-        ("glanceclient, get", NAME, None),  # refused: read as latin-1, some of its bytes are control characters
-        ("requests, HEAD", NAME, NAME),
-        ("requests, text", "x", None),
-        ("requests, bytes", "x", "für Läufer"),
-    ],
-)
-def test_which_calls_keep_a_name_of_other_scripts(
-    call: str, name: str, becomes: str | None, program: str, server: Server
-) -> None:
+def test_which_calls_keep_a_name_of_other_scripts(program: str, server: Server) -> None:
     """As docs/glance.md has it."""
-    sent = {"x-image-meta-name": wire(name), "x-image-meta-property-os": wire(name), "x-image-meta-is-public": "true"}
-    image = server.request("POST", "/images", headers=sent).image["id"]
-    command = [*OWNED, Path(program).with_name("python"), "-W", "ignore", "-c", CALL + CALLS[call], server.url, image]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode == 0) is (becomes is not None), done.stderr
-    stored = {each["id"]: each["name"] for each in server.request("GET", "/images").json["images"]}
-    assert stored[image] == (becomes or name)
-
-
-def test_download_gives_the_bytes_whose_checksum_the_client_verifies(
-    glance: Glance, data: Path, tmp_path: Path
-) -> None:
-    made = glance.fields("image-create", "--name", "down", *FORMATS, "--file", data)
-    glance("image-download", made["id"], "--file", tmp_path / "back.img")
-    assert (tmp_path / "back.img").read_bytes() == data.read_bytes()
-
-
-def test_download_of_bytes_that_changed_on_the_disk_is_refused_by_the_client(
-    glance: Glance, server: Server, data: Path, tmp_path: Path
-) -> None:
-    made = glance.fields("image-create", "--name", "changed", *FORMATS, "--file", data)
-    (stored,) = server.datadir.rglob(f"{made['id']}.*")
-    with stored.open("r+b") as file:
-        file.write(bytes(16))
-    done = glance.run("image-download", made["id"], "--file", tmp_path / "back.img")
-    assert done.returncode == 1
-    assert "Corrupt image download" in done.stderr
+    asked = []
+    for call, name, _ in CALLS:
+        fields = {"x-image-meta-name": wire(name), "x-image-meta-property-os": wire(name)}
+        made = server.request("POST", "/images", headers={**fields, "x-image-meta-is-public": "true"})
+        asked.append((call, made.image["id"]))
+    command = [
+        *OWNED,
+        str(Path(program).with_name("python")),
+        "-W",
+        "ignore",
+        "-c",
+        PROGRAM,
+        server.url,
+        json.dumps(asked),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    stored = {each["id"]: each["name"] for each in server.request("GET", "/images?limit=1000").json["images"]}
+    for (_, name, becomes), (_, image), line in zip(CALLS, asked, done.stdout.splitlines(), strict=True):
+        assert line.startswith("done" if becomes else "refused"), line
+        assert stored[image] == (becomes or name)
 
 
 def test_update_keeps_the_properties_unless_they_are_purged(glance: Glance) -> None:
@@ -196,33 +194,15 @@ def test_update_keeps_the_properties_unless_they_are_purged(glance: Glance) -> N
     assert [key for key in purged if key.startswith("Property")] == ["Property 'd'"]
 
 
-def test_upload_into_a_queued_image_makes_it_active(glance: Glance, data: Path, tmp_path: Path) -> None:
+def test_upload_into_a_queued_image_makes_it_active(glance: Glance, data: Path) -> None:
     queued = glance.fields("image-create", "--name", "reserved", "--property", "kept=yes")
     assert (queued["status"], queued["size"]) == ("queued", "0")
     filled = glance.fields("image-update", queued["id"], *FORMATS, "--file", data)
     assert (filled["status"], filled["checksum"], filled["Property 'kept'"]) == ("active", digest(data), "yes")
-    glance("image-download", queued["id"], "--file", tmp_path / "back.img")
-    assert digest(tmp_path / "back.img") == digest(data)
-
-
-def test_delete_removes_the_image_and_its_bytes(glance: Glance, server: Server, data: Path) -> None:
-    made = glance.fields("image-create", "--name", "gone", *FORMATS, "--file", data)
-    glance("image-delete", made["id"])
-    assert glance.fields("image-show", made["id"])["status"] == "deleted"  # to an administrator
-    assert list(server.datadir.rglob(f"{made['id']}.*")) == []
-    assert glance.run("image-delete", made["id"]).returncode == 1
-
-
-def test_delete_of_a_protected_image_waits_until_it_is_not(glance: Glance) -> None:
-    made = glance.fields("image-create", "--name", "kept", "--is-protected", "True")
-    assert "protected" in glance.run("image-delete", made["id"]).stdout
-    glance("image-update", made["id"], "--is-protected", "False")
-    glance("image-delete", made["id"])
 
 
 def test_members_are_added_listed_both_ways_and_removed(glance: Glance) -> None:
     made = glance.fields("image-create", "--name", "shared")["id"]
-    assert glance("member-list", "--image-id", made) == []
     glance("member-create", made, "tenant-b")
     glance("member-create", "--can-share", made, "tenant-c")
     shared = [[made, "tenant-b", ""], [made, "tenant-c", "True"]]  # the command prints nothing for False
@@ -232,13 +212,4 @@ def test_members_are_added_listed_both_ways_and_removed(glance: Glance) -> None:
     assert glance("member-list", "--tenant-id", "tenant-c") == [[made, "tenant-c", ""]]
     glance("member-delete", made, "tenant-c")
     assert glance("member-list", "--image-id", made) == shared[:1]
-    assert glance("member-list", "--tenant-id", "tenant-c") == []
     assert "is not a member" in glance.run("member-delete", made, "tenant-c").stderr
-
-
-def test_the_memberships_of_a_deleted_image_are_gone(glance: Glance) -> None:
-    made = glance.fields("image-create", "--name", "shared")["id"]
-    glance("member-create", made, "tenant-d")
-    glance("image-delete", made)
-    assert glance("member-list", "--tenant-id", "tenant-d") == []
-    assert glance.run("member-list", "--image-id", made).returncode == 1

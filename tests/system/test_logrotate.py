@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from servers.processes import run, wait_until
+from servers.processes import RUN_SECONDS, run, wait_until
 from servers.pyrimage import ANSWER_SECONDS, Server
 
 pytestmark = pytest.mark.system
@@ -62,7 +62,7 @@ class Rotation:
         """Run it, under another program or not; return what it said."""
         state = f"--state={self.directory / 'logrotate.state'}"
         command = [*under, self.program, state, *arguments, str(self.config)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_SECONDS, check=False)
         assert done.returncode == 0, done.stderr
         return done.stderr
 

@@ -16,7 +16,8 @@ from servers import databases
 
 pytestmark = [pytest.mark.system, pytest.mark.long]
 
-IMAGES = amount(20_000, 200_000)
+# PostgreSQL reads tables of fewer rows whole, and rightly so.
+IMAGES = {"sqlite": amount(20_000, 200_000), "postgresql": 200_000}
 LIMIT = 25
 
 CALLERS = {"default": ADMIN, "tenant": Identity(user="alice", project=TENANT, roles=frozenset({"member"}))}
@@ -31,7 +32,7 @@ def bulk(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     directory = tmp_path_factory.mktemp(request.param)
     with databases.fresh_database(request.param, directory) as url:
         made = install(directory, **{"sqlalchemy.url": url})
-        fill(made.engine, IMAGES)
+        fill(made.engine, IMAGES[request.param])
         if request.param == "postgresql":  # SQLite counts nothing unless somebody tells it to
             analyse(made.engine)
         yield made
@@ -100,7 +101,7 @@ def in_postgresqls_plan(node: dict[str, Any]) -> Iterator[str]:
         yield from in_postgresqls_plan(child)
 
 
-@pytest.mark.parametrize("page", [1, 2, 50])
+@pytest.mark.parametrize("page", [1, 2, amount(10, 50)])
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("caller", CALLERS)
 def test_a_page_comes_from_an_index(bulk: Installation, caller: str, order: str, page: int) -> None:

@@ -18,10 +18,11 @@ import pytest
 
 from factories import data_headers
 from pyrimage.server.pidfile import holder
-from servers.controlled import END, begun_upload, refuses
+from servers.controlled import refuses
 from servers.processes import PROGRAMS, free_port, wait_until
 from servers.programs import Programs
 from servers.pyrimage import READY_SECONDS
+from servers.transfers import REST, begin_upload
 
 pytestmark = pytest.mark.system
 
@@ -63,10 +64,10 @@ def test_a_start_that_fails_says_why_in_one_line(place: Programs) -> None:
 
 def test_a_transfer_ends_before_the_program_does(place: Programs) -> None:
     place.serve()
-    with begun_upload(place) as upload:
+    with begin_upload(place) as upload:
         os.killpg(place.pid, signal.SIGINT)
         wait_until(lambda: refuses(place.port), READY_SECONDS, place.log)
-        upload.send(END)
+        upload.send(REST)
         assert upload.getresponse().status == 201
     assert place.ended() == 0
 
@@ -74,7 +75,7 @@ def test_a_transfer_ends_before_the_program_does(place: Programs) -> None:
 def test_a_transfer_that_takes_longer_than_shutdown_timeout_is_cut_and_leaves_nothing(with_workers: Programs) -> None:
     place = with_workers
     place.serve("--shutdown-timeout", "1")
-    with begun_upload(place) as upload:
+    with begin_upload(place) as upload:
         os.kill(place.pid, signal.SIGTERM)
         with pytest.raises(ConnectionError):
             upload.getresponse()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from factories import data_headers, error_of, meta
+from servers.processes import RUN_SECONDS
 from servers.pyrimage import Server
 
 pytestmark = pytest.mark.system
@@ -34,7 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def ask(server: Server, method: str, path: str, headers: dict[str, str], body: bytes | None = None) -> list[str]:
     """Ask with Python's own client; return the names of the answer's properties."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=RUN_SECONDS)
     connection.request(method, path, body, headers)
     answer = connection.getresponse()
     assert answer.status < 300, answer.read()

@@ -32,7 +32,7 @@ def statuses(server: Server) -> dict[int, int]:
         return Counter(answer.status for answer in threads.map(lambda number: post(server, number), range(CLIENTS)))
 
 
-@pytest.mark.parametrize("step", ["write", "seal"])
+@pytest.mark.parametrize("step", ["write", "finish"])
 def test_uploads_whose_server_was_killed_count_until_they_are_scrubbed(tmp_path: Path, step: str) -> None:
     """S36."""
     quota = {"pyrimage.user_storage_quota": str(ROOM * len(DATA))}

@@ -11,8 +11,8 @@ import pytest
 from amounts import amount
 from factories import data_headers, md5, meta
 from servers import databases
-from servers.processes import wait_until
-from servers.pyrimage import Answer, Server
+from servers.processes import RUN_SECONDS, wait_until
+from servers.pyrimage import READY_SECONDS, Answer, Server
 from traffic import leftovers, rows
 
 pytestmark = [pytest.mark.system, pytest.mark.long]
@@ -57,7 +57,7 @@ def at_once(threads: ThreadPoolExecutor, calls: Sequence[Call]) -> list[Answer]:
     start = threading.Barrier(len(calls))
 
     def run(call: Call) -> Answer:
-        start.wait(60)
+        start.wait(RUN_SECONDS)
         return call()
 
     return list(threads.map(run, calls))
@@ -95,7 +95,7 @@ def test_delete_during_an_upload_wins(server: Server, url: str, length: str) -> 
     }[length]
     head = f"PUT {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{lines}\r\n"
     with server.connect(head.encode() + b"Content-Type: application/octet-stream\r\n\r\n" + begin) as client:
-        wait_until(lambda: rows(url, "SELECT key FROM claims"), 60, server.log)
+        wait_until(lambda: rows(url, "SELECT key FROM claims"), READY_SECONDS, server.log)
         assert server.request("DELETE", path).status == 200
         client.sendall(end)
         assert client.recv(4096).split()[1] in (b"404", b"409")

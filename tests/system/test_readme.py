@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from servers.processes import OWNED, wait_until
-from servers.pyrimage import ROOT, Server
+from servers.pyrimage import READY_SECONDS, ROOT, Server
 
 pytestmark = pytest.mark.system
 
@@ -40,6 +40,8 @@ def test_the_session_uploads_lists_downloads_and_deletes(own_server: Server, tmp
     def statuses() -> set[tuple[str, str]]:
         return {(method, status) for _, method, path, status, *_ in own_server.access_lines() if "/images" in path}
 
-    wait_until(lambda: statuses() >= {("POST", "201"), ("GET", "200"), ("HEAD", "200"), ("DELETE", "200")}, 10)
+    wait_until(
+        lambda: statuses() >= {("POST", "201"), ("GET", "200"), ("HEAD", "200"), ("DELETE", "200")}, READY_SECONDS
+    )
     assert all(status < "400" for _, status in statuses())  # curl without --fail goes on after a refusal
     assert own_server.files() == []

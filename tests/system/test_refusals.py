@@ -20,8 +20,8 @@ import httpx
 import pytest
 
 from factories import OCTETS, data_headers, error_of, files_below, meta
-from servers.processes import OWNED, wait_until
-from servers.pyrimage import ROOT, Answer, Server
+from servers.processes import OWNED, RUN_SECONDS, wait_until
+from servers.pyrimage import READY_SECONDS, ROOT, Answer, Server
 
 pytestmark = pytest.mark.system
 
@@ -99,7 +99,9 @@ def busy_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         with contextlib.ExitStack() as uploads:
             for upload in under_way:
                 uploads.enter_context(server.connect(upload.head("Transfer-Encoding: chunked") + b"1\r\nx\r\n"))
-            wait_until(lambda: len(list((server.datadir / "staging").glob("*"))) == len(under_way), 20, server.log)
+            wait_until(
+                lambda: len(list((server.datadir / "staging").glob("*"))) == len(under_way), READY_SECONDS, server.log
+            )
             yield server
 
 
@@ -184,7 +186,7 @@ def curl(server: Server, refusal: Refusal, directory: Path, *options: str) -> tu
     fields = [option for name, value in refusal.headers.items() for option in ("-H", f"{name}: {value}")]
     written = ("-D", str(head), "-o", str(body), "-w", "%{size_upload}")
     command = ["curl", "-sS", "-X", refusal.method, *fields, *written, *options, server.url + refusal.path]
-    done = subprocess.run([*OWNED, *command], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([*OWNED, *command], capture_output=True, text=True, timeout=RUN_SECONDS, check=False)
     (last,) = re.findall(rb"HTTP/1.1 (?!100).*?(?=\r\n\r\n)", head.read_bytes(), re.DOTALL)
     return Answer.parse(last, body.read_bytes()), int(done.stdout)
 
@@ -295,7 +297,7 @@ def pieces(size: int) -> Iterator[bytes]:
 @pytest.mark.parametrize("framing", [{"Content-Length": str(SIZE)}, {}], ids=["length", "chunks"])
 def test_httpx_is_told(server: Server, framing: dict[str, str]) -> None:
     refusal = REFUSALS["data is there"]
-    with httpx.Client(timeout=60, trust_env=False) as client:
+    with httpx.Client(timeout=RUN_SECONDS, trust_env=False) as client:
         url, fields = server.url + refusal.path, {**refusal.headers, **framing}
         response = client.request(refusal.method, url, content=pieces(refusal.size), headers=fields)
     assert (response.status_code, response.headers["connection"]) == (refusal.status, "close")

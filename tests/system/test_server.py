@@ -7,7 +7,7 @@ import pytest
 
 from factories import data_headers, error_of, files_below, meta
 from servers.processes import wait_until
-from servers.pyrimage import Answer, Server
+from servers.pyrimage import READY_SECONDS, Answer, Server
 
 pytestmark = pytest.mark.system
 
@@ -19,7 +19,7 @@ NAME = b"x-image-meta-name: f17"
 def check_empty(server: Server, images: int = 0) -> None:
     """Check that nothing is stored but so many queued images."""
     assert server.request("GET", "/healthcheck").status == 200  # so the server has seen what was sent before
-    wait_until(lambda: not server.files() and not server.sql("SELECT * FROM claims"), 20)
+    wait_until(lambda: not server.files() and not server.sql("SELECT * FROM claims"), READY_SECONDS)
     assert server.sql("SELECT status FROM images") == [("queued",)] * images
 
 
@@ -30,7 +30,9 @@ def test_large_body_lies_where_it_is_staged_and_nowhere_else(own_server: Server,
     server = own_server
     start = [b"POST /v1/images HTTP/1.1", b"Host: localhost", OCTETS, NAME, line]
     with server.connect(b"\r\n".join([*start, b"", piece])):
-        wait_until(lambda: sum(each.stat().st_size for each in server.datadir.rglob("staging/*")) > 2000000, 20)
+        wait_until(
+            lambda: sum(each.stat().st_size for each in server.datadir.rglob("staging/*")) > 2000000, READY_SECONDS
+        )
         opened = [os.path.realpath(descriptor) for descriptor in Path(f"/proc/{server.pid}/fd").iterdir()]
         assert [name for name in opened if name.endswith("(deleted)")] == []
         assert files_below(server.directory / "tmp") == []
@@ -88,7 +90,7 @@ def test_download_that_the_client_breaks_off_is_logged_with_what_it_got(server: 
     def lines() -> list[list[str]]:
         return [line for line in server.access_lines() if line[1:3] == ["GET", path]]
 
-    wait_until(lines, 20, server.log)
+    wait_until(lines, READY_SECONDS, server.log)
     ((*_, status, count, _, _, who),) = lines()
     sent, _, promised = count.partition("/")
     assert (status, promised, who) == ("200", str(size), "admin")

@@ -17,7 +17,7 @@ import pytest
 
 from pyrimage.server.options import read_options
 from pyrimage.server.serving import DESCRIPTORS, OTHER_DESCRIPTORS
-from servers.processes import PROGRAMS, free_port, run, spawn
+from servers.processes import PROGRAMS, RUN_SECONDS, free_port, run, spawn
 from servers.pyrimage import READY_SECONDS, ROOT, Server
 
 pytestmark = pytest.mark.system
@@ -42,7 +42,7 @@ def systemd(program: str, *arguments: str | Path) -> "subprocess.CompletedProces
     if shutil.which(program) is None:
         message = f"{program} is missing: apt-get install systemd"
         pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
-    return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=RUN_SECONDS, check=False)
 
 
 def options(tree: Path, unit: str) -> dict[str, str]:
@@ -202,18 +202,30 @@ def start(server: Server, command: str, notify: str) -> None:
     server.process = spawn(*words, log=server.log_file, environment={"NOTIFY_SOCKET": notify})
 
 
-@pytest.mark.parametrize("is_abstract", [False, True])
-def test_service_is_ready_when_it_answers(
-    tree: Path, unit: str, server: Server, tmp_path: Path, is_abstract: bool
+def test_service_is_ready_when_it_answers_and_is_reloaded_and_stopped_by_its_main_process(
+    tree: Path, unit: str, server: Server, tmp_path: Path
 ) -> None:
+    told = options(tree, unit)
+    assert told["KillMode"] == "mixed"
     run("pyrimage-manage", "db", "upgrade", cwd=tmp_path)
-    name = str(tmp_path / "notify")
+    name, is_abstract = str(tmp_path / "notify"), unit == "pyrimage-registry.service"
     with notified(f"\0{name}" if is_abstract else name) as systemd:
-        start(server, options(tree, unit)["ExecStart"], f"@{name}" if is_abstract else name)
+        start(server, told["ExecStart"], f"@{name}" if is_abstract else name)
         try:
             assert systemd.recv(1024) == READY
             assert server.workers(), server.log()  # not only the supervisor, who would let clients wait
             assert server.request("GET", "/healthcheck").status == 200
+
+            count = int(configured(server, SERVERS[unit], "workers"))
+            before = server.wait_for_workers(count)
+            subprocess.run(shlex.split(told["ExecReload"].replace("$MAINPID", str(server.pid))), check=True)
+            workers = server.wait_for_workers(count, other_than=before)
+            assert server.request("GET", "/healthcheck").status == 200
+
+            os.kill(server.pid, signal.SIGTERM)
+            assert server.process is not None
+            assert server.process.wait(READY_SECONDS) == 0
+            assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
         finally:
             server.stop()
 
@@ -227,35 +239,3 @@ def test_service_that_does_not_start_is_never_ready(tree: Path, unit: str, serve
         systemd.settimeout(0)
         with pytest.raises(BlockingIOError):
             systemd.recv(1024)
-
-
-def test_reload_of_the_unit_keeps_the_main_process(tree: Path, unit: str, server: Server, tmp_path: Path) -> None:
-    run("pyrimage-manage", "db", "upgrade", cwd=tmp_path)
-    with notified(tmp_path / "notify") as systemd:
-        start(server, options(tree, unit)["ExecStart"], str(tmp_path / "notify"))
-        try:
-            assert systemd.recv(1024) == READY
-            count = int(configured(server, SERVERS[unit], "workers"))
-            before = server.wait_for_workers(count)
-            command = options(tree, unit)["ExecReload"].replace("$MAINPID", str(server.pid))
-            subprocess.run(shlex.split(command), check=True)
-            server.wait_for_workers(count, other_than=before)
-            assert server.request("GET", "/healthcheck").status == 200
-        finally:
-            server.stop()
-
-
-def test_service_stops_by_the_main_process_alone(tree: Path, unit: str, server: Server, tmp_path: Path) -> None:
-    assert options(tree, unit)["KillMode"] == "mixed"
-    run("pyrimage-manage", "db", "upgrade", cwd=tmp_path)
-    with notified(tmp_path / "notify") as systemd:
-        start(server, options(tree, unit)["ExecStart"], str(tmp_path / "notify"))
-        try:
-            assert systemd.recv(1024) == READY
-            workers = server.wait_for_workers(int(configured(server, SERVERS[unit], "workers")))
-            os.kill(server.pid, signal.SIGTERM)
-            assert server.process is not None
-            assert server.process.wait(READY_SECONDS) == 0
-            assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
-        finally:
-            server.stop()

@@ -1,7 +1,7 @@
 """Slow uploads hold nobody else up: not by the connections they have, nor by SQLite's one write lock."""
 
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -47,7 +47,7 @@ def statuses_of_other_calls(server: PausableServer) -> list[int]:
     return [made.status, *(answer.status for answer in calls)]
 
 
-@pytest.mark.parametrize("step", ["write", "seal"])
+@pytest.mark.parametrize("step", ["write", "finish"])
 def test_metadata_calls_answer_beside_more_uploads_than_connections(
     server: PausableServer, threads: ThreadPoolExecutor, step: str
 ) -> None:
@@ -62,27 +62,15 @@ def test_metadata_calls_answer_beside_more_uploads_than_connections(
     )
 
 
-def test_an_upload_passes_by_another_that_seals_slowly(server: PausableServer, threads: ThreadPoolExecutor) -> None:
-    with server.paused("seal"):
+def test_writes_pass_by_an_upload_whose_store_finishes_slowly(
+    server: PausableServer, threads: ThreadPoolExecutor
+) -> None:
+    """Nothing of a store runs under SQLite's lock."""
+    with server.paused("finish"):
         slow = threads.submit(upload, server)
-        server.wait_for_paused("seal")
+        server.wait_for_paused("finish")
         empty = server.request("POST", "/v1/images", headers=meta(name="empty", size="0"))
         assert (empty.status, empty.image["status"]) == (201, "active")
+        assert server.request("POST", "/v1/images", headers=meta(name="reserved")).status == 201
         assert not slow.done()
     assert slow.result().status == 201
-
-
-def test_a_write_waits_for_an_upload_that_publishes_slowly(tmp_path: Path, threads: ThreadPoolExecutor) -> None:
-    """Only the vote holds SQLite's lock; who comes meanwhile waits for it, and is not told that it is locked."""
-    with PausableServer(tmp_path) as server:
-        with server.paused("publish"):
-            slow = threads.submit(upload, server)
-            server.wait_for_paused("publish")
-            writes: list[Future[Answer]] = [
-                threads.submit(upload, server, "other"),
-                threads.submit(server.request, "POST", "/v1/images", None, meta(name="reserved")),
-            ]
-            assert server.request("GET", "/v1/images").status == 200  # readers do not even wait
-            wait(writes, timeout=2)
-        assert slow.result().status == 201
-        assert [write.result().status for write in writes] == [201, 201]

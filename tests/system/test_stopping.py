@@ -4,21 +4,18 @@ import http.client
 import os
 import shutil
 import signal
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
 
-from factories import data_headers
 from servers.processes import PROGRAMS, wait_until
 from servers.pyrimage import ANSWER_SECONDS, READY_SECONDS, Server
+from servers.transfers import DATA, REST, begin_download, begin_upload
 
 pytestmark = pytest.mark.system
 
-MIB = 1 << 20
-DATA = os.urandom(MIB) * 16
 GET = b"GET /v1/images HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
@@ -39,34 +36,6 @@ def workers(request: pytest.FixtureRequest) -> int:
 def server(tmp_path: Path, workers: int) -> Iterator[Server]:
     with serving(tmp_path, workers) as running:
         yield running
-
-
-@contextmanager
-def begin_upload(server: Server) -> Iterator[http.client.HTTPConnection]:
-    """Send the header of an upload of DATA, and its first bytes; wait until it is claimed."""
-    client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=ANSWER_SECONDS)
-    with closing(client):
-        client.putrequest("POST", "/v1/images")
-        for name, value in {**data_headers(), "Content-Length": str(len(DATA))}.items():
-            client.putheader(name, value)
-        client.endheaders(DATA[:MIB])
-        wait_until(lambda: server.sql("SELECT * FROM claims"), ANSWER_SECONDS)
-        yield client
-
-
-@contextmanager
-def begin_download(server: Server) -> Iterator[http.client.HTTPResponse]:
-    """Upload DATA, and ask for it, but take less than the server can hold in the kernel."""
-    made = server.request("POST", "/v1/images", DATA, data_headers())
-    assert made.status == 201
-    client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=ANSWER_SECONDS)
-    with closing(client), socket.socket() as narrow:
-        narrow.settimeout(ANSWER_SECONDS)
-        narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        narrow.connect(("127.0.0.1", server.port))
-        client.sock = narrow
-        client.request("GET", f"/v1/images/{made.image['id']}")
-        yield client.getresponse()
 
 
 def kept(server: Server) -> http.client.HTTPConnection:
@@ -108,7 +77,7 @@ def nothing_is_left(server: Server) -> bool:
 def test_transfers_come_to_their_end_while_nobody_else_is_let_in(server: Server, number: signal.Signals) -> None:
     with begin_download(server) as download, begin_upload(server) as upload:
         stop(server, number)
-        upload.send(DATA[MIB:])
+        upload.send(REST)
         assert upload.getresponse().status == 201
         assert download.read() == DATA
     assert has_ended_well(server)
@@ -119,7 +88,7 @@ def test_a_second_sigterm_and_one_for_the_whole_group_are_harmless(server: Serve
         stop(server)
         os.kill(server.pid, signal.SIGTERM)
         os.killpg(server.pid, signal.SIGTERM)
-        upload.send(DATA[MIB:])
+        upload.send(REST)
         assert upload.getresponse().status == 201
     assert has_ended_well(server)
 
@@ -128,7 +97,7 @@ def test_a_ctrl_c_that_the_whole_group_gets_lets_transfers_end_too(server: Serve
     with begin_upload(server) as upload:
         os.killpg(server.pid, signal.SIGINT)
         wait_until(lambda: refuses(server), READY_SECONDS, server.log)
-        upload.send(DATA[MIB:])
+        upload.send(REST)
         assert upload.getresponse().status == 201
     assert has_ended_well(server)
 
@@ -172,7 +141,7 @@ def test_idle_connections_are_closed(server: Server) -> None:
         assert idle.sock is not None
         assert idle.sock.recv(1) == b""
         assert silent.recv(1) == b""
-        upload.send(DATA[MIB:])
+        upload.send(REST)
         assert upload.getresponse().status == 201
 
 
@@ -183,7 +152,7 @@ def test_a_kept_connection_is_answered_once_more_and_told_that_it_ends(server: S
         answer = client.getresponse()
         assert answer.status == 200
         assert answer.headers["Connection"] == "close"
-        upload.send(DATA[MIB:])
+        upload.send(REST)
         assert upload.getresponse().status == 201
 
 

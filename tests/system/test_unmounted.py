@@ -100,7 +100,7 @@ def test_nothing_is_stored_or_lost_while_the_disk_is_not_mounted(server: Pausabl
     assert manage(server, "verify").stdout == "2 images are whole, 0 are not.\n"
 
 
-@pytest.mark.parametrize("step", ["write", "publish"])
+@pytest.mark.parametrize("step", ["write", "finish"])
 def test_upload_is_not_acknowledged_when_its_disk_goes_away_meanwhile(
     server: PausableServer, disk: Disk, step: str
 ) -> None:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from servers.controlled import END, NOT_RUNNING, Controlled, begun_upload, descriptors, leaves_nothing, refuses
+from servers.controlled import NOT_RUNNING, Controlled, descriptors, leaves_nothing, refuses
 from servers.processes import OWNED, PROGRAMS
 from servers.pyrimage import READY_SECONDS
+from servers.transfers import REST, begin_upload
 from traffic import children
 
 pytestmark = pytest.mark.system
@@ -176,10 +177,10 @@ def test_stop_returns_when_the_server_has_ended(place: Controlled) -> None:
 
 def test_a_stop_lets_a_transfer_end_within_the_time_that_the_server_was_started_with(place: Controlled) -> None:
     place.control("api", "start", place.ini, "--shutdown-timeout", "300")
-    with begun_upload(place) as upload, stopping(place) as process:
+    with begin_upload(place) as upload, stopping(place) as process:
         assert process.stderr is not None
         assert process.stderr.readline() == f"Waiting for transfers to end, {300 + MARGIN_SECONDS} s at most ...\n"
-        upload.send(END)
+        upload.send(REST)
         assert upload.getresponse().status == 201
         assert process.wait(READY_SECONDS) == 0
     assert leaves_nothing(place)
@@ -199,7 +200,7 @@ def stopping(place: Controlled, *options: str) -> Iterator["subprocess.Popen[str
 
 def test_a_transfer_that_takes_longer_is_cut(place: Controlled) -> None:
     place.control("api", "start", place.ini, "--shutdown-timeout=1")
-    with begun_upload(place) as upload:
+    with begin_upload(place) as upload:
         assert len(place.control("api", "stop")) == 1
         with pytest.raises(ConnectionError):
             upload.getresponse()
@@ -210,7 +211,7 @@ def test_a_transfer_that_takes_longer_is_cut(place: Controlled) -> None:
 def test_a_server_that_does_not_end_is_killed_and_nothing_is_left(place: Controlled) -> None:
     place.control("api", "start", place.ini, "--shutdown-timeout=0")
     pid, workers = place.pid, place.wait_for_workers(2)
-    with begun_upload(place):
+    with begin_upload(place):
         for each in (pid, *workers):
             os.kill(each, signal.SIGSTOP)
         began = time.monotonic()

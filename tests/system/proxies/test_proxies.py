@@ -14,9 +14,9 @@ import pytest
 
 from factories import error_of, sha256
 from servers import proxies
-from servers.processes import wait_until
+from servers.processes import RUN_SECONDS, wait_until
 from servers.proxies import ADMITTED, NAME, PAGE, REFUSED, Proxy
-from servers.pyrimage import Answer, Server
+from servers.pyrimage import READY_SECONDS, Answer, Server
 
 pytestmark = pytest.mark.system
 
@@ -38,7 +38,7 @@ def test_the_program_finds_no_fault_with_its_file(proxy: Proxy) -> None:
 def test_the_page_promises_no_older_version_than_the_tests_run(proxy: Proxy) -> None:
     if "CI" not in os.environ:
         pytest.skip("the page speaks of the versions that CI has")
-    said = subprocess.run([proxy.program, "-v"], capture_output=True, text=True, timeout=60, check=True)
+    said = subprocess.run([proxy.program, "-v"], capture_output=True, text=True, timeout=RUN_SECONDS, check=True)
     tested = re.findall("[0-9]+(?:[.][0-9]+)+", said.stdout + said.stderr)[0]
     [oldest] = re.findall(f"{proxy.kind} ([0-9.]+) or later", PAGE.read_text(encoding="utf-8"), re.IGNORECASE)
     assert [int(part) for part in tested.split(".")] <= [int(part) for part in oldest.split(".")]
@@ -90,7 +90,9 @@ def test_values_in_utf_8_pass(proxy: Proxy) -> None:
 )
 def test_path_goes_on_as_it_was_sent(proxy: Proxy, server: Server, path: str) -> None:
     status = str(proxy.request("HEAD", path).status)
-    wait_until(lambda: ["HEAD", path, status] in [line[1:4] for line in server.access_lines()], 10, server.log)
+    wait_until(
+        lambda: ["HEAD", path, status] in [line[1:4] for line in server.access_lines()], READY_SECONDS, server.log
+    )
     assert int(status) == server.request("HEAD", path).status
 
 
@@ -127,7 +129,7 @@ def test_access_line_has_the_client_s_address_whatever_it_sends(
     def peers() -> list[str]:
         return [peer for peer, _, asked, *_ in server.access_lines() if asked == path]
 
-    wait_until(peers, 10, server.log)
+    wait_until(peers, READY_SECONDS, server.log)
     assert peers() == [ADMITTED]
 
 
@@ -217,4 +219,4 @@ def test_haproxy_asks_for_the_server_s_health(proxy: Proxy, server: Server) -> N
         return [line[2:4] for line in server.access_lines()].count(["/healthcheck", "200"])
 
     before = checks()
-    wait_until(lambda: checks() > before, 20, server.log)
+    wait_until(lambda: checks() > before, READY_SECONDS, server.log)

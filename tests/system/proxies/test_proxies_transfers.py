@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from factories import OCTETS, data_headers, error_of, md5, sha256
-from servers.processes import OWNED, wait_until
+from servers.processes import OWNED, RUN_SECONDS, wait_until
 from servers.proxies import ADMITTED, Proxy
-from servers.pyrimage import ROOT, Answer, Server
+from servers.pyrimage import READY_SECONDS, ROOT, Answer, Server
 
 pytestmark = pytest.mark.system
 
@@ -48,7 +48,7 @@ class Curl:
         place = ("--resolve", f"{self._proxy.name}:127.0.0.1", "--cacert", str(self._proxy.certificate))
         written = ("-D", str(head), "-o", str(body), "-w", "%{size_upload}", "--interface", ADMITTED)
         command = ["curl", "-sS", "-v", *place, *written, *options, f"https://{self._proxy.name}{path}"]
-        done = subprocess.run([*OWNED, *command], input=stdin, capture_output=True, timeout=60, check=False)
+        done = subprocess.run([*OWNED, *command], input=stdin, capture_output=True, timeout=RUN_SECONDS, check=False)
         self.transcript, self.sent = done.stderr.decode("latin-1"), int(done.stdout)
         assert done.returncode == 0 or "Send failure" in self.transcript, self.transcript
         (last,) = re.findall(rb"HTTP/1.1 (?!100).*?(?=\r\n\r\n)", head.read_bytes(), re.DOTALL)
@@ -95,7 +95,7 @@ def test_upload_reaches_the_store_while_it_is_sent(proxy: Proxy, server: Server,
     with proxy.connect() as client:
         client.sendall(upload_head(proxy, framing))
         client.sendall(framed(data[:HALF]))
-        wait_until(lambda: staged(server) > HALF - ON_THE_WAY, 20, server.log)
+        wait_until(lambda: staged(server) > HALF - ON_THE_WAY, READY_SECONDS, server.log)
         client.sendall(framed(data[HALF:]) + (b"0\r\n\r\n" if chunked else b""))
         while piece := client.recv(65536):
             received += piece
@@ -110,8 +110,8 @@ def test_upload_whose_client_goes_away_leaves_nothing(proxy: Proxy, server: Serv
     with proxy.connect() as client:
         client.sendall(upload_head(proxy, f"Content-Length: {SIZE}"))
         client.sendall(data[:HALF])
-        wait_until(lambda: staged(server) > HALF - ON_THE_WAY, 20, server.log)
-    wait_until(lambda: server.files() == before and server.sql("SELECT * FROM claims") == [], 20, server.log)
+        wait_until(lambda: staged(server) > HALF - ON_THE_WAY, READY_SECONDS, server.log)
+    wait_until(lambda: server.files() == before and server.sql("SELECT * FROM claims") == [], READY_SECONDS, server.log)
 
 
 @pytest.fixture
@@ -216,7 +216,9 @@ def test_glanceclient_works(proxy: Proxy, data: bytes, tmp_path: Path) -> None:
         bundles = dict.fromkeys(("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"), str(proxy.certificate))
         environment = {**os.environ, **bundles, "PYTHONWARNINGS": "ignore", "PYTHONUTF8": "1"}
         nothing = subprocess.DEVNULL
-        done = subprocess.run(command, env=environment, stdin=nothing, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            command, env=environment, stdin=nothing, capture_output=True, text=True, timeout=RUN_SECONDS
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 

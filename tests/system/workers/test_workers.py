@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from servers.processes import PROGRAMS, run, spawn, wait_until
-from servers.pyrimage import ANSWER_SECONDS, READY_SECONDS, Server
-from servers.workers import DATA, MIB, begin_upload, logged
+from servers.pyrimage import READY_SECONDS, Server
+from servers.transfers import REST, begin_upload, logged
 from traffic import is_alive
 
 pytestmark = pytest.mark.system
@@ -41,12 +41,11 @@ def test_each_worker_claims_uploads_in_its_own_name(server: Server) -> None:
 
         def both_claimed() -> bool:
             begun.append(uploads.enter_context(begin_upload(server)))
-            wait_until(lambda: len(claims(server)) == len(begun), ANSWER_SECONDS)
             return {int(name.rpartition(":")[2]) for name in claims(server)} == server.workers()
 
         wait_until(both_claimed, READY_SECONDS)
         for client in begun:
-            client.send(DATA[MIB:])
+            client.send(REST)
             assert client.getresponse().status == 201
 
 
@@ -77,10 +76,9 @@ def test_a_worker_that_cannot_start_is_tried_again_until_it_can(server: Server) 
 def test_workers_whose_supervisor_is_killed_finish_their_transfers_and_free_the_port(server: Server) -> None:
     workers = server.workers()
     with begin_upload(server) as upload:
-        wait_until(lambda: claims(server), ANSWER_SECONDS)
         os.kill(server.pid, signal.SIGKILL)
         wait_until(lambda: sum(map(is_alive, workers)) == 1, READY_SECONDS, server.log)
-        upload.send(DATA[MIB:])
+        upload.send(REST)
         assert upload.getresponse().status == 201
     wait_until(lambda: not any(map(is_alive, workers)), READY_SECONDS, server.log)
     assert server.process is not None

@@ -16,7 +16,7 @@ import pytest
 from factories import data_headers, error_of
 from servers.processes import PROGRAMS, free_port, spawn, wait_until
 from servers.pyrimage import ANSWER_SECONDS, READY_SECONDS, Server
-from servers.workers import DATA, MIB, begin_download, begin_upload, end_download, logged
+from servers.transfers import DATA, MIB, REST, begin_download, begin_upload, logged
 
 pytestmark = pytest.mark.system
 
@@ -41,13 +41,6 @@ def main(global_conf, **ini):
     Path(global_conf["here"], "silence").open()  # a pipe that nobody writes to
     return start(global_conf, **ini)
 """
-
-
-def store(server: Server) -> str:
-    """Upload DATA; return the image's path."""
-    made = server.request("POST", "/v1/images", DATA, data_headers())
-    assert made.status == 201, made.body
-    return f"/v1/images/{made.image['id']}"
 
 
 def test_a_configuration_that_does_not_load_changes_nothing_at_sighup(server: Server) -> None:
@@ -135,9 +128,9 @@ def metadata_clients(server: Server) -> Iterator[tuple[Counter[str], list[object
 
 
 def test_a_new_configuration_comes_into_force_without_failing_a_request_or_a_transfer(server: Server) -> None:
-    old, path = server.workers(), store(server)
+    old = server.workers()
     server.configure("app:main", {"pyrimage.image_size_cap": str(MIB)})
-    with begin_upload(server) as upload, begin_download(server, path) as download:
+    with begin_download(server) as download, begin_upload(server) as upload:
         with metadata_clients(server) as (answered, failed):
             server.hang_up()
             wait_until(lambda: len(server.workers() - old) == 2, READY_SECONDS)
@@ -145,9 +138,9 @@ def test_a_new_configuration_comes_into_force_without_failing_a_request_or_a_tra
             wait_until(lambda: all(answered[kind] >= before[kind] + 20 for kind in ("new", "kept")), READY_SECONDS)
         assert failed == []
         assert server.workers() & old
-        upload.send(DATA[MIB:])
+        upload.send(REST)
         assert upload.getresponse().status == 201
-        assert end_download(download) == DATA
+        assert download.read() == DATA
     server.wait_for_workers(2, other_than=old)
     refused = server.request("POST", "/v1/images", DATA, data_headers())
     assert refused.status == 413

@@ -1,10 +1,8 @@
 """A worker whose loop does not answer is replaced, but none that waits for a disk."""
 
 import contextlib
-import http.client
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from factories import data_headers
 from servers.processes import wait_until
 from servers.pyrimage import ANSWER_SECONDS, READY_SECONDS, Server
-from servers.workers import DATA, MIB, begin_download, begin_upload, logged
+from servers.transfers import DATA, MIB, begin_download, begin_upload, logged
 
 pytestmark = pytest.mark.system
 
@@ -181,23 +178,14 @@ def stalled(disk: Path) -> Iterator[None]:
         subprocess.run(["fsfreeze", "--unfreeze", disk], check=True)
 
 
-def take(download: socket.socket) -> bytes:
-    """Take the bytes of a download and not its end, which comes when its access line is written."""
-    answer = http.client.HTTPResponse(download)
-    answer.begin()
-    return answer.read()
-
-
 def test_a_worker_that_waits_for_a_disk_is_left_alone_and_its_uploads_come_to_their_end(
     tmp_path: Path, disk: Path
 ) -> None:
     with serving(tmp_path, disk, worker_timeout="3") as server:
-        path = f"/v1/images/{server.request('POST', '/v1/images', DATA, data_headers()).image['id']}"
         (worker,) = server.workers()
-        with begin_upload(server) as upload, begin_download(server, path) as download:
-            wait_until(lambda: server.sql("SELECT * FROM claims"), ANSWER_SECONDS)
+        with begin_download(server) as download, begin_upload(server) as upload:
             with stalled(disk):
-                assert take(download) == DATA
+                assert download.read() == DATA
                 upload.send(DATA[MIB : 2 * MIB])
                 # The loop writes the access line of the download, a thread stores the upload.
                 wait_until(lambda: thread_states(worker)[0] == "D", ANSWER_SECONDS)
