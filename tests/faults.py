@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 from sqlalchemy import Connection, event, select, text, update
 from sqlalchemy.orm import Session
@@ -223,7 +224,7 @@ def claim_upload(
     store = installation.stores[store_name]
     claim = Claim(image_id, store.name, store.new_key(image_id), None, 5)
     installation.catalogue.claims.begin(claim, is_new=is_new)
-    staging = installation.datadir / "staging"
+    staging = Path(urlsplit(store.url(claim.key)).path).parents[2] / "staging"
     staging.mkdir(exist_ok=True)
     (staging / claim.key).write_bytes(b"dea")
     expire_claims(installation, age)

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 MODULES = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in ROOT.glob("pyrimage/**/*.py")}
 
 # pytest rewrites the assert statements of these, so that they hold under "python -O" too.
-CONFORMANCE_SUITES = ("pyrimage/stores/testing.py", "pyrimage/images/testing/")
+CONFORMANCE_SUITES = ("pyrimage/stores/testing.py", "pyrimage/catalogue/testing/")
 
 # A migration is one list of steps, and not edited again.
 MIGRATIONS = "pyrimage/alembic/versions/"

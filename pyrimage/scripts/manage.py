@@ -17,7 +17,7 @@ from ..catalogue.interfaces import MarkedStore
 from ..catalogue.sql.catalogue import SqlCatalogue
 from ..errors import DatabaseError, PyrimageError, StoreMissing
 from ..logs import read_loggers
-from ..models import migrations
+from ..models import make_engine, migrations
 from ..settings import CONFIG_DIRECTORIES, CONFIG_NAME, Settings, find_config
 from ..stores import Stores, load_settings, make_stores
 from ..uploads.claims import GRACE
@@ -175,21 +175,21 @@ def _files(folder: Traversable, parent: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _upgrade(arguments: argparse.Namespace) -> int:
-    catalogue, _ = _open(arguments)
-    migrations.upgrade(catalogue.engine)
-    print(f"The schema is of revision {migrations.current_revision(catalogue.engine)}.")
+    engine = make_engine(_read_ini(arguments))
+    migrations.upgrade(engine)
+    print(f"The schema is of revision {migrations.current_revision(engine)}.")
     return OK
 
 
 def _current(arguments: argparse.Namespace) -> int:
-    catalogue, _ = _open(arguments)
-    print(f"current: {migrations.current_revision(catalogue.engine)}\nwanted:  {migrations.wanted_revision()}")
+    engine = make_engine(_read_ini(arguments))
+    print(f"current: {migrations.current_revision(engine)}\nwanted:  {migrations.wanted_revision()}")
     return OK
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    catalogue, _ = _open(arguments)
-    migrations.check(catalogue.engine)
+    engine = make_engine(_read_ini(arguments))
+    migrations.check(engine)
     print("The schema is up to date.")
     return OK
 
@@ -242,11 +242,16 @@ def _marked_store(stores: Stores, name: str | None) -> MarkedStore:
     return marked[name]
 
 
-def _open(arguments: argparse.Namespace) -> tuple[SqlCatalogue, Settings]:
+def _read_ini(arguments: argparse.Namespace) -> dict[str, str]:
     path = arguments.config.absolute() if arguments.config else find_config()
     with reading(path):
         ini: dict[str, str] = get_appsettings(str(path), name="main")
     read_loggers(path)
+    return ini
+
+
+def _open(arguments: argparse.Namespace) -> tuple[SqlCatalogue, Settings]:
+    ini = _read_ini(arguments)
     settings = load_settings(ini)
     return make_catalogue(ini, settings), settings
 

@@ -325,21 +325,35 @@ def test_what_is_shared_with_a_project_is_for_it_and_for_administrators(
 # How many SELECTs a request below an image costs; the first finds the image, the last does what is asked.
 SELECTS = [
     *((caller, "GET", "/members", 2) for caller in ("owner", "member", "sharer", "admin")),
-    *((caller, "PUT", "/members/other", 2) for caller in ("owner", "admin")),
-    ("sharer", "PUT", "/members/other", 3),  # whether it may share
-    ("member", "PUT", "/members/other", 2),  # likewise, and it may not
+    ("admin", "PUT", "/members/other", 2),
+    ("owner", "PUT", "/members/other", 3),  # whether it is still the owner, when the image is locked
+    ("sharer", "PUT", "/members/other", 4),  # whether it may share, and again when the image is locked
+    ("member", "PUT", "/members/other", 2),  # whether it may share, and it may not
     ("member", "DELETE", "/members/tenant-b", 1),
-    ("sharer", "DELETE", "/members/other", 2),
+    ("sharer", "DELETE", "/members/other", 3),
     ("stranger", "PUT", "/members/other", 1),
     *((caller, "HEAD", "", 1) for caller in CALLERS),
 ]
 
 
 @pytest.mark.parametrize(("caller", "method", "place", "count"), SELECTS)
-def test_whether_the_caller_may_share_is_asked_once_at_most_and_below_members_alone(
+def test_whether_the_caller_may_share_is_asked_below_members_alone(
     caller: str, method: str, place: str, count: int, installation: "Installation", statements: list[str]
 ) -> None:
     path = shared_image(installation)
     statements.clear()
     installation.client(CALLERS[caller]).request(path + place, method=method, status="*")
     assert len([each for each in statements if each.lstrip().startswith("SELECT")]) == count
+
+
+@pytest.mark.parametrize("caller", ["member", "stranger", "nobody"])
+@pytest.mark.parametrize(("method", "place"), [("PUT", "/members"), ("PUT", "/members/x"), ("DELETE", "/members/x")])
+def test_who_may_not_share_locks_nothing(
+    caller: str, method: str, place: str, installation: "Installation", statements: list[str]
+) -> None:
+    path = upload(installation.client(ALICE), is_public=True)
+    installation.client(ALICE).put(f"{path}/members/tenant-b")
+    statements.clear()
+    installation.client(CALLERS[caller]).request(path + place, method=method, status=[403, 404])
+    assert statements
+    assert [each for each in statements if not each.lstrip().startswith("SELECT")] == []
