@@ -34,7 +34,7 @@ def setup(env: dict[str, Any]) -> Iterator[None]:
     request.tm.begin()
     env |= {
         "tm": request.tm,
-        "dbsession": request.catalogue.session(request.tm),
+        "dbsession": request.catalogue.sessions(info={"tm": request.tm}),
         "catalogue": request.catalogue,
         "stores": request.stores,
         "models": models,

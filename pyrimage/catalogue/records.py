@@ -200,7 +200,7 @@ class Image:
 
     size: bytes; of a queued image what its client announced, 0 for nothing announced; likewise the digests.
     min_ram: MB, min_disk: GB. Times are UTC without zone.
-    last_error: why the last upload into a queued image failed.
+    deleted: gone for its users. last_error: why the last upload into a queued image failed.
     activated_at: since when the bytes are there, and nobody else's word; None where there are none.
     location: the readable bytes, None where there are none.
     """
@@ -214,6 +214,7 @@ class Image:
     status: str = _field(Text(30), Shown.DETAIL, unset=Status.QUEUED, set_by=SetBy.SERVER)
     is_public: bool = _field(Flag(), Shown.DETAIL, unset=False, hyphens=True)
     protected: bool = _field(Flag(), Shown.DETAIL, unset=False)
+    deleted: bool = _field(Flag(), Shown.DETAIL, unset=False, set_by=SetBy.SERVER)
     owner: str | None = _field(Project(), Shown.DETAIL, set_by=SetBy.ADMIN)
     min_disk: int = _field(Whole(), Shown.DETAIL, unset=0, hyphens=True)
     min_ram: int = _field(Whole(), Shown.DETAIL, unset=0, hyphens=True)
@@ -227,9 +228,13 @@ class Image:
     location: Location | None = None
 
     @property
-    def deleted(self) -> bool:
-        """True once the image is gone for its users."""
-        return self.deleted_at is not None
+    def modified_at(self) -> datetime:
+        """Since when the bytes are what they are, for they never change; where there are none, the last change of all.
+
+        No clock that ran ahead makes it later than now.
+        """
+        since = (self.activated_at if self.status == Status.ACTIVE else None) or self.updated_at
+        return min(since, utcnow())
 
 
 IMAGE_FIELDS: Mapping[str, Field] = {

@@ -30,12 +30,12 @@ _TIMES = tuple(name for name, field in IMAGE_FIELDS.items() if field.set_by is S
 class Body:
     """Data that comes with the request, for the store of this name.
 
-    size: bytes that must come, None if nobody said. spelled: what the client calls each digest that it announced.
+    size: bytes that must come, None if nobody said. spell: says what the client called a digest that it announced.
     """
 
     store: str
     size: int | None
-    spelled: Mapping[str, str]
+    spell: Spelling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,8 @@ class LoopbackOnly:
         if IDENTITY not in environ:
             reason = None
             if not self._allow_anonymous:
-                _name_this_host(environ)
+                if "HTTP_HOST" not in environ:
+                    _name_this_host(environ)
                 reason = _not_from_here(environ)
             if reason is None:
                 environ[IDENTITY] = ADMINISTRATOR
@@ -63,7 +64,7 @@ def _name_this_host(environ: dict[str, Any]) -> None:
 
     Browsers speak HTTP/1.1 or later and always send one, so no page gets in this way. Source: RFC 9112, 3.2.
     """
-    if "HTTP_HOST" not in environ and environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
+    if environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
         port = environ["SERVER_PORT"]  # a path, where the server listens on a Unix socket
         environ["HTTP_HOST"] = f"localhost:{port}" if port.isdecimal() else "localhost"
 

@@ -46,8 +46,14 @@ class SecurityPolicy:
         return self.identity(request).user
 
     def permits(self, request: Request, context: Any, permission: str) -> Any:
-        """Ask the ACLs from ``context`` up to the root."""
-        return self._acl.permits(context, principals_of(request.identity), permission)
+        """Ask the ACLs from ``context`` up to the root: of ``project:<id>``, ``role:<name>`` and Pyramid's own two."""
+        identity = request.identity
+        principals = [Everyone, *(f"role:{role}" for role in identity.roles)]
+        if identity.is_known:
+            principals.append(Authenticated)
+        if identity.project is not None:
+            principals.append(f"project:{identity.project}")
+        return self._acl.permits(context, principals, permission)
 
     def remember(self, request: Request, userid: str, **kw: Any) -> list[tuple[str, str]]:
         """Return no headers: the API has no sessions."""
@@ -56,16 +62,6 @@ class SecurityPolicy:
     def forget(self, request: Request, **kw: Any) -> list[tuple[str, str]]:
         """Return no headers: the API has no sessions."""
         return []
-
-
-def principals_of(identity: Identity) -> list[str]:
-    """Return what ACLs match: ``project:<id>``, ``role:<name>`` and Pyramid's own two."""
-    principals = [Everyone, *(f"role:{role}" for role in identity.roles)]
-    if identity.is_known:
-        principals.append(Authenticated)
-    if identity.project is not None:
-        principals.append(f"project:{identity.project}")
-    return principals
 
 
 Ace = tuple[Any, ...]

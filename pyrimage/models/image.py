@@ -66,7 +66,6 @@ class ImageRow(Base):
         "images",
         Base.metadata,
         *_columns(),
-        Column("deleted", Boolean, nullable=False),
         Column("final_status", text(30)),
         Column("final_updated_at", utc_datetime()),
         Column("locks", BigInteger, nullable=False, server_default=ZERO),

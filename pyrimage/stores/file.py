@@ -126,7 +126,7 @@ class FileStore:
         return f"{self._url}/{key[-2:]}/{key}"
 
     def _final(self, key: str) -> Path:
-        if not self.is_key(key):  # no row, however it came about, leads out of the directory
+        if not _KEY.fullmatch(key):  # no row, however it came about, leads out of the directory
             raise BlobDamaged(f"{key!a} is not a key of the file store.")
         return self._blobs / key[-2:] / key
 
@@ -218,7 +218,7 @@ class FileReader(io.FileIO):
     def __init__(self, path: Path, start: int, stop: int) -> None:
         super().__init__(path, opener=open_file)
         self._stop = stop
-        self.seek(start)
+        super().seek(start)
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read up to ``size`` bytes. Raises OSError where the file ends early."""

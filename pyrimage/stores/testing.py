@@ -131,7 +131,7 @@ class StoreConformance:
         key = store.new_key(IMAGE_ID)
         writer = store.open_writer(key, size)
         self.finished.append(key)
-        blob = copy(io.BytesIO(data), writer, size, lambda came: None)
+        blob = copy(io.BytesIO(data), writer, size)
         writer.finish()
         stored = read_all(store, key, len(data))
         digests = hashlib.md5(stored, usedforsecurity=False).hexdigest(), hashlib.sha256(stored).hexdigest()

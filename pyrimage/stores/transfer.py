@@ -34,10 +34,10 @@ class Source(Protocol):
         """Read up to ``size`` bytes; none are the end."""
 
 
-def copy(source: Source, writer: BlobWriter, size: int | None, admit: Callable[[int], None]) -> Blob:
+def copy(source: Source, writer: BlobWriter, size: int | None, check: Callable[[int], None] | None = None) -> Blob:
     """Write all of ``source``; ``size`` is how many bytes must come, None if nobody said.
 
-    ``admit`` is told before each chunk is written how many bytes there are with it; what it raises ends the copy.
+    ``check`` is told before each chunk is written how many bytes there are with it; what it raises ends the copy.
     Raises DataMismatch at the first byte that is more than ``size``, or at an end that comes too early, and what
     ``body_errors`` makes of the source's errors.
     """
@@ -46,7 +46,8 @@ def copy(source: Source, writer: BlobWriter, size: int | None, admit: Callable[[
         while not body.is_over:
             data = body.fill(ring.buffer())
             if data:
-                admit(body.came)
+                if check is not None:
+                    check(body.came)
                 ring.hash(data)
                 writer.write(data)
         md5, sha256 = ring.digests()

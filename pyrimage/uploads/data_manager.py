@@ -62,18 +62,14 @@ class Upload(_DataManager):
     def __init__(self, transaction_manager: TransactionManager, claims: LiveClaims, claim: Claim) -> None:
         super().__init__(transaction_manager)
         self._claims, self._claim = claims, claim
-        self._writer: BlobWriter | None = None
+        self.writer: BlobWriter | None = None  # of what was written so far
         self._is_voted = self._is_kept = False
-
-    def stage(self, writer: BlobWriter) -> None:
-        """Take charge of what this writer writes."""
-        self._writer = writer
 
     def discard(self) -> None:
         """Undo what was written; where that fails, the writer is not forgotten."""
-        if self._writer is not None:
-            self._writer.discard()
-            self._writer = None
+        if self.writer is not None:
+            self.writer.discard()
+            self.writer = None
 
     def tpc_vote(self, transaction: ITransaction) -> None:
         """Agree; the COMMIT follows, and from now on it may have happened whatever goes wrong."""
@@ -81,14 +77,14 @@ class Upload(_DataManager):
 
     def tpc_finish(self, transaction: ITransaction) -> None:
         """Keep the bytes: before anything else can go wrong, the writer is forgotten."""
-        self._writer, self._is_kept = None, True
+        self.writer, self._is_kept = None, True
 
     def tpc_abort(self, transaction: ITransaction) -> None:
         """Keep the bytes if the COMMIT may have happened: a leak can be repaired, a lost image cannot."""
         error = sys.exc_info()[1]  # we are called inside the except block of the failed commit
-        if self._is_voted and self._writer and not isinstance(error, IntegrityError | DatabaseRefused):
-            log.error("the outcome of a COMMIT is unknown, these bytes stay: %r", self._writer, exc_info=error)
-            self._writer, self._is_kept = None, True
+        if self._is_voted and self.writer and not isinstance(error, IntegrityError | DatabaseRefused):
+            log.error("the outcome of a COMMIT is unknown, these bytes stay: %r", self.writer, exc_info=error)
+            self.writer, self._is_kept = None, True
 
     def end(self, reason: str) -> None:
         """Remove the bytes and end the claim, unless the transaction was committed or may have been.
@@ -98,9 +94,9 @@ class Upload(_DataManager):
         try:
             self.discard()
         except Exception:
-            log.warning("%r stays behind for the scrubber", self._writer, exc_info=True)
+            log.warning("%r stays behind for the scrubber", self.writer, exc_info=True)
         self._claims.forget(self._claim)
-        if not self._is_kept and self._writer is None:
+        if not self._is_kept and self.writer is None:
             self._claims.end(self._claim, reason)
 
 

@@ -44,10 +44,10 @@ def receive(request: Request, draft: ImageDraft) -> Blob | None:
     claim = Claim(image.id, store.name, store.new_key(image.id), image.owner, body.size)
     held = claims.begin(claim, is_new=draft.old is None)
     upload = request.upload = Upload(request.tm, claims, claim)
-    writer = store.open_writer(claim.key, body.size)
-    upload.stage(writer)
-    meter = _Meter(claims.rows, claim, held, request.settings.image_size_cap)
-    blob = copy(request.body_file_raw, writer, body.size, meter.check)
+    writer = upload.writer = store.open_writer(claim.key, body.size)
+    cap = request.settings.image_size_cap
+    check = None if held is None and cap is None else _Meter(claims.rows, claim, held, cap).check
+    blob = copy(request.body_file_raw, writer, body.size, check)
     _verify(image, body, blob)
     log.info("image %s: %d bytes came, md5 %s", image.id, blob.size, blob.checksum)
     if blob == EMPTY:  # chunked, and there was no chunk
@@ -59,7 +59,7 @@ def receive(request: Request, draft: ImageDraft) -> Blob | None:
 
 def _verify(image: Image, body: Body, blob: Blob) -> None:
     problems = [
-        f"{body.spelled[name]}: {announced} was announced, but the data's is {getattr(blob, name)}."
+        f"{body.spell(name)}: {announced} was announced, but the data's is {getattr(blob, name)}."
         for name in DIGESTS
         if (announced := getattr(image, name)) is not None and announced != getattr(blob, name)
     ]

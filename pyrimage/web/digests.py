@@ -7,17 +7,18 @@ nothing to us; what cannot be read is refused, for somebody may rely on it. Sour
 import base64
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from pyramid.request import Request
 
-from ..catalogue.records import DIGESTS, EMPTY, Image
+from ..catalogue.records import EMPTY, Image
 from ..catalogue.rules import Spelling
 from ..errors import DataMismatch, Invalid
 
 Digests = dict[str, tuple[str, str]]  # {"checksum": ("Content-MD5", "<hexadecimal digits>")}
 
+HEADERS = frozenset({"HTTP_CONTENT_MD5", "HTTP_CONTENT_DIGEST", "HTTP_REPR_DIGEST"})
 _ALGORITHMS = {"md5": ("checksum", 16), "sha-256": ("sha256", 32)}  # the fields, and how many bytes each has
 _MD5 = re.compile("([A-Za-z0-9+/]{22})==")
 
@@ -57,12 +58,14 @@ def demand_digests(
     *,
     has_data: bool,
     image: Image | None = None,
-) -> Mapping[str, str]:
-    """Add the digests that the data must have to ``fields``; return what the client calls each.
+) -> Spelling:
+    """Add the digests that the data must have to ``fields``; return what spells a digest as the client did.
 
     They add to what is announced, by a header of ours or when ``image`` was reserved. They are the body's, also where
     there is none: then they say nothing of data that may come later.
     """
+    if HEADERS.isdisjoint(request.environ):
+        return spell
     found = read_digests(request, problems)
     for name, (header, digest) in found.items():
         if not has_data:
@@ -73,7 +76,7 @@ def demand_digests(
         if announced not in (None, digest):
             problems.append(f"{header}, {spell(name)}: {digest} and {announced} cannot both be the data's.")
         fields[name] = digest
-    return {name: found[name][0] if name in found else spell(name) for name in DIGESTS}
+    return lambda name: found[name][0] if name in found else spell(name)
 
 
 def check_digests(request: Request, data: bytes) -> None:

@@ -62,7 +62,7 @@ def error_view(error: Exception, request: Request) -> Response:
     Pyramid's 403 what to tell a caller who may not; its ``refusal`` is one of our errors.
     """
     if isinstance(error, HTTPForbidden | errors.RightLost):
-        error = getattr(request.context, "refusal", error)
+        error = getattr(getattr(request, "context", None), "refusal", error)
     if isinstance(error, HTTPException):
         if error.code < 400:
             return error

@@ -19,15 +19,9 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 KEY_LENGTH = 255  # characters of a property's key
 NOT_KEY = re.compile("[^a-z0-9_]")
 
-_IMAGE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_VIEW_NAMES = frozenset({"detail"})
+IMAGE_ID_FORM = re.compile(r"(?!detail\Z)[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # detail is the name of a view
 # A name that no path could hold is no member's: it could not remove itself.
 _MEMBER_ID = re.compile(r"(?!\.{1,2}\Z|@@)[^/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,255}")
-
-
-def is_image_id(text: str) -> bool:
-    """Say whether ``text`` has the form of an image id; names of views have not, nor has anything with a slash."""
-    return _IMAGE_ID.fullmatch(text) is not None and text not in _VIEW_NAMES
 
 
 def is_member_id(text: str) -> bool:
@@ -93,7 +87,7 @@ class ImageId(HeaderType):
 
     def read(self, text: str) -> str:
         """Return the id."""
-        if not is_image_id(text):
+        if not IMAGE_ID_FORM.fullmatch(text):
             raise ValueError(
                 "is not an image id; accepted are 1 to 64 letters, digits, dots, underscores and hyphens, "
                 "beginning with a letter or digit, but not the word detail"
@@ -202,11 +196,8 @@ def type_of(name: str) -> HeaderType:
 
 
 def shown_fields(*where: records.Shown) -> tuple[str, ...]:
-    """Name the fields that go out so, in order, ``deleted`` among them; the id stands before them all."""
-    names = [name for name, field in records.IMAGE_FIELDS.items() if field.shown in where and name != "id"]
-    if "protected" in names:
-        names.insert(names.index("protected") + 1, "deleted")
-    return tuple(names)
+    """Name the fields that go out so, in order, but for the id, which stands before them all."""
+    return tuple(name for name, field in records.IMAGE_FIELDS.items() if field.shown in where and name != "id")
 
 
 def read_purge(request: Request, problems: list[str], *, default: bool) -> bool:

@@ -14,7 +14,7 @@ from ..catalogue.records import Image
 from ..environ import IMAGE_ID
 from ..errors import Forbidden, PyrimageError
 from ..identity.policy import Ace, Acl, acl_of_member, acl_of_members, acl_of_shared_images
-from .fields import is_image_id, is_member_id
+from .fields import IMAGE_ID_FORM, is_member_id
 from .paths import check_request
 from .request import Request
 
@@ -49,8 +49,8 @@ class Root:
 
 def find_image(request: Request, segment: str) -> Image:
     """Find the image of a URL's segment: one SELECT, and none unless it has the form of an id. Raises KeyError."""
-    if not is_image_id(segment):
-        raise KeyError(segment)  # "detail" is the name of a view
+    if not IMAGE_ID_FORM.fullmatch(segment):
+        raise KeyError(segment)
     request.environ[IMAGE_ID] = segment
     image = request.catalogue.find(segment, viewer=request.identity)
     if image is None:  # absent or invisible: the caller must not learn which

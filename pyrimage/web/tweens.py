@@ -19,10 +19,14 @@ MAX_ACCEPT = 4096  # characters; a longer one is as good as none, for WebOb woul
 READING = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 
-def answers_tween_factory(handler: Handler, registry: Registry) -> Handler:
-    """Give every answer the headers that all have, and every request its id; the outermost tween."""
+def request_tween_factory(handler: Handler, registry: Registry) -> Handler:
+    """Wrap all that happens to a request: its id, the headers that all answers have, and the end of its upload.
 
-    def answers_tween(request: Request) -> Response:
+    The outermost tween, over pyramid_tm, for an upload ends when the transaction is over: within it, a flushed session
+    still holds SQLite's write lock.
+    """
+
+    def request_tween(request: Request) -> Response:
         request_id = request.environ[REQUEST_ID] = f"req-{uuid.uuid4()}"
         if len(request.environ.get("HTTP_ACCEPT", "")) > MAX_ACCEPT:
             del request.environ["HTTP_ACCEPT"]
@@ -32,12 +36,19 @@ def answers_tween_factory(handler: Handler, registry: Registry) -> Handler:
         except Exception as error:  # noqa: BLE001 - the error views failed, or a tween did: error_view logs it
             response = error_view(error, request)
         finally:
+            if request.upload is not None:
+                request.upload.end(_reason(request.exception))
             answering.reset(token)
         response.headers["x-openstack-request-id"] = request_id
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response
 
-    return answers_tween
+    return request_tween
+
+
+def _reason(error: Exception | None) -> str:
+    """Say why an upload failed; what strangers' errors say of themselves is for the log."""
+    return str(error) if isinstance(error, PyrimageError) else "The upload failed."
 
 
 def commit_veto(request: Request, response: Response) -> bool:
@@ -53,28 +64,10 @@ def has_transaction(request: Request) -> bool:
     return request.environ["REQUEST_METHOD"] not in READING
 
 
-def uploads_tween_factory(handler: Handler, registry: Registry) -> Handler:
-    """End the request's upload when its transaction is over.
-
-    A tween over pyramid_tm: within the transaction, a flushed session still holds SQLite's write lock.
-    """
-
-    def uploads_tween(request: Request) -> Response:
-        try:
-            return handler(request)
-        finally:
-            if request.upload is not None:
-                error = request.exception  # what strangers' errors say of themselves is for the log
-                request.upload.end(str(error) if isinstance(error, PyrimageError) else "The upload failed.")
-
-    return uploads_tween
-
-
 def includeme(config: Configurator) -> None:
     """Set up the tweens, in code, so that no ini can forget them."""
     config.registry.settings.update(
         {"tm.commit_veto": commit_veto, "tm.annotate_user": False, "tm.activate_hook": has_transaction}
     )
     config.add_tween("pyramid_tm.tm_tween_factory", over="pyramid.tweens.excview_tween_factory")
-    config.add_tween("pyrimage.web.tweens.uploads_tween_factory", over="pyramid_tm.tm_tween_factory")
-    config.add_tween("pyrimage.web.tweens.answers_tween_factory", over="pyrimage.web.tweens.uploads_tween_factory")
+    config.add_tween("pyrimage.web.tweens.request_tween_factory", over="pyramid_tm.tm_tween_factory")

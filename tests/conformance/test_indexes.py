@@ -13,7 +13,6 @@ from pyrimage.catalogue.queries import ListQuery
 from pyrimage.catalogue.records import Identity, Image
 from pyrimage.catalogue.sql.catalogue import find_statement
 from pyrimage.catalogue.sql.pages import read_page
-from pyrimage.catalogue.sql.rows import read
 from pyrimage.catalogue.testing.catalogue import ADMIN, ANONYMOUS, MEMBER, NOON, OWNER, STRANGER
 from pyrimage.models import Base, ImageRow, LocationRow, MemberRow
 
@@ -174,7 +173,9 @@ def test_a_page_of_one_name_reads_few_rows(reader: Reader, sort_key: str, descen
 
 def test_an_image_is_found_by_reading_few_rows(reader: Reader) -> None:
     statement = find_statement(is_admin=False, has_project=True)
-    cost = reader.cost(lambda: read(reader.connection, statement, id="image-10005", project=MEMBER.project))
+    cost = reader.cost(
+        lambda: reader.connection.execute(statement, {"id": "image-10005", "project": MEMBER.project}).all()
+    )
     assert cost < LIMITS[reader.connection.dialect.name] / 10
 
 

@@ -8,7 +8,7 @@ import pytest
 from pyrimage.catalogue.records import ADMINISTRATOR, Identity
 from pyrimage.environ import IDENTITY, REFUSAL
 from pyrimage.identity.loopback import LoopbackOnly, LoopbackRegistry
-from pyrimage.identity.policy import Permission, SecurityPolicy, principals_of
+from pyrimage.identity.policy import Permission, SecurityPolicy
 from pyrimage.settings import Settings
 from pyrimage.web.request import Request
 
@@ -38,7 +38,6 @@ def test_a_permission_is_its_own_name() -> None:
 def test_a_role_makes_no_user_and_a_name_no_administrator() -> None:
     caller = Identity(user="admin", project="admin")
     assert (caller.is_admin, str(caller), str(ADMINISTRATOR)) == (False, "admin", "admin")
-    assert "role:admin" not in principals_of(caller)
 
 
 def test_the_policy_keeps_no_sessions(make_request: Callable[..., Request]) -> None:

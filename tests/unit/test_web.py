@@ -25,7 +25,7 @@ from pyrimage.logs import answering
 from pyrimage.web.errors import error_view
 from pyrimage.web.paths import check_request
 from pyrimage.web.request import Request
-from pyrimage.web.tweens import answers_tween_factory, commit_veto
+from pyrimage.web.tweens import commit_veto, request_tween_factory
 
 MakeRequest = Callable[..., Request]
 URL_DECODE = URLDecodeError("utf-8", b"\xff", 0, 1, "invalid")
@@ -148,7 +148,7 @@ def test_an_answer_of_a_failing_tween_is_one_as_any_other(fails: bool, make_requ
         return Response()
 
     request = make_request()
-    answer = answers_tween_factory(handler, request.registry)(request)
+    answer = request_tween_factory(handler, request.registry)(request)
     assert answer.status_int == (503 if fails else 200)
     assert seen == [answer.headers["x-openstack-request-id"]] == [request.environ["pyrimage.request_id"]]
     assert answer.headers["X-Content-Type-Options"] == "nosniff"

@@ -82,7 +82,7 @@ class V1:
 
     def __getitem__(self, segment: str) -> "ImageContainer | SharedImages":
         if segment == "images":
-            return self.images
+            return ImageContainer(self, segment, self.request, WIRE)
         if segment == "shared-images":
             return SharedImages(self, segment)
         raise KeyError(segment)
@@ -113,12 +113,7 @@ class ImageResource:
 
     def __init__(self, parent: ImageContainer, name: str, image: Image) -> None:
         self.__parent__, self.__name__, self.image = parent, name, image
-        self.dialect = parent.dialect
-
-    @property
-    def url(self) -> str:
-        """The image's own URL, in the dialect it was asked in."""
-        return f"{self.__parent__.url}/{self.image.id}"
+        self.dialect, self.url = parent.dialect, f"{parent.url}/{image.id}"
 
     @property
     def refusal(self) -> Forbidden:

@@ -3,6 +3,7 @@
 import re
 from base64 import b64encode
 from collections.abc import Iterable
+from datetime import UTC
 from email.utils import format_datetime
 from typing import IO
 from urllib.parse import quote
@@ -12,7 +13,7 @@ from pyramid.response import FileIter, Response
 from ...catalogue.records import DISK_FORMATS, Image, Status
 from ...web.request import Request
 from ...web.responses import json_response
-from .schemas.conditions import ByteRange, last_modified
+from .schemas.conditions import ByteRange
 from .schemas.dialect import Dialect, shown_location
 from .schemas.image import OCTETS
 
@@ -42,8 +43,9 @@ def image_list(request: Request, url: str, dialect: Dialect, images: Iterable[Im
 
 def image_json(request: Request, url: str, dialect: Dialect, image: Image, status: int = 200) -> Response:
     """Answer a POST or PUT: the image as headers and as ``{"image": {...}}``."""
-    response = json_response({"image": dialect.detail(image, url, shown_location(request, image))}, status)
-    _add_headers(response, image, metadata_headers(request, url, dialect, image))
+    location = shown_location(request, image)
+    response = json_response({"image": dialect.detail(image, url, location)}, status)
+    _add_headers(response, image, dialect.headers(image, url, location))
     return response
 
 
@@ -52,11 +54,6 @@ def image_created(request: Request, url: str, dialect: Dialect, image: Image) ->
     response = image_json(request, url, dialect, image, status=201)
     response.headers["Location"] = url
     return response
-
-
-def metadata_headers(request: Request, url: str, dialect: Dialect, image: Image) -> Metadata:
-    """Give what is known about an image as headers, for ``metadata`` below."""
-    return dialect.headers(image, url, shown_location(request, image))
 
 
 def image_headers(image: Image, metadata: Metadata) -> Response:
@@ -113,7 +110,8 @@ def _add_headers(response: Response, image: Image, metadata: Metadata) -> None:
 
 def _add_validators(response: Response, image: Image) -> None:
     """Say since when the bytes are there, and what their digest is. Not of the JSON that answers a POST or PUT."""
-    response.headers["Last-Modified"] = format_datetime(last_modified(image), usegmt=True)
+    since = image.modified_at.replace(microsecond=0, tzinfo=UTC)
+    response.headers["Last-Modified"] = format_datetime(since, usegmt=True)
     if image.sha256 is not None and image.status == Status.ACTIVE:  # else it is announced at most
         response.headers["Repr-Digest"] = f"sha-256=:{b64encode(bytes.fromhex(image.sha256)).decode()}:"
 

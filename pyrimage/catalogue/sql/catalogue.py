@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from sqlalchemy import Engine, and_, bindparam, false, func, select
-from sqlalchemy.orm import Session
 from transaction import TransactionManager
 
 from ...models import ImageRow, LocationRow, MemberRow, PropertyRow, make_session_factory
@@ -14,7 +13,7 @@ from ..records import Identity, Image, Member, Status
 from .claims import SqlClaims
 from .identities import StoreIdentities
 from .pages import read_page
-from .rows import COLUMNS, WITH_LOCATION, Statement, constant, read, record, visible
+from .rows import COLUMNS, WITH_LOCATION, Statement, constant, record, visible
 from .writes import SqlWrites
 
 _MEMBER = (MemberRow.image_id, MemberRow.member, MemberRow.can_share)
@@ -49,7 +48,7 @@ class SqlCatalogue:
         """Return an image and its properties with one SELECT."""
         statement = find_statement(is_admin=viewer.is_admin, has_project=bool(viewer.project))
         with self.engine.connect() as connection:
-            rows = read(connection, statement, id=image_id, project=viewer.project)
+            rows = connection.execute(statement, {"id": image_id, "project": viewer.project}).all()
         if not rows:
             return None
         return record(rows[0], {key: value for *_, key, value in rows if key is not None})
@@ -62,26 +61,22 @@ class SqlCatalogue:
     def members_of(self, image_id: str) -> Sequence[Member]:
         """Return the members of an image."""
         with self.engine.connect() as connection:
-            return [Member(*row) for row in read(connection, _MEMBERS, image_id=image_id)]
+            return [Member(*row) for row in connection.execute(_MEMBERS, {"image_id": image_id}).all()]
 
     def find_member(self, image_id: str, member: str) -> Member | None:
         """Return one member of an image."""
         with self.engine.connect() as connection:
-            rows = read(connection, _ONE_MEMBER, image_id=image_id, member=member)
+            rows = connection.execute(_ONE_MEMBER, {"image_id": image_id, "member": member}).all()
         return Member(*rows[0]) if rows else None
 
     def shared_with(self, member: str) -> Sequence[Member]:
         """Return the memberships of a project in live images; why others have rows, ``SqlWrites.remove`` tells."""
         with self.engine.connect() as connection:
-            return [Member(*row) for row in read(connection, _SHARED, member=member)]
+            return [Member(*row) for row in connection.execute(_SHARED, {"member": member}).all()]
 
     def writes(self, transaction_manager: TransactionManager) -> SqlWrites:
-        """Return the changes of the manager's transaction."""
-        return SqlWrites(self.session(transaction_manager), self._settings)
-
-    def session(self, transaction_manager: TransactionManager) -> Session:
-        """Make a session that commits with the manager's transaction; it takes a connection at its first statement."""
-        return self.sessions(info={"tm": transaction_manager})
+        """Return the changes of the manager's transaction; their session takes a connection at its first statement."""
+        return SqlWrites(self.sessions(info={"tm": transaction_manager}), self._settings)
 
 
 class ActiveImages:

@@ -17,7 +17,7 @@ from ...models.claim import ENDING, LIVE
 from ...models.location import GARBAGE
 from ...settings import Settings
 from ..records import Claim, Location, Status, utcnow
-from .quotas import Quotas
+from .quotas import admit
 
 LEASE = timedelta(seconds=120)
 MAX_REASON = 1000  # characters of last_error; what is longer is cut, for the claim has to end
@@ -28,7 +28,7 @@ class SqlClaims:
     """Claims in the database of ``engine``."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
-        self._engine, self._quotas = engine, Quotas(settings)
+        self._engine, self._settings = engine, settings
 
     def begin(self, claim: Claim, *, is_new: bool) -> int | None:
         """Insert the claim, unless the image cannot take data, another claim holds it or its owner has no room."""
@@ -40,7 +40,7 @@ class SqlClaims:
             if not is_new and status != Status.QUEUED:
                 raise Conflict(f"Image {claim.image_id} is {status}; only a queued image takes data.")
             is_more = owner != (claim.owner or "")
-            room = self._quotas.admit(connection, claim.owner, claim.image_id, is_more=is_more, size=claim.size or 0)
+            room = admit(self._settings, connection, claim.owner, claim.image_id, is_more=is_more, size=claim.size or 0)
             held = 0 if room is not None and claim.size is None else None
             values = {
                 "key": claim.key,
@@ -64,7 +64,7 @@ class SqlClaims:
         Who sends it from elsewhere may say another size than is recorded: that counts for nothing.
         """
         with self._engine.begin() as connection:
-            room = self._quotas.admit(connection, claim.owner, claim.image_id, is_more=False, size=came)
+            room = admit(self._settings, connection, claim.owner, claim.image_id, is_more=False, size=came)
             held = None
             if room is not None:
                 held = came + (min(came, STEP) if came + STEP <= room else 0)  # nobody shall hold what others may need

@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 from ...errors import LimitExceeded, NotFound, RightLost
 from ...models import ImageRow, MemberRow
 from ...settings import Settings
-from ..records import Identity
-from .rows import read, write
+from ..records import Identity, Location
+from .rows import write
 
 _OF_IMAGE = MemberRow.image_id == bindparam("image_id")
 _ALL = select(MemberRow.member, MemberRow.can_share).where(_OF_IMAGE)
@@ -23,18 +23,19 @@ _RIGHTS = (
 
 
 class MemberWrites:
-    """Changes on ``session``. Each locks the image's row first, and then looks again whether the caller may do it."""
+    """Each locks the image's row first, and then looks again whether the caller may do it."""
 
     def __init__(self, session: Session, settings: Settings) -> None:
-        self._session, self._member_quota = session, settings.image_member_quota
+        self._session, self._settings = session, settings
+        self.garbage: list[Location] = []
 
     def put_member(self, image_id: str, member: str, can_share: bool | None, caller: Identity) -> None:
         """Insert or update a member's row."""
         self._lock(image_id, caller)
         connection = self._session.connection()
-        if not read(connection, _ONE, image_id=image_id, member=member):
-            if self._member_quota is not None:
-                [[count]] = read(connection, _COUNT, image_id=image_id)
+        if not connection.execute(_ONE, {"image_id": image_id, "member": member}).all():
+            if self._settings.image_member_quota is not None:
+                [[count]] = connection.execute(_COUNT, {"image_id": image_id}).all()
                 self._check_quota(image_id, count + 1)
             self._insert(image_id, {member: can_share})
         elif can_share is not None:
@@ -43,7 +44,7 @@ class MemberWrites:
     def replace_members(self, image_id: str, memberships: Mapping[str, bool | None], caller: Identity) -> None:
         """Delete all rows of an image and insert those that shall be: no statement grows with their number."""
         self._lock(image_id, caller)
-        before: dict[str, bool] = dict(read(self._session.connection(), _ALL, image_id=image_id))
+        before: dict[str, bool] = dict(self._session.connection().execute(_ALL, {"image_id": image_id}).all())
         if memberships.keys() - before.keys():
             self._check_quota(image_id, len(memberships))
         write(self._session, delete(MemberRow).where(MemberRow.image_id == image_id))
@@ -63,15 +64,16 @@ class MemberWrites:
             raise NotFound(f"Image {image_id} is not there any more.")
         if caller is None or caller.is_admin:
             return
-        [[owner, can_share]] = read(self._session.connection(), _RIGHTS, image_id=image_id, project=caller.project)
+        asked = {"image_id": image_id, "project": caller.project}
+        [[owner, can_share]] = self._session.connection().execute(_RIGHTS, asked).all()
         if not caller.project or (caller.project != owner and not can_share):
             raise RightLost(f"{caller.project!a} may not share image {image_id} any more.")
 
     def _check_quota(self, image_id: str, count: int) -> None:
-        if self._member_quota is not None and count > self._member_quota:
+        quota = self._settings.image_member_quota
+        if quota is not None and count > quota:
             raise LimitExceeded(
-                f"Image {image_id} would have {count} members; "
-                f"{self._member_quota} are accepted (pyrimage.image_member_quota)."
+                f"Image {image_id} would have {count} members; {quota} are accepted (pyrimage.image_member_quota)."
             )
 
     def _insert(self, image_id: str, memberships: Mapping[str, bool | None]) -> None:

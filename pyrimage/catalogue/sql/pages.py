@@ -12,7 +12,7 @@ from ...errors import Invalid
 from ...models import ImageRow, LocationRow, MemberRow, PropertyRow
 from ..queries import ListQuery
 from ..records import Identity, Image, Status
-from .rows import COLUMNS, WITH_LOCATION, Found, PageSelect, Statement, constant, read, record, visible
+from .rows import COLUMNS, WITH_LOCATION, Found, PageSelect, Statement, constant, record, visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def _rows(
         values |= {f"marker_{name}": value for name, value in zip(order.names, cursor, strict=True)}
     dialect = connection.dialect.name
     statement = _page(scopes, filters, _shown(query), len(query.properties), order, cursor is not None, dialect)
-    found = read(connection, statement, **values)
+    found = connection.execute(statement, {**values}).all()
     return found if len(scopes) == 1 else _merged(found, order)[: query.limit]
 
 
@@ -76,7 +76,7 @@ _POSITIONS = {column.key: number for number, column in enumerate(COLUMNS)}
 def _marker(connection: Connection, query: ListQuery, order: Order, viewer: Identity) -> Sequence[Any]:
     """Return where the page begins: the marker's values of what the list is sorted by."""
     statement = _cursor(order, viewer.is_admin, bool(viewer.project), _shown(query) is not False)
-    for row in read(connection, statement, id=query.marker, project=viewer.project):
+    for row in connection.execute(statement, {"id": query.marker, "project": viewer.project}).all():
         return row
     raise Invalid(f"marker {query.marker!a} is not an image.")
 
@@ -97,7 +97,7 @@ def _cursor(order: Order, is_admin: bool, has_project: bool, shows_deleted: bool
 
 def _properties(connection: Connection, image_ids: Sequence[str]) -> Mapping[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
-    for image_id, key, value in read(connection, _PROPERTIES, ids=image_ids):
+    for image_id, key, value in connection.execute(_PROPERTIES, {"ids": image_ids}).all():
         found.setdefault(image_id, {})[key] = value
     return found
 

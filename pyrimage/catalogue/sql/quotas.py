@@ -17,7 +17,6 @@ from ...models import ClaimRow, ImageRow, OwnerRow, PropertyRow
 from ...settings import Settings
 from ..records import Status
 from ..rules import check_properties
-from .rows import read
 
 Database = Session | Connection
 
@@ -37,43 +36,39 @@ _SUM = select(
 _PROPERTIES = select(PropertyRow.key, PropertyRow.value).where(PropertyRow.image_id == bindparam("image"))
 
 
-class Quotas:
-    """The quotas of the settings; those that are not set cost no statement."""
+def admit(
+    settings: Settings, database: Database, owner: str | None, image_id: str, *, is_more: bool, size: int | None
+) -> int | None:
+    """Lock the owner's row until the transaction ends, if the owner has room for this image of ``size`` bytes.
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    is_more: the image is not the owner's yet. size: None where no bytes are added. What is not limited costs nothing.
+    Returns how many bytes the image may have, None where nobody counts. Raises LimitExceeded.
+    """
+    images = settings.user_image_quota if is_more else None
+    total = settings.user_storage_quota if size is not None else None
+    if images is None and total is None:
+        return None
+    others = {"owner": owner or "", "image": image_id}
+    # Before the lock too: where a transaction that inserted the row rolls back, MariaDB's waiters are deadlocked.
+    _check(database, others, size or 0, images, total)
+    database.execute(_lock(database, others["owner"]))
+    return _check(database, others, size or 0, images, total)
 
-    def admit(
-        self, database: Database, owner: str | None, image_id: str, *, is_more: bool, size: int | None
-    ) -> int | None:
-        """Lock the owner's row until the transaction ends, if the owner has room for this image of ``size`` bytes.
 
-        is_more: the image is not the owner's yet. size: None where no bytes are added.
-        Returns how many bytes the image may have, None where nobody counts. Raises LimitExceeded.
-        """
-        images = self._settings.user_image_quota if is_more else None
-        total = self._settings.user_storage_quota if size is not None else None
-        if images is None and total is None:
-            return None
-        others = {"owner": owner or "", "image": image_id}
-        # Before the lock too: where a transaction that inserted the row rolls back, MariaDB's waiters are deadlocked.
-        _check(database, others, size or 0, images, total)
-        database.execute(_lock(database, others["owner"]))
-        return _check(database, others, size or 0, images, total)
+def check_stored_properties(
+    settings: Settings, session: Session, image_id: str, come: Mapping[str, str], *, purge: bool
+) -> None:
+    """Judge what an image's properties are about to become, whatever others made of them since it was found.
 
-    def check_properties(self, session: Session, image_id: str, come: Mapping[str, str], *, purge: bool) -> None:
-        """Judge what an image's properties are about to become, whatever others made of them since it was found.
+    The transaction has changed the image's row before. purge: none stays beside those that come. Raises LimitExceeded.
+    """
 
-        The transaction has changed the image's row before. purge: none stays beside those that come.
-        Raises LimitExceeded.
-        """
+    @cache
+    def stored() -> dict[str, str]:
+        return dict(session.connection().execute(_PROPERTIES, {"image": image_id}).all())
 
-        @cache
-        def stored() -> dict[str, str]:
-            return dict(read(session.connection(), _PROPERTIES, image=image_id))
-
-        if self._settings.image_property_quota is not None or self._settings.image_property_bytes is not None:
-            check_properties(self._settings, come if purge else {**stored(), **come}, stored)
+    if settings.image_property_quota is not None or settings.image_property_bytes is not None:
+        check_properties(settings, come if purge else {**stored(), **come}, stored)
 
 
 def _check(database: Database, others: dict[str, str], size: int, images: int | None, total: int | None) -> int | None:

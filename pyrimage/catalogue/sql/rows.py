@@ -1,13 +1,15 @@
-"""Images as plain rows, read by position: entities would cost three times as much (see ``benchmarks/``)."""
+"""Images as plain rows, read by position: entities would cost three times as much (see ``benchmarks/``).
 
-from collections.abc import Mapping, Sequence
+SELECTs run on the connection, in a session's transaction too: the session's own execute costs as much again.
+"""
+
+from collections.abc import Mapping
 from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
-    Connection,
     Row,
     Select,
     and_,
@@ -40,11 +42,6 @@ def constant(word: str) -> ColumnElement[str]:
 
 
 WITH_LOCATION = and_(LocationRow.image_id == ImageRow.id, LocationRow.state == constant(ACTIVE))
-
-
-def read(connection: Connection, statement: PageSelect, **values: Any) -> Sequence[Found]:
-    """Run a SELECT. On the connection, in a session's transaction too: a session costs as much again."""
-    return connection.execute(statement, values).all()
 
 
 def write(session: Session, statement: Any) -> int:

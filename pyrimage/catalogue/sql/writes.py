@@ -7,7 +7,6 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, delete, false, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
 
 from ...errors import (
     Conflict,
@@ -21,12 +20,11 @@ from ...errors import (
 from ...models import ClaimRow, ImageRow, LocationRow, PropertyRow
 from ...models.claim import LIVE
 from ...models.location import ACTIVE, GARBAGE
-from ...settings import Settings
 from ..records import FACTS, Blob, Image, Location, Status, utcnow
 from ..rules import FORMATS
 from .members import MemberWrites
-from .quotas import Quotas
-from .rows import columns, read, write
+from .quotas import admit, check_stored_properties
+from .rows import columns, write
 
 _TICK = timedelta(microseconds=1)  # how exactly rows hold times
 _LAST = datetime.fromisoformat("9999-12-31T23:59:59.999999")
@@ -35,18 +33,13 @@ _LAST = datetime.fromisoformat("9999-12-31T23:59:59.999999")
 class SqlWrites(MemberWrites):
     """Changes on ``session``, which joins its transaction at the first statement."""
 
-    def __init__(self, session: Session, settings: Settings) -> None:
-        super().__init__(session, settings)
-        self._quotas = Quotas(settings)
-        self.garbage: list[Location] = []
-
     def add(self, image: Image, blob: Blob | None) -> None:
         """Insert the rows of a new image."""
         if blob is None or blob.claim is None:
             self._admit(image)
             self._refuse_claimed(image.id)
         try:
-            self._session.execute(insert(ImageRow), [{**columns(image), "deleted": False}])
+            self._session.execute(insert(ImageRow), [columns(image)])
         except IntegrityError as error:
             raise ImageExists(f"The id {image.id} is taken.") from error
         self._add_properties(image.id, image.properties)
@@ -94,16 +87,19 @@ class SqlWrites(MemberWrites):
             raise self._reason_to_stay(image, alive, same)
         mine = and_(LocationRow.image_id == image.id, LocationRow.state == ACTIVE)
         write(self._session, delete(LocationRow).where(mine, LocationRow.owned == false()))
-        rows = read(self._session.connection(), select(LocationRow.store, LocationRow.key).where(mine))
+        owned = select(LocationRow.store, LocationRow.key).where(mine)
+        rows = self._session.connection().execute(owned).all()
         write(self._session, update(LocationRow).where(mine).values(state=GARBAGE))
         self.garbage += [Location(store, key) for store, key in rows]
-        return dataclasses.replace(image, status=Status.DELETED, deleted_at=now, updated_at=updated_at, location=None)
+        return dataclasses.replace(
+            image, status=Status.DELETED, deleted=True, deleted_at=now, updated_at=updated_at, location=None
+        )
 
     def _reason_to_stay(self, image: Image, alive: ColumnElement[bool], same: ColumnElement[bool]) -> PyrimageError:
         connection = self._session.connection()
-        if read(connection, select(ImageRow.id).where(same)):
+        if connection.execute(select(ImageRow.id).where(same)).all():
             return PreconditionFailed(f"Image {image.id} is no longer {image.status}.")
-        if read(connection, select(ImageRow.id).where(alive)):
+        if connection.execute(select(ImageRow.id).where(alive)).all():
             return Conflict(f"Image {image.id} was protected or given away meanwhile.")
         return NotFound(f"Image {image.id} is not there any more.")
 
@@ -118,7 +114,8 @@ class SqlWrites(MemberWrites):
         forward = statement.where(ImageRow.updated_at < now).ordered_values(*values.items(), ("updated_at", now))
         if write(self._session, forward):
             return now
-        rows = read(self._session.connection(), select(ImageRow.updated_at).where(same).with_for_update())
+        known = select(ImageRow.updated_at).where(same).with_for_update()
+        rows = self._session.connection().execute(known).all()
         if not rows:
             return None
         updated_at = max(now, min(rows[0][0], _LAST - _TICK) + _TICK)
@@ -128,7 +125,7 @@ class SqlWrites(MemberWrites):
     def _admit(self, image: Image) -> None:
         """Refuse an image for which its owner has no room. That of an upload was admitted with its claim."""
         size = image.size if image.status == Status.ACTIVE else 0
-        self._quotas.admit(self._session, image.owner, image.id, is_more=True, size=size or None)
+        admit(self._settings, self._session, image.owner, image.id, is_more=True, size=size or None)
 
     def _add_properties(self, image_id: str, properties: Mapping[str, str]) -> None:
         if properties:
@@ -142,14 +139,14 @@ class SqlWrites(MemberWrites):
             come = {key: value for key, value in come.items() if old.properties.get(key) != value}
             gone = and_(gone, PropertyRow.key.in_(come))
         if purge or come:
-            self._quotas.check_properties(self._session, old.id, come, purge=purge)
+            check_stored_properties(self._settings, self._session, old.id, come, purge=purge)
             write(self._session, delete(PropertyRow).where(gone))
         self._add_properties(old.id, come)
 
     def _refuse_claimed(self, image_id: str) -> None:
         # The claim of a dead server is in nobody's way: the next upload ends it.
         live = and_(ClaimRow.image_id == image_id, ClaimRow.lease > utcnow())
-        if read(self._session.connection(), select(ClaimRow.key).where(live)):
+        if self._session.connection().execute(select(ClaimRow.key).where(live)).all():
             raise UploadInProgress(f"An upload under the id {image_id} is under way.")
 
     def _settle(self, image: Image, blob: Blob | None) -> None:

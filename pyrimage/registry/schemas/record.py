@@ -136,7 +136,7 @@ def _fields() -> list[colander.SchemaNode]:
     read = {"id": ImageId(), "status": Text(), "activated_at": Timestamp()}
     types = {name: read.get(name) or type_of(name) for name in IMAGE_FIELDS}
     values = {name: type_ if isinstance(type_, Ignored) else Value(type_) for name, type_ in types.items()}
-    sent_back = ("copy_from", "deleted", "uri", "virtual_size", "location", "location_data")
+    sent_back = ("copy_from", "uri", "virtual_size", "location", "location_data")
     others = {**dict.fromkeys(sent_back, Ignored()), "properties": Properties()}
     return [_optional(kind, name) for name, kind in {**values, **others}.items()]
 

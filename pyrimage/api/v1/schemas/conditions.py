@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from pyramid.request import Request
 
-from ....catalogue.records import Image, Status, utcnow
+from ....catalogue.records import Image, Status
 from ....errors import PreconditionFailed, RangeNotSatisfiable
 
 # One range; empty elements of the list count as nothing. Longer numbers are not understood, so that none takes long.
@@ -22,7 +22,7 @@ _DATES = ("%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %d %H
 _DATE_LENGTH = 40  # more than any of them has
 
 # Headers of a request that make a condition, as the WSGI environ names them.
-_CONDITIONS = frozenset(
+CONDITIONS = frozenset(
     f"HTTP_IF_{name}" for name in ("MATCH", "NONE_MATCH", "MODIFIED_SINCE", "UNMODIFIED_SINCE", "RANGE")
 )
 
@@ -36,17 +36,8 @@ class ByteRange:
 
 
 def last_modified(image: Image) -> datetime:
-    """Return since when the bytes are what they are, in whole seconds of UTC: since they came, for they never change.
-
-    Where there are none, it is the last change of anything; HTTP knows no time that is still to come.
-    """
-    found = (image.activated_at if image.status == Status.ACTIVE else None) or image.updated_at
-    return min(found, utcnow()).replace(microsecond=0, tzinfo=UTC)
-
-
-def has_conditions(request: Request) -> bool:
-    """Say whether the request names a condition at all."""
-    return not _CONDITIONS.isdisjoint(request.environ)
+    """Return the time of the bytes as HTTP has it, in whole seconds of UTC."""
+    return image.modified_at.replace(microsecond=0, tzinfo=UTC)
 
 
 def check_preconditions(request: Request, image: Image) -> None:

@@ -35,7 +35,7 @@ _OTHERS: dict[str, HeaderType] = {
     "status": Text(),
     "store": Text(),
     "location": NoSource(),
-    **dict.fromkeys(("copy_from", "deleted", "uri", "virtual_size"), Ignored()),
+    **dict.fromkeys(("copy_from", "uri", "virtual_size"), Ignored()),
 }
 
 
@@ -64,7 +64,7 @@ def read_new_image(request: Request, dialect: Dialect) -> ImageDraft:
         del fields["size"]  # announces nothing, where 0 announces an empty image
     is_empty = not body and fields.get("size") == 0
     size = _expected_size(request, fields.get("size"), problems) if body else None
-    spelled = demand_digests(request, fields, problems, header_name, has_data=body)
+    spell = demand_digests(request, fields, problems, header_name, has_data=body)
     if dialect.name_required and not headers.fields.get("name"):
         problems.append("x-image-meta-name is required.")
     if is_empty and any(fields.get(name) not in (None, getattr(EMPTY, name)) for name in DIGESTS):
@@ -76,7 +76,7 @@ def read_new_image(request: Request, dialect: Dialect) -> ImageDraft:
     fields = permitted(fields, request.identity)
     image = new_image(fields, headers.properties, request.identity)
     check_limits(request.settings, image, None, size)
-    data = Body(_store(fields, request), size, spelled) if body else EMPTY if is_empty else None
+    data = Body(_store(fields, request), size, spell) if body else EMPTY if is_empty else None
     return ImageDraft(image=image, data=data, updated_at=fields.get("updated_at"))
 
 
@@ -92,7 +92,7 @@ def read_changed_image(request: Request, dialect: Dialect, image: Image) -> Imag
     fields = _validated(headers, request)
     problems, body = headers.problems, has_body(request)
     size = _expected_size(request, fields.get("size") or image.size or None, problems) if body else None
-    spelled = demand_digests(request, fields, problems, header_name, has_data=body, image=image)
+    spell = demand_digests(request, fields, problems, header_name, has_data=body, image=image)
     problems += immutability_problems(fields, image, header_name)
     problems += format_problems(fields, request.settings, header_name, complete=body, image=image)
     _check_content_type(request, dialect, problems, has_data=body)
@@ -102,7 +102,7 @@ def read_changed_image(request: Request, dialect: Dialect, image: Image) -> Imag
     fields = permitted(fields, request.identity)
     changed = changed_image(image, fields, headers.properties, header_name, purge=purge)
     check_limits(request.settings, changed, image, size)
-    data = Body(_store(fields, request), size, spelled) if body else None
+    data = Body(_store(fields, request), size, spell) if body else None
     return ImageDraft(image=changed, old=image, data=data, purge=purge)
 
 

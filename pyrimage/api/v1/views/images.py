@@ -14,7 +14,8 @@ from ....web.listing import read_list_query
 from ....web.request import Request
 from .. import responses
 from ..resources import V1, ImageContainer, ImageFile, ImageResource
-from ..schemas.conditions import check_preconditions, has_conditions, is_known, read_range
+from ..schemas.conditions import CONDITIONS, check_preconditions, is_known, read_range
+from ..schemas.dialect import shown_location
 from ..schemas.headers import header_name
 from ..schemas.image import read_changed_image, read_new_image
 
@@ -68,7 +69,8 @@ def show_image(context: ImageResource, request: Request) -> Response:
     image = context.image
     if request.method != "HEAD":
         _check_readable(image)
-    return _send_data(request, image, responses.metadata_headers(request, context.url, context.dialect, image))
+    metadata = context.dialect.headers(image, context.url, shown_location(request, image))
+    return _send_data(request, image, metadata)
 
 
 @view_config(context=ImageFile, request_method="GET", permission=Permission.VIEW_IMAGE)
@@ -87,13 +89,13 @@ def _check_readable(image: Image) -> None:
 
 
 def _send_data(request: Request, image: Image, metadata: responses.Metadata) -> Response:
-    if has_conditions(request):
+    if not CONDITIONS.isdisjoint(request.environ):
         check_preconditions(request, image)
         if is_known(request, image):
             return responses.image_unchanged(image, metadata)
     if request.method == "HEAD":
         return responses.image_headers(image, metadata)
-    byte_range = read_range(request, image)
+    byte_range = read_range(request, image) if "HTTP_RANGE" in request.environ else None
     where = (byte_range.offset, byte_range.length) if byte_range else ()
     return responses.image_data(request, image, metadata, open_reader(request, image, *where), byte_range)
 
@@ -117,7 +119,7 @@ def change_image(context: ImageResource, request: Request) -> Response:
 @view_config(context=ImageResource, request_method="DELETE", permission=Permission.DELETE_IMAGE)
 def delete_image(context: ImageResource, request: Request) -> Response:
     """Delete an image; its bytes go after the commit. 200 without a body, 403, 404, 409, 412."""
-    request.writes.remove(context.image, keep_status=has_conditions(request))
+    request.writes.remove(context.image, keep_status=not CONDITIONS.isdisjoint(request.environ))
     check_preconditions(request, context.image)  # last: it counts only where nothing else is in the way
     remove_after_commit(request)
     return Response(content_type="text/plain")
