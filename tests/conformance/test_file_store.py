@@ -104,12 +104,11 @@ def test_url_names_the_file(store: FileStore, stored: Path) -> None:
 def test_file_and_directories_are_flushed_in_this_order(store: FileStore, directory: Path) -> None:
     """A rename that is durable before its bytes would show an empty file after a power cut.
 
-    Likewise the directories on its way, which another upload may have made a moment ago.
+    The directories on its way are flushed as well: another upload may have made them a moment ago.
     """
     staged, final = directory / "staging" / KEY, directory / "blobs/ef" / KEY
-    sealed = [f"fsync {staged}", f"fsync {directory / 'blobs'}", f"fsync {directory}"]
-    published = [f"rename {staged} {final}", f"fsync {final.parent}"]
-    assert traced(lambda: put(store)) == [*sealed, *published]
+    directories = [f"fsync {each}" for each in (final.parent, directory / "blobs", directory)]
+    assert traced(lambda: put(store)) == [f"fsync {staged}", f"rename {staged} {final}", *directories]
 
 
 def test_other_users_of_the_machine_read_no_bytes(store: FileStore, directory: Path) -> None:

@@ -214,18 +214,20 @@ def test_directory_that_cannot_be_flushed_for_a_fault_of_the_disk_is_told(store:
         put(store)
 
 
-def test_failed_publish_is_taken_back(store: FileStore, directory: Path) -> None:
+def test_a_finish_that_fails_after_the_rename_is_taken_back(store: FileStore, directory: Path) -> None:
     """The file is in its place, and whether that would outlive a power cut is not known."""
-    writer = store.open_writer(KEY, None)
-    writer.finish()
+    writer, fsync = store.open_writer(KEY, None), os.fsync
 
     def fail(descriptor: int) -> None:
-        raise OSError("no fsync today")
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError("no fsync today")
+        fsync(descriptor)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", fail)
         with pytest.raises(StoreUnavailable):
-            assert files_below(directory) == [f"blobs/ef/{KEY}"]
+            writer.finish()
+    assert files_below(directory) == [f"blobs/ef/{KEY}"]
     writer.discard()
     assert files_below(directory) == []
 

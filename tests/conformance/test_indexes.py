@@ -72,7 +72,7 @@ def full_installation(shared_installation: Installation) -> Iterator[Installatio
         with shared_installation.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             word = "" if connection.dialect.name == "postgresql" else "TABLE"
             for model in rows:
-                connection.execute(text(f"ANALYZE {word} {model.__tablename__}"))
+                connection.execute(text(f"ANALYZE {word} {model.__table__}"))
     yield shared_installation
     shared_installation.empty()
 

@@ -34,7 +34,7 @@ STATUSES = {
     **dict.fromkeys(("Invalid", "DataMismatch", "ClientLeft"), 400),
     "ClientTooSlow": 408,
     "Unauthenticated": 401,
-    "Forbidden": 403,
+    **dict.fromkeys(("Forbidden", "RightLost"), 403),
     "PreconditionFailed": 412,
     "LimitExceeded": 413,
     "NotFound": 404,

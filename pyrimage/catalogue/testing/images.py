@@ -337,7 +337,7 @@ class ImagesConformance:
         assert deleted.deleted
         assert deleted.deleted_at == deleted.updated_at
         times: dict[str, Any] = {"updated_at": image.updated_at, "deleted_at": None}
-        expected = dataclasses.replace(image, status=Status.DELETED, location=None)
+        expected = dataclasses.replace(image, status=Status.DELETED, deleted=True, location=None)
         assert dataclasses.replace(deleted, **times) == expected
 
     def test_an_image_without_bytes_leaves_no_garbage(self, catalogue: Subject) -> None:
