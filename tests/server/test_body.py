@@ -2,9 +2,10 @@
 
 import contextlib
 import errno
-import itertools
+import logging
 import os
 import random
+import re
 import select
 import socket
 import threading
@@ -240,12 +241,14 @@ def test_a_client_that_left_before_the_first_read_is_an_error_in_it(fields: list
 # Slow clients
 
 
-def test_silence_is_a_timeout_and_is_answered_408() -> None:
+def test_silence_is_a_timeout_and_is_answered_408(caplog: pytest.LogCaptureFixture) -> None:
     """S40."""
+    caplog.set_level(logging.INFO)
     answer, got, error = outcome_of(request("PUT /", CHUNKED) + b"7d0\r\nabc", upload_timeout=1)
     assert (got, type(error)) == (b"abc", TimeoutError)
     assert (answer.status, answer.headers["connection"]) == (408, "close")
     assert "upload_timeout" in answer.message
+    assert re.search(r" PUT / 408 \d+ [1-9]\d{3,4}ms ", caplog.text)
 
 
 def drip(field: str, pieces: Iterable[bytes], rate: int) -> Outcome:
@@ -267,11 +270,18 @@ def short_window(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(body, "WINDOW_SECONDS", 0.05)
 
 
+SLOW = {
+    "chunks": (CHUNKED, []),
+    "sized": (HUGE, []),
+    "after it was fast": (HUGE, [b"x" * 4 * MIB]),
+}
+
+
 @pytest.mark.usefixtures("short_window")
-@pytest.mark.parametrize("field", [CHUNKED, HUGE])
-def test_less_than_the_minimum_rate_is_a_timeout_and_is_answered_408(field: str) -> None:
+@pytest.mark.parametrize(("field", "first"), SLOW.values(), ids=SLOW)
+def test_less_than_the_minimum_rate_is_a_timeout_and_is_answered_408(field: str, first: list[bytes]) -> None:
     """S40: who sends a byte now and then is never silent for long."""
-    answer, _, error = drip(field, itertools.repeat(b"1\r\nx\r\n"), MIB)
+    answer, _, error = drip(field, [*first, *[b"1\r\nx\r\n"] * 500], 100_000)
     assert (type(error), answer.status, "upload_min_rate" in answer.message) == (TimeoutError, 408, True)
 
 

@@ -150,6 +150,27 @@ def test_many_slow_uploads_take_no_memory_of_the_loops() -> None:
     assert max(held) <= 65536
 
 
+def test_a_thread_waits_for_a_client_that_does_not_read_a_long_answer() -> None:
+    """Also when it is not the first one of the connection."""
+    pieces = iter([bytes(65536)] * 400)
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] != "/long":
+            return echo(environ, start_response)
+        start_response("200 OK", [])
+        return pieces
+
+    with serving(app, outbuf_high_watermark=65536) as server:
+        server.connect(receive_buffer=4096).sendall(request("GET /") + request("GET /long"))
+        wait_until(lambda: any(each.total_outbufs_len for each in server.connections()), SECONDS)
+        other = server.connect()
+        other.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            other.recv(1)
+        server.disconnect()
+    assert len(list(pieces)) > 0
+
+
 # Many requests on one connection: one is answered at a time, and none before the last answer is sent
 
 SIZE = 64 * MIB  # more than the sockets of both sides hold

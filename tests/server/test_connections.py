@@ -60,15 +60,10 @@ def test_a_client_that_has_closed_one_may_open_another() -> None:
             assert server.get().status == 200
 
 
-@pytest.mark.parametrize("proxy", ["127.0.0.1", "*"])
-def test_a_trusted_proxy_has_as_many_as_it_likes(proxy: str) -> None:
+@pytest.mark.parametrize(("proxy", "status"), [("127.0.0.1", 200), ("*", 200), ("127.0.0.2", 503)])
+def test_a_trusted_proxy_has_as_many_as_it_likes(proxy: str, status: int) -> None:
     with full(trusted_proxy=proxy, trusted_proxy_headers="x-forwarded-for") as server:
-        assert server.get("/", "X-Forwarded-For: 192.0.2.7").json["REMOTE_ADDR"] == "192.0.2.7"
-
-
-def test_another_proxy_than_the_trusted_one_is_a_client() -> None:
-    with full(trusted_proxy="127.0.0.2", trusted_proxy_headers="x-forwarded-for") as server:
-        assert server.get().status == 503
+        assert server.get("/", "X-Forwarded-For: 192.0.2.7").status == status
 
 
 def test_clients_of_a_socket_in_the_file_system_have_no_address(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import re
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -84,11 +85,15 @@ def test_an_upload_that_runs_is_taken_whole() -> None:
     assert reader.outcome() == (b"abcdef", None)
 
 
-def test_a_download_that_runs_is_sent_whole(tmp_path: Path) -> None:
+def test_a_download_that_runs_is_sent_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also to a client that pauses for longer than idle connections are kept."""
+    monkeypatch.setattr(module, "IDLE_SECONDS", 0.1)
     with serving(download(sparse(tmp_path / "image", 64 * MIB), 64 * MIB)) as server:
         client = server.send(request("GET /"))
         start = client.recv(1)
         stop(server)
+        (connection,) = server.connections()
+        wait_until(lambda: time.time() - connection.last_activity > 0.5, SECONDS)
         assert len(Answer.parse(start + receive_all(client)).body) == 64 * MIB
 
 
