@@ -17,6 +17,7 @@ import pytest
 from waitress.channel import ClientDisconnected
 
 from pyrimage.server import body
+from pyrimage.server.body import MAX_FRAMING
 from servers.in_process_server import (
     CHUNKED,
     CONTINUE,
@@ -93,11 +94,18 @@ def test_a_body_arrives_whole_however_it_is_read(server: Running, size: int, chu
 
 def test_a_body_may_come_in_ever_so_many_chunks(server: Running) -> None:
     """The framing of all is longer than that of one may be; each comes whole, in a segment of its own."""
-    content = RANDOM.randbytes(4 * 2000)
+    content = RANDOM.randbytes(4 * MAX_FRAMING // 4)
     head, segment = request("PUT /?at-once", CHUNKED, "Connection: close"), len(b"4\r\nabcd\r\n")
     head = head.replace(b"localhost", b"localhost" + b"x" * (-len(head) % segment))  # whose end is a segment's
     client = server.drip(head + chunked(content, 4)[:-2] + b"A: b\r\n\r\n", segment)
     assert answers(receive_all(client))[0].body == content
+
+
+def test_a_connection_goes_on_behind_bodies_that_come_in_one_stream(server: Running) -> None:
+    contents = [RANDOM.randbytes(size) for size in (1, THRESHOLD + 1, 70000) for _ in range(2)]
+    client = server.send(b"".join(upload(each, 77 * (at % 2), "/?at-once") for at, each in enumerate(contents)))
+    client.shutdown(socket.SHUT_WR)
+    assert [answer.body for answer in answers(receive_all(client))] == contents
 
 
 # 100 Continue

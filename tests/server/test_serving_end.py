@@ -50,6 +50,12 @@ def stop(server: Running) -> None:
     wait_until(is_closed, SECONDS)
 
 
+def pause(server: Running) -> None:
+    """Wait until nothing has come or gone for longer than idle connections are kept."""
+    (connection,) = server.connections()
+    wait_until(lambda: time.time() - connection.last_activity > 0.5, SECONDS)
+
+
 @contextlib.contextmanager
 def slow_request(raw: bytes, **settings: int) -> Iterator[tuple[Running, socket.socket, Callable[[], None]]]:
     """Serve a request that is answered when the function is called."""
@@ -92,16 +98,18 @@ def test_a_download_that_runs_is_sent_whole(tmp_path: Path, monkeypatch: pytest.
         client = server.send(request("GET /"))
         start = client.recv(1)
         stop(server)
-        (connection,) = server.connections()
-        wait_until(lambda: time.time() - connection.last_activity > 0.5, SECONDS)
+        pause(server)
         assert len(Answer.parse(start + receive_all(client)).body) == 64 * MIB
 
 
-def test_a_request_that_is_half_sent_is_answered() -> None:
+def test_a_request_that_is_half_sent_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rest is waited for longer than for a request that has not begun."""
+    monkeypatch.setattr(module, "IDLE_SECONDS", 0.1)
     with serving(echo) as server:
         client = server.send(b"GET / HTTP/1.1\r\n")
         wait_until(lambda: any(each.request for each in server.connections()), SECONDS)
         stop(server)
+        pause(server)
         client.sendall(b"Host: x\r\n\r\n")
         (answer,) = answers(receive_all(client))
     assert (answer.status, answer.headers["connection"]) == (200, "close")

@@ -29,7 +29,8 @@ def pipe() -> Iterator[socket.socket]:
     server = Serving(echo, options, bind(options))
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
-    Heartbeat(theirs, server)
+    made = Heartbeat(theirs, server)
+    assert server.connections.heartbeat == made.beat
     loop = threading.Thread(target=server.run)
     loop.start()
     with ours:

@@ -23,6 +23,7 @@ from servers.in_process_server import (
     said_of_the_connection,
     serving,
     sparse,
+    upload,
 )
 from servers.processes import wait_until
 
@@ -233,16 +234,18 @@ def no_collector() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("no_collector")
-@pytest.mark.parametrize("as_file", [True, False])
-def test_what_a_request_took_is_free_when_it_is_answered(tmp_path: Path, as_file: bool) -> None:
+@pytest.mark.parametrize("kind", ["file", "upload", "neither"])
+def test_what_a_request_took_is_free_when_it_is_answered(tmp_path: Path, kind: str) -> None:
     """And not some requests later, when Python looks for what nobody can reach."""
-    tasks: list[weakref.ref[Any]] = []
-    answer = download(sparse(tmp_path / "image", MIB), MIB) if as_file else echo
+    taken: list[weakref.ref[Any]] = []
+    answer = download(sparse(tmp_path / "image", MIB), MIB) if kind == "file" else echo
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        tasks.append(weakref.ref(environ["wsgi.file_wrapper"].args[0]))
+        task, body = environ["wsgi.file_wrapper"].args[0], environ["wsgi.input"]
+        taken.append(weakref.ref(body.raw if kind == "upload" else task))
         return answer(environ, start_response)
 
     with serving(app) as server:
-        assert server.get().status == 200
-        wait_until(lambda: tasks[0]() is None, SECONDS)
+        raw = upload(b"abc", 3 * (kind == "upload"), "/", "Connection: close")
+        assert server.exchange(raw).status == 200
+        wait_until(lambda: taken[0]() is None, SECONDS)
