@@ -1,5 +1,6 @@
 """Several stores in one service: two directories, and a kind that a plug-in brings."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,10 @@ from webtest import TestApp
 
 import vault_store
 from conftest import Installation
-from factories import error_of, files_below, meta, upload
+from factories import data_headers, error_of, files_below, meta, upload
 from faults import DEAD, claim_upload
-from pyrimage.errors import ConfigurationError
-from pyrimage.models import LocationRow, StoreRow
+from pyrimage.errors import ConfigurationError, StoreUnavailable
+from pyrimage.models import LocationRow, StoreRow, make_engine, migrations
 from pyrimage.readers import setting
 from pyrimage.scripts import manage
 from pyrimage.stores import make_configurator, store_kinds
@@ -26,7 +27,6 @@ INI = """
 [app:main]
 use = egg:pyrimage
 pyrimage.auth = none
-pyrimage.auto_migrate = true
 sqlalchemy.url = sqlite:///%(here)s/pyrimage.sqlite
 """
 TWO = {
@@ -51,10 +51,21 @@ def write_ini(here: Path, keys: dict[str, str], more: str = "") -> Path:
     return ini
 
 
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file to be copied: to bring an empty database up to date takes longer than most tests here."""
+    path = tmp_path_factory.mktemp("empty") / "pyrimage.sqlite"
+    engine = make_engine({"sqlalchemy.url": f"sqlite:///{path}"})
+    migrations.upgrade(engine)
+    engine.dispose()
+    return path
+
+
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def start(tmp_path: Path, empty_database: Path) -> Iterator[Start]:
     """Give a function that starts a server with these ``pyrimage.*`` keys in its ini."""
     started: list[Installation] = []
+    shutil.copy(empty_database, tmp_path)
 
     def start_now(keys: dict[str, str], more: str = "") -> Installation:
         started.append(Installation(get_app(str(write_ini(tmp_path, keys, more))), tmp_path))
@@ -308,6 +319,20 @@ def test_the_commands_know_it_too(start: Start, tmp_path: Path, capsys: pytest.C
     assert "1 images are whole, 0 are not." in capsys.readouterr().out
 
 
+def test_a_store_that_is_away_at_the_start_is_a_warning_and_503_later(
+    start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(store: vault_store.VaultStore) -> None:
+        raise StoreUnavailable("The vault does not answer.")
+
+    monkeypatch.setattr(vault_store.VaultStore, "check", fail)
+    app = start(VAULT, INCLUDES).client()
+    assert "The store safe cannot be checked. The vault does not answer." in caplog.messages
+    upload(app)
+    refused = app.post("/v1/images", b"bytes", headers=data_headers(store="safe"), status=503)
+    assert error_of(refused) == "The vault does not answer."
+
+
 @pytest.mark.parametrize(
     ("keys", "more", "says"),
     [
@@ -326,7 +351,6 @@ def test_what_is_wrong_with_it_is_told_at_start(
     start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str], keys: dict[str, str], more: str, says: str
 ) -> None:
     assert refusal(start, keys, more) == says
-    run_manage(tmp_path, "db", "upgrade")
     run_manage(tmp_path, "scrub", status=1)
     assert capsys.readouterr().err == f"pyrimage-manage: {says}\n"
 
