@@ -2,20 +2,37 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from pyramid.config import Configurator
 
 from pyrimage.readers import directory, setting, word
 from pyrimage.stores import Identify, Store
 from pyrimage.stores.file import FileStore
+from pyrimage.stores.interfaces import BlobWriter
+
+IDENTITY = "0" * 32
 
 
-class VaultStore(FileStore):
-    """A file store that is called otherwise."""
+class VaultStore:
+    """Files in a directory that need no marker of the service's database."""
 
-    def __init__(self, name: str, directory: Path, realm: str, identify: Identify) -> None:
-        super().__init__(name, directory, identify)
-        self._realm = realm
+    def __init__(self, name: str, directory: Path, realm: str) -> None:
+        self.name, self._realm = name, realm
+        self._files = FileStore(name, directory, lambda asking: IDENTITY)
+        self._files.marker.write(IDENTITY, replace=True)
+        self.new_key, self.is_key, self.delete = self._files.new_key, self._files.is_key, self._files.delete
+
+    def check(self) -> None:
+        self._files.check()
+
+    def open_writer(self, key: str, size: int | None) -> BlobWriter:
+        self.check()
+        return self._files.open_writer(key, size)
+
+    def open_reader(self, key: str, size: int, offset: int = 0, length: int | None = None) -> IO[bytes]:
+        self.check()
+        return self._files.open_reader(key, size, offset, length)
 
     def url(self, key: str) -> str:
         return f"vault://{self._realm}/{key}"
@@ -28,7 +45,7 @@ class VaultStoreFactory:
     vault_store_realm: str = setting(word("home", "away"), "Which one it is.", default="home")
 
     def make(self, name: str, identify: Identify) -> Store:
-        return VaultStore(name, self.vault_store_path, self.vault_store_realm, identify)
+        return VaultStore(name, self.vault_store_path, self.vault_store_realm)
 
 
 def includeme(config: Configurator) -> None:

@@ -247,14 +247,14 @@ def test_a_store_whose_directory_is_away_stops_them(
 def test_adopt_is_for_the_store_that_it_names(start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     app = start(TWO).client()
     upload(app, id="f17", store="fast")
-    (tmp_path / "fast/blobs/pyrimage-store").unlink()
+    (tmp_path / "fast/blobs/pyrimage-store").write_text(f"{'f' * 32}\n")
     assert "the directory of the store fast" in refusal(start, TWO)
     run_manage(tmp_path, "store", "adopt", "fast")
     assert capsys.readouterr().out.startswith(
         f"{tmp_path}/fast/blobs is the directory of the store fast.\n"
         "1 files that the database names are there, 0 are missing."
     )
-    start(TWO).client().get("/v1/images/f17", status=200)
+    start(TWO).client().get("/v1/images/f17", status=200)  # and the other store is still known
 
 
 def test_adopt_refuses_the_directory_of_another_store(
@@ -315,8 +315,12 @@ def test_the_commands_know_it_too(start: Start, tmp_path: Path, capsys: pytest.C
     upload(start(VAULT, INCLUDES).client(), id="f17", store="safe")
     run_manage(tmp_path, "verify")
     run_manage(tmp_path, "scrub")
-    run_manage(tmp_path, "store", "adopt", "safe")
-    assert "1 images are whole, 0 are not." in capsys.readouterr().out
+    run_manage(tmp_path, "store", "adopt")  # which is for stores with a marker: there is one
+    told = capsys.readouterr().out
+    assert "1 images are whole, 0 are not." in told
+    assert "is the directory of the store file." in told
+    run_manage(tmp_path, "store", "adopt", "safe", status=1)
+    assert capsys.readouterr().err == "pyrimage-manage: The store 'safe' has no directory here: file.\n"
 
 
 def test_a_store_that_is_away_at_the_start_is_a_warning_and_503_later(

@@ -255,6 +255,11 @@ def test_a_secret_of_a_store_may_stand_in_the_environment(variable: str, monkeyp
 def test_a_secret_of_the_environment_is_for_the_store_that_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, text in {"CLOUD": "nobody's", "A_CLOUD": "a's", "B_CLOUD": ""}.items():
         monkeypatch.setenv(f"PYRIMAGE_{name}_STORE_AUTH", text)
-    monkeypatch.setenv("PYRIMAGE_A_CLOUD_STORE_USER", "no secret, so it is not looked for")
     stores = stores_of(read(stores="a:cloud, b:cloud", a__cloud_store_user="u", b__cloud_store_user="v"))
     assert [(each.cloud_store_user, each.cloud_store_auth) for each in stores.values()] == [("u", "a's"), ("v", None)]
+
+
+def test_what_is_no_secret_is_not_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYRIMAGE_CLOUD_STORE_REGION", "eu")
+    (store,) = stores_of(read(stores="cloud", cloud_store_user="u")).values()
+    assert store.cloud_store_region is None
