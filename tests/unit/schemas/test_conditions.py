@@ -105,7 +105,7 @@ def test_an_image_without_tag_is_never_the_one_that_is_meant(expected: str, make
         (V1.upper(), WIRE),
         (f"{V1} ; q=0.5", WIRE),
         (f"*/*, {V1}", WIRE),  # as welcome, but named
-        (f"{V1};q=0.1, {V1}.1;q=0.9, */*;q=0.8", WIRE),
+        (f"{V1}.1;q=0.9, {V1};q=0.1, */*;q=0.8", WIRE),
         (f"{V1};q=0, */*", GUIDE),
         (f"{V1}, */*;q=0", WIRE),
         (f"{V2}, {V1};q=0.1", WIRE),  # the best of what is here
