@@ -25,7 +25,7 @@ LONGEST_FUNCTION = 40
 
 
 def places(wanted: Callable[[ast.stmt | ast.expr], bool]) -> list[str]:
-    """Find the nodes of the package that are ``wanted``: ``["pyrimage/web.py:12"]``."""
+    """Find the nodes of the package that are ``wanted``: ``["pyrimage/app.py:12"]``."""
     return [
         f"{path}:{node.lineno}"
         for path, source in sorted(MODULES.items())
