@@ -1,4 +1,4 @@
-"""Any text in the headers of images, on its way in and out; and Content-Length."""
+"""Any text in headers of images, ids and names, on its way in and out; and Content-Length."""
 
 from collections.abc import Callable
 from urllib.parse import quote
@@ -13,7 +13,7 @@ from pyrimage.api.v1.schemas.dialect import WIRE
 from pyrimage.api.v1.schemas.headers import read_headers
 from pyrimage.errors import Invalid
 from pyrimage.web.bodies import content_length, has_body
-from pyrimage.web.fields import CONTROL, IMAGE_ID_FORM, HeaderType
+from pyrimage.web.fields import CONTROL, IMAGE_ID_FORM, HeaderType, is_member_id
 from pyrimage.web.request import Request
 
 MakeRequest = Callable[..., Request]
@@ -70,6 +70,17 @@ def test_no_id_leaves_its_place_in_a_path_or_a_header(text: str) -> None:
         assert text.isascii()
         assert text.strip("./\\ ") != ""
         assert not set(text) & set("/\\%:@?#\0\r\n \t")
+
+
+@pytest.mark.parametrize("text", ["0", "...", ".a", "a@@", "a b", "%2f", "f\xfcr", "\U0001f600", "\xe9" * 255])
+def test_what_a_path_can_hold_can_be_a_member(text: str) -> None:
+    assert is_member_id(text)
+
+
+@pytest.mark.parametrize("text", ["", ".", "..", "@@a", "a/b", "a\\b", "a\nb", "a\x85", "\ud800", "n" * 256], ids=ascii)
+def test_what_no_path_can_hold_is_no_member_s4(text: str) -> None:
+    """S4: it could not remove itself."""
+    assert not is_member_id(text)
 
 
 def test_a_type_must_say_how_it_reads() -> None:
