@@ -45,8 +45,7 @@ docs: $(VENV)/.docs ## build the documentation in build/docs; a warning is an er
 	$(VENV)/bin/sphinx-build --fail-on-warning --keep-going --nitpicky --fresh-env -d build/doctrees docs build/docs
 
 test-system: $(VENV)/.test $(CLIENTS)/.installed ## run the installed commands with other people's clients
-	$(VENV)/bin/pytest $(WAITING) -m "system and not alone" $(ARGS)
-	$(VENV)/bin/pytest -m "system and alone" $(ARGS) || [ $$? = 5 ]  # which is: ARGS have chosen none of them
+	$(VENV)/bin/pytest $(WAITING) -m system $(ARGS)
 
 test-long: $(VENV)/.test ## run with large numbers what CI runs with small ones: gigabytes, loads, kills, long lists
 	PYRIMAGE_TEST_LONG=1 $(VENV)/bin/pytest -m long $(ARGS)

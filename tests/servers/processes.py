@@ -1,11 +1,12 @@
 """Programs that tests start: each below a directory of its own, and none outlives the tests."""
 
-import contextlib
+import fcntl
 import os
 import random
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -61,11 +62,21 @@ def clean_environment(directory: Path, more: Mapping[str, str]) -> dict[str, str
 
 
 def free_port() -> int:
-    """Find a port below those that the kernel gives to clients, which could take it while a server restarts."""
-    for _ in range(100):
-        port = random.randint(20000, 32000)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
+    """Find a port that no test of this machine is given as long as this process lives, whether a server runs or not.
+
+    It is below those that the kernel gives to clients, which could take it while a server restarts.
+    """
+    places = Path(tempfile.gettempdir(), f"pyrimage-test-ports-{os.getuid()}")
+    places.mkdir(mode=0o700, exist_ok=True)
+    for port in random.sample(range(20000, 32000), 100):
+        lock = os.open(places / str(port), os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            os.close(lock)
+        else:
+            return port  # the lock is held to the end
     raise AssertionError("no free port")
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from servers.processes import RUN_SECONDS
+from servers.processes import RUN_SECONDS, free_port
 
 pytestmark = pytest.mark.system
 
@@ -38,11 +38,6 @@ def environment(**more: str) -> dict[str, str]:
     """Take the test's environment, without what would let a program see the checkout."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYRIMAGE"))}
     return {**inherited, "PIP_CONSTRAINT": PINS, "PIP_BUILD_CONSTRAINT": PINS, **more}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def accepts(port: int) -> bool:
