@@ -45,10 +45,10 @@ docs: $(VENV)/.docs ## build the documentation in build/docs; a warning is an er
 	$(VENV)/bin/sphinx-build --fail-on-warning --keep-going --nitpicky --fresh-env -d build/doctrees docs build/docs
 
 test-system: $(VENV)/.test $(CLIENTS)/.installed ## run the installed commands with other people's clients
-	$(VENV)/bin/pytest $(WAITING) -m system $(ARGS)
+	$(VENV)/bin/pytest $(WAITING) tests/system $(ARGS)
 
 test-long: $(VENV)/.test ## run with large numbers what CI runs with small ones: gigabytes, loads, kills, long lists
-	PYRIMAGE_TEST_LONG=1 $(VENV)/bin/pytest -m long $(ARGS)
+	PYRIMAGE_TEST_LONG=1 $(VENV)/bin/pytest -m long tests/system $(ARGS)
 
 benchmarks: $(VENV)/.test ## compare with md5sum, nginx, stock waitress and a bare view; see benchmarks/README.md
 	PYTHONWARNINGS="$(QUIET)" PYTHONPATH=tests $(VENV)/bin/python -m benchmarks.run $(ARGS)
