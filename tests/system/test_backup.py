@@ -41,7 +41,8 @@ NEEDED = {
 SECRET = "PYRIMAGE_REGISTRY_SECRET=hunter2-hunter2-hunter2\n"
 CALLS = {**EVERY_CALL, "delete": 2}  # of three uploads one is deleted
 
-SECONDS = 120  # for one script
+SECONDS = 300  # for one script
+UPLOADS = 40  # before the first backup
 DATA = b"sent anew"
 
 # Between the dump and the copy of the bytes: the script says that it is there, and waits.
@@ -220,7 +221,7 @@ def back_up_under_load(original: Place, kind: str, journal: Journal) -> Known:
     """Make two backups while clients work; hold the second one between the database and the bytes."""
     server, script = original.server, blocks("Back up", kind)
     with traffic([server], journal, clients=8, calls=CALLS):
-        wait_until(lambda: len(journal.uploaded) >= 100, READY_SECONDS, lambda: str(journal))
+        wait_until(lambda: len(journal.uploaded) >= UPLOADS, READY_SECONDS, lambda: str(journal))
         original.run("".join(script))
         first = (original.backups / "latest").resolve()
         wait_until(lambda: not (original.backups / time.strftime("%Y%m%d-%H%M%S")).exists(), READY_SECONDS)
@@ -278,7 +279,7 @@ def test_a_backup_under_load_is_restored_whole(kind: str, tmp_path: Path, journa
             assert all("missing from the store" in line for line in shown[:-1])
             assert known.lost <= named <= journal.delete_tried
             assert damaged(server, whole, journal) == []
-            assert len(whole) >= 20
+            assert len(whole) >= UPLOADS // 5
             assert {server.request("DELETE", f"/v1/images/{each}").status for each in named} == {200}
             assert copy.run(blocks("Restore", kind)[-1]) == [f"{len(whole)} images are whole, 0 are not."]
             for start, status in (("PUT /v1/images/slow-put", 200), ("POST /v1/images", 201)):

@@ -13,20 +13,15 @@ from servers.pyrimage import Server
 pytestmark = pytest.mark.system
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Server:
-    """An installation of production.ini that nothing serves."""
-    made = Server(tmp_path, sample="production")
-    assert run("pyrimage-manage", "-c", made.ini, "db", "upgrade", cwd=tmp_path).returncode == 0
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Server:
+    """An installation of production.ini that nothing serves; ``tenant-a`` has an image there, of ``bytes``."""
+    made = Server(tmp_path_factory.mktemp("server"), sample="production")
+    assert run("pyrimage-manage", "-c", made.ini, "db", "upgrade", cwd=made.directory).returncode == 0
+    headers = {"Content-Type": OCTETS, **meta(id="f17", name="f17", owner="tenant-a", properties={"os": "linux"})}
+    with made:
+        assert made.request("POST", "/images", b"bytes", headers).status == 201
     return made
-
-
-@pytest.fixture
-def image_id(server: Server) -> str:
-    """An image of the project ``tenant-a`` with the bytes ``bytes``."""
-    headers = {"Content-Type": OCTETS, **meta(name="f17", owner="tenant-a", properties={"os": "linux"})}
-    with server:
-        return str(server.request("POST", "/images", b"bytes", headers).image["id"])
 
 
 def typed(server: Server, *lines: str) -> "subprocess.CompletedProcess[str]":
@@ -43,45 +38,34 @@ def values(done: "subprocess.CompletedProcess[str]") -> list[str]:
     return [line for line in (re.sub("^(>>> )+", "", line) for line in shown.splitlines()) if line]
 
 
-def test_what_one_needs_has_a_name(server: Server) -> None:
-    done = typed(
-        server, *(f"type({name}).__name__" for name in ("images", "dbsession", "models", "tm")), "list(stores)"
-    )
-    assert values(done) == ["'LocalImages'", "'Session'", "'module'", "'TransactionManager'", "['file']"]
-
-
-def test_every_line_of_the_help_works_as_printed(server: Server, image_id: str) -> None:
+def test_every_line_of_the_help_works_as_printed(server: Server) -> None:
     printed = typed(server).stdout
     lines = [line.strip() for line in re.findall(r"^  (\S.*?)(?:   .*)?$", printed, re.MULTILINE)]
     assert len(lines) >= 6
-    typed_lines = [line.replace("<id>", image_id).replace("<project>", "tenant-a") for line in lines]
+    typed_lines = [line.replace("<id>", "f17").replace("<project>", "tenant-a") for line in lines]
     shown = values(typed(server, *typed_lines))
     assert len(shown) == len([line for line in lines if not re.match(r"\w+ = ", line)])
     everything = "\n".join(shown)
-    assert f"Image(id='{image_id}', name='f17', status='active', size=5" in everything
+    assert "Image(id='f17', name='f17', status='active', size=5" in everything
     assert "properties={'os': 'linux'}" in everything
-    assert f"('tenant-a', Location(store='file', key='{image_id}." in everything
+    assert "('tenant-a', Location(store='file', key='f17." in everything
     assert f"'file://{server.datadir}/blobs/" in everything
     assert "b'bytes'" in shown
     assert "1" in shown
 
 
-def test_leaving_the_shell_drops_what_was_not_committed(server: Server, image_id: str) -> None:
-    change = f'dbsession.get(models.ImageRow, "{image_id}").name = "changed"'
+def test_what_was_not_committed_is_dropped_and_the_shell_goes_on_after_a_commit(server: Server) -> None:
+    change = 'dbsession.get(models.ImageRow, "f17").name = "changed"'
     values(typed(server, change, "dbsession.flush()"))
     assert server.sql("SELECT name FROM images") == [("f17",)]
-
-
-def test_commit_keeps_what_was_changed_and_the_shell_goes_on(server: Server, image_id: str) -> None:
-    change = f'dbsession.get(models.ImageRow, "{image_id}").name = "changed"'
-    shown = values(typed(server, change, "tm.commit()", f'images.find("{image_id}", admin).name'))
-    assert shown == ["'changed'"]
+    assert values(typed(server, change, "tm.commit()", 'images.find("f17", admin).name')) == ["'changed'"]
     assert server.sql("SELECT name FROM images") == [("changed",)]
 
 
 def test_shell_opens_on_a_schema_that_is_behind_and_warns(tmp_path: Path) -> None:
-    server = Server(tmp_path, sample="production")
-    done = typed(server, "type(images).__name__")
-    assert values(done) == ["'LocalImages'"]
+    """What one needs has a name all the same."""
+    names = [f"type({name}).__name__" for name in ("images", "dbsession", "models", "tm")]
+    done = typed(Server(tmp_path, sample="production"), *names, "list(stores)")
+    assert values(done) == ["'LocalImages'", "'Session'", "'module'", "'TransactionManager'", "['file']"]
     assert "WARNING" in done.stderr
     assert "db upgrade" in done.stderr
