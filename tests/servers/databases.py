@@ -22,9 +22,10 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-import pytest
 from sqlalchemy import URL, Connection, NullPool, create_engine, inspect, make_url, text
 from sqlalchemy.exc import DBAPIError
+
+from servers.machine import unavailable
 
 KINDS = ("sqlite", "postgresql", "mariadb")
 
@@ -87,10 +88,7 @@ def empty_database(url: str) -> None:
 def require(kind: str) -> None:
     """Skip the running test, or fail it in CI, unless the server is there."""
     if reason := _unavailable(kind):
-        message = f"no {kind} server, see {VARIABLES[kind]}: {reason}"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+        unavailable(f"no {kind} server, see {VARIABLES[kind]}: {reason}")
 
 
 @cache

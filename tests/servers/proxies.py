@@ -13,15 +13,13 @@ import http.client
 import os
 import pwd
 import re
-import shutil
 import socket
 import ssl
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import pytest
-
+from servers.machine import installed
 from servers.processes import OWNED, RUN_SECONDS, clean_environment, free_port, spawn, wait_until
 from servers.pyrimage import ANSWER_SECONDS, READY_SECONDS, ROOT, Answer, Body
 
@@ -29,8 +27,7 @@ PAGE = ROOT / "docs/proxies.md"
 NAME = "images.example.org"
 ADMITTED, REFUSED = "127.0.0.3", "127.0.1.1"  # addresses of this machine inside and outside the proxy's network
 
-WHERE = {"nginx": "/usr/sbin/nginx", "haproxy": "/usr/sbin/haproxy"}  # which not every PATH has
-KINDS = tuple(WHERE)
+KINDS = ("nginx", "haproxy")
 
 # What the page leaves to the rest of nginx.conf. Compression and a cache are on, so that the page has to refuse them.
 AROUND = """
@@ -88,7 +85,7 @@ class Proxy:
 
     def __init__(self, kind: str, directory: Path, backend: int) -> None:
         self.kind, self.directory, self.backend = kind, directory, backend
-        self.program, self.port, self.log_file = _program(kind), free_port(), directory / "proxy.log"
+        self.program, self.port, self.log_file = installed(kind), free_port(), directory / "proxy.log"
         self.name = f"{NAME}:{self.port}"
         self.certificate, self._key = directory / "proxy.crt", directory / "proxy.key"
         self._certify()
@@ -232,13 +229,3 @@ def run(kind: str, directory: Path, backend: int) -> Iterator[Proxy]:
         process.terminate()
         process.wait(RUN_SECONDS)
         print(proxy.log()[-5000:])  # pytest shows it if the test failed
-
-
-def _program(kind: str) -> str:
-    found = shutil.which(kind) or WHERE[kind]
-    if not os.access(found, os.X_OK):
-        message = f"no {kind}, which .ci/services.sh installs"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return found

@@ -4,10 +4,8 @@ The disks are small tmpfs. Where a tmpfs never runs out of room (fsync, rename),
 """
 
 import contextlib
-import os
 import resource
 import shutil
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from factories import data_headers, files_below, md5, meta
+from servers.machine import installed, make_ext4, mounted
 from servers.paused_uploads import PausableServer
 from servers.processes import RUN_SECONDS, spawn, wait_until
 from servers.pyrimage import READY_SECONDS, Answer, Server
@@ -26,24 +25,11 @@ DISK = 8 * MIB
 DATA = bytes(2 * MIB)
 
 
-def unavailable(what: str) -> None:
-    """Skip the test, or fail it where the environment sets CI."""
-    pytest.fail(what) if os.environ.get("CI") else pytest.skip(what)
-
-
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of a few MiB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    options = f"size={DISK},nr_inodes=600"
-    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "pyrimage-test", place], capture_output=True)
-    if mount.returncode:
-        unavailable(f"no tmpfs: {mount.stderr.decode()}")
-    try:
+    with mounted("pyrimage-test", tmp_path / "disk", "-t", "tmpfs", "-o", f"size={DISK},nr_inodes=600") as place:
         yield place
-    finally:
-        subprocess.run(["umount", "--lazy", place], check=True)
 
 
 @contextlib.contextmanager
@@ -76,11 +62,9 @@ def without_inodes(disk: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def failing(server: Server, call: str, occurrence: int, path: str, error: str) -> Iterator[None]:
     """Let a system call of the server fail, once, until the block ends; it must be about ``path``."""
-    if shutil.which("strace") is None:
-        unavailable("no strace")
     log = server.directory / "strace.log"
     fault = ("-e", f"trace={call}", "-e", f"inject={call}:error={error}:when={occurrence}")
-    tracer = spawn("strace", "-f", "-y", *fault, "-p", str(server.pid), log=log)
+    tracer = spawn(installed("strace"), "-f", "-y", *fault, "-p", str(server.pid), log=log)
     try:
         wait_until(lambda: " attached" in log.read_text() or tracer.poll() is not None, READY_SECONDS, log.read_text)
         yield
@@ -249,24 +233,16 @@ def test_file_that_is_longer_than_the_server_may_write_is_told_as_full(own_serve
 
 def test_file_that_is_longer_than_the_file_system_knows_is_refused_before_its_first_byte(tmp_path: Path) -> None:
     """An ext4 without extents, in blocks of 1 KiB: files have 16 GiB at most, and there is no fallocate to say so."""
-    image, place = tmp_path / "disk.ext4", tmp_path / "disk"
-    place.mkdir()
-    with image.open("wb") as file:
-        file.truncate(20 << 30)
     options = "^extents,^64bit,^huge_file,^has_journal,^resize_inode,sparse_super2"
-    make = ("mkfs.ext4", "-q", "-b", "1024", "-N", "1000", "-O", options, str(image))
-    for command in (make, ("mount", "-o", "loop", str(image), str(place))):
-        done = subprocess.run(command, capture_output=True)
-        if done.returncode:
-            unavailable(f"no ext4: {done.stderr.decode()}")
-    try:
-        with Server(tmp_path, main={"pyrimage.filesystem_store_datadir": str(place)}) as server:
-            octets = "Content-Type: application/octet-stream\r\nExpect: 100-continue\r\n"
-            head = f"POST /v1/images HTTP/1.1\r\nHost: localhost\r\nContent-Length: {17 << 30}\r\n{octets}\r\n"
-            assert server.exchange(head.encode()).startswith(b"HTTP/1.1 507 ")
-            assert files_below(place) == []
-    finally:
-        subprocess.run(["umount", "--lazy", place], check=True)
+    image = make_ext4(tmp_path / "disk.ext4", 20 << 30, "-b", "1024", "-N", "1000", "-O", options)
+    with (
+        mounted(image, tmp_path / "disk", "-o", "loop") as place,
+        Server(tmp_path, main={"pyrimage.filesystem_store_datadir": str(place)}) as server,
+    ):
+        octets = "Content-Type: application/octet-stream\r\nExpect: 100-continue\r\n"
+        head = f"POST /v1/images HTTP/1.1\r\nHost: localhost\r\nContent-Length: {17 << 30}\r\n{octets}\r\n"
+        assert server.exchange(head.encode()).startswith(b"HTTP/1.1 507 ")
+        assert files_below(place) == []
 
 
 def test_disk_of_the_database_full_from_the_start(server_of_rows: PausableServer, disk: Path) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from factories import data_headers, meta
+from servers.machine import installed
 from servers.processes import RUN_SECONDS
 from servers.pyrimage import Server
 
@@ -39,12 +39,7 @@ def traced(server: Server, output: Path) -> Iterator[None]:
 
 def strace() -> list[str]:
     """Return the begin of a command that writes down every sync, rename, link and unlink, with the files' names."""
-    if shutil.which("strace") is None:
-        missing = "strace is not installed"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return ["strace", "-f", "-y", "-s", "1000", "-e", f"trace={','.join(CALLS)}", "-o"]
+    return [installed("strace"), "-f", "-y", "-s", "1000", "-e", f"trace={','.join(CALLS)}", "-o"]
 
 
 def calls(output: Path, root: Path) -> list[str]:

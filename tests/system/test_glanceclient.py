@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from factories import meta, wire
+from servers.machine import client
 from servers.processes import OWNED, RUN_SECONDS
-from servers.pyrimage import ROOT, Server
+from servers.pyrimage import Server
 
 pytestmark = pytest.mark.system
 
-CLIENTS = Path(os.environ.get("PYRIMAGE_TEST_CLIENTS") or ROOT / ".venv-clients")
 FORMATS = ("--disk-format", "qcow2", "--container-format", "bare")
 NAME = 'Ünïx 10.04, 日本 "täst"; 50%25'
 
@@ -25,12 +25,8 @@ WITHOUT_STDIN = ("bash", "-c", 'exec "$@" <&-', "-")
 
 @pytest.fixture(scope="module")
 def program() -> str:
-    """The ``glance`` command. Skips the test if it is not installed, and fails it where the environment sets CI."""
-    path = CLIENTS / "bin/glance"
-    if not path.is_file():
-        message = f"no {path}; make test-system installs it"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
-    return str(path)
+    """The ``glance`` command."""
+    return client("glance")
 
 
 class Glance:

@@ -1,14 +1,13 @@
 """Tools that read disk images and files over HTTP, with a server's URLs as they are."""
 
 import json
-import os
 import random
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from servers.machine import installed, unavailable
 from servers.processes import OWNED, RUN_SECONDS, clean_environment
 from servers.pyrimage import Server
 
@@ -22,8 +21,7 @@ ONE = ("-m", "1")
 
 def run(directory: Path, *command: str) -> str:
     """Run a tool; return what it prints. Skips the test if the tool, or its way to HTTP, is missing; fails it in CI."""
-    if shutil.which(command[0]) is None:
-        _missing(command[0])
+    installed(command[0])
     done = subprocess.run(
         [*OWNED, *command],
         cwd=directory,
@@ -35,14 +33,9 @@ def run(directory: Path, *command: str) -> str:
         check=False,
     )
     if "Unknown protocol 'http'" in done.stderr:
-        _missing("QEMU's block driver for HTTP")
+        unavailable("no block driver of QEMU for HTTP, which .ci/services.sh installs")
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def _missing(what: str) -> None:
-    message = f"no {what}, which .ci/services.sh installs"
-    pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
 
 
 @pytest.fixture(scope="module")

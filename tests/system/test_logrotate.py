@@ -9,7 +9,6 @@ import itertools
 import os
 import pwd
 import re
-import shutil
 import stat
 import subprocess
 import threading
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from servers.machine import installed
 from servers.processes import RUN_SECONDS, run, wait_until
 from servers.pyrimage import ANSWER_SECONDS, Server
 
@@ -73,17 +73,6 @@ class Rotation:
     def _read(self, path: Path) -> str:
         data = path.read_bytes()
         return (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
-
-
-def installed(name: str) -> str:
-    """Find a program of the machine."""
-    program = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
-    if program is None:
-        message = f"{name} is missing: apt-get install {name}"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return program
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ Nobody else waits for them, and neither disk, database nor memory grows (S34, S4
 import contextlib
 import http.client
 import json
-import os
 import re
 import socket
 import subprocess
@@ -20,8 +19,9 @@ import httpx
 import pytest
 
 from factories import OCTETS, data_headers, error_of, files_below, meta
+from servers.machine import client
 from servers.processes import OWNED, RUN_SECONDS, wait_until
-from servers.pyrimage import READY_SECONDS, ROOT, Answer, Server
+from servers.pyrimage import READY_SECONDS, Answer, Server
 
 pytestmark = pytest.mark.system
 
@@ -34,7 +34,6 @@ TRIES = 5  # of which one must be quick enough: the machine does other things to
 TAKEN = 64 * 1024  # bytes of a body that may come before its refusal
 GROWTH = 32 * MIB
 STREAMS, CALLS = 4, 50
-CLIENTS = Path(os.environ.get("PYRIMAGE_TEST_CLIENTS") or ROOT / ".venv-clients")
 PIECE = bytes(MIB)
 
 
@@ -265,21 +264,20 @@ print(json.dumps([refused(sys.argv[1], *asked) for asked in json.loads(sys.argv[
 """
 
 
-@pytest.fixture(scope="module")
-def python() -> str:
-    """The clients' Python. Skips the test if it is not installed, and fails it where the environment sets CI."""
-    path = CLIENTS / "bin/python"
-    if not path.is_file():
-        message = f"no {path}; make test-system installs it"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
-    return str(path)
-
-
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
-def test_client_is_told(python: str, server: Server, sparse: Callable[[int], Path], script: str) -> None:
+def test_client_is_told(server: Server, sparse: Callable[[int], Path], script: str) -> None:
     refusals = [ALL[name] for name in TOLD]
     asked = [(refusal.method, refusal.path, str(sparse(CAP + 1))) for refusal in refusals]
-    command = [*OWNED, python, "-W", "ignore", "-c", DRIVER.format(script=script), server.url, json.dumps(asked)]
+    command = [
+        *OWNED,
+        client("python"),
+        "-W",
+        "ignore",
+        "-c",
+        DRIVER.format(script=script),
+        server.url,
+        json.dumps(asked),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     for (status, message), refusal in zip(json.loads(done.stdout), refusals, strict=True):

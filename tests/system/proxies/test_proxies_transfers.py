@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from factories import OCTETS, data_headers, error_of, md5, sha256
+from servers.machine import client
 from servers.processes import OWNED, RUN_SECONDS, wait_until
 from servers.proxies import ADMITTED, Proxy
-from servers.pyrimage import READY_SECONDS, ROOT, Answer, Server
+from servers.pyrimage import READY_SECONDS, Answer, Server
 
 pytestmark = pytest.mark.system
 
@@ -21,7 +22,6 @@ MIB, GIB = 1 << 20, 1 << 30
 SIZE = 64 * MIB
 HALF = SIZE // 2
 ON_THE_WAY = 16 * MIB  # bytes that buffers and sockets between the client and the store may hold
-CLIENTS = Path(os.environ.get("PYRIMAGE_TEST_CLIENTS") or ROOT / ".venv-clients")
 
 
 @pytest.fixture(scope="module")
@@ -202,16 +202,12 @@ def test_lists_are_not_compressed(proxy: Proxy, image: str) -> None:
 
 
 def test_glanceclient_works(proxy: Proxy, data: bytes, tmp_path: Path) -> None:
-    program = CLIENTS / "bin/glance"
-    if not program.is_file():
-        message = f"no {program}; make test-system installs it"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
     disk, back = tmp_path / "disk.img", tmp_path / "back.img"
     disk.write_bytes(data)
 
     def glance(*arguments: str) -> str:
         place = ("--os-image-api-version", "1", "--os-image-url", proxy.url, "--os-auth-token", "x")
-        command = [*OWNED, str(program), *place, "--os-cacert", str(proxy.certificate), *arguments]
+        command = [*OWNED, client("glance"), *place, "--os-cacert", str(proxy.certificate), *arguments]
         # A machine's own bundle would win over --os-cacert.
         bundles = dict.fromkeys(("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"), str(proxy.certificate))
         environment = {**os.environ, **bundles, "PYTHONWARNINGS": "ignore", "PYTHONUTF8": "1"}

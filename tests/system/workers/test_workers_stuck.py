@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from servers.machine import make_ext4, mounted
 from servers.processes import wait_until
 from servers.pyrimage import ANSWER_SECONDS, READY_SECONDS, Server
 from servers.transfers import DATA, MIB, begin_download, begin_upload, logged
@@ -149,23 +150,8 @@ def test_a_server_ends_soon_after_a_second_ctrl_c_though_its_loop_is_stuck(tmp_p
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system that ``stalled`` can stop."""
-    image, place = tmp_path / "disk.img", tmp_path / "disk"
-    place.mkdir()
-    with image.open("wb") as file:
-        file.truncate(64 * MIB)
-    for command in (["mkfs.ext4", "-q", str(image)], ["mount", "-o", "loop", str(image), str(place)]):
-        done = subprocess.run(command, capture_output=True)
-        if done.returncode:
-            unavailable(f"{command[0]}: {done.stderr.decode()}")
-    try:
+    with mounted(make_ext4(tmp_path / "disk.img", 64 * MIB), tmp_path / "disk", "-o", "loop") as place:
         yield place
-    finally:
-        subprocess.run(["umount", "--lazy", place], check=True)
-
-
-def unavailable(what: str) -> None:
-    """Skip the test, or fail it where the environment sets CI."""
-    pytest.fail(what) if os.environ.get("CI") else pytest.skip(what)
 
 
 @contextlib.contextmanager
