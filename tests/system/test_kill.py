@@ -107,17 +107,3 @@ def test_a_put_follows_one_whose_server_was_killed_without_a_scrub(tmp_path: Pat
         assert server.request("PUT", path, b"next", data_headers()).status == 200
         assert server.request("GET", path).body == b"next"
         assert (len(server.files()), server.sql("SELECT * FROM claims")) == (1, [])
-
-
-def test_a_put_follows_a_failed_one_at_once(own_server: Server) -> None:
-    server = own_server
-    path = f"/v1/images/{server.request('POST', '/v1/images', headers=meta(name='f17')).image['id']}"
-    failed = server.request("PUT", path, b"bytes", data_headers(checksum="0" * 32))
-    assert (failed.status, server.files()) == (400, [])
-    (image,) = server.request("GET", "/images/detail?is_public=None").json["images"]
-    assert image["last_error"] == failed.json["error"]["message"]
-    filled = server.request("PUT", path, b"bytes", data_headers())
-    assert filled.status == 200
-    (image,) = server.request("GET", "/images/detail?is_public=None").json["images"]
-    assert image["last_error"] is None
-    assert Counter(row[0] for row in server.sql("SELECT status FROM images")) == {"active": 1}

@@ -9,7 +9,6 @@ import itertools
 import os
 import pwd
 import re
-import stat
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
@@ -181,25 +180,3 @@ def test_logrotate_under_load_loses_doubles_and_tears_no_line(
     logged = collections.Counter(found[2] for line in lines if (found := ACCESS.fullmatch(line)))
     assert logged == collections.Counter(load.answered)
     assert all(len([line for line in written[name] if ACCESS.fullmatch(line)]) > BETWEEN / 2 for name in written)
-
-
-def test_new_log_file_is_as_private_as_the_first(server: Server, rotation: Rotation) -> None:
-    first = (rotation.logs / "api.log").stat()
-    rotation.run("--force")
-    server.request("GET", "/healthcheck")
-    wait_until((rotation.logs / "api.log").exists, ANSWER_SECONDS)
-    for path in (rotation.logs / "api.log", rotation.logs / "api.log.1"):
-        found = path.stat()
-        assert stat.S_IMODE(found.st_mode) == 0o640
-        assert (found.st_uid, found.st_gid) == (first.st_uid, first.st_gid)
-
-
-def test_log_that_moves_while_nothing_is_logged_is_followed_later(server: Server, rotation: Rotation) -> None:
-    for _ in range(2):
-        server.request("GET", "/healthcheck")
-        wait_until((rotation.logs / "api.log").exists, ANSWER_SECONDS)
-        rotation.run("--force")
-    assert sorted(rotation.lines()) == ["api.log.1", "api.log.2.gz"]
-    rotation.run("--force")  # nothing there to move
-    server.request("GET", "/healthcheck")
-    wait_until((rotation.logs / "api.log").exists, ANSWER_SECONDS)

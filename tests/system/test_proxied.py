@@ -76,14 +76,6 @@ def test_forwarding_headers_of_anybody_else_reach_no_url(tmp_path: Path) -> None
         assert given_urls(server, *FORWARDED) == {"http://localhost/v1/", "http://localhost/v1/images/ID"}
 
 
-def test_public_endpoint_wins_over_the_proxy(tmp_path: Path) -> None:
-    """S51."""
-    main = {**OPEN, "pyrimage.public_endpoint": "https://public.example.org/glance/"}
-    with Server(tmp_path, main=main, server=TRUSTED) as server:
-        url = "https://public.example.org/glance/v1"
-        assert given_urls(server, *FORWARDED) == {f"{url}/", f"{url}/images/ID"}
-
-
 def test_request_without_a_host_is_told_no_name_of_the_machine(proxied: Server) -> None:
     """S55: the name is one that waitress makes up, unless its server_name says which."""
     head, _, body = proxied.exchange(b"GET /versions HTTP/1.0\r\n\r\n").partition(b"\r\n\r\n")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from factories import data_headers, md5
-from servers.processes import OWNED, RUN_SECONDS, wait_until
-from servers.pyrimage import READY_SECONDS, Server
+from factories import data_headers
+from servers.processes import OWNED, RUN_SECONDS
+from servers.pyrimage import Server
 
 pytestmark = pytest.mark.system
 
@@ -98,15 +98,3 @@ def test_part_beyond_four_gibibytes_is_found(server: Server) -> None:
     assert (part.status, part.headers["Content-Range"]) == (206, f"bytes {size - 7}-{size - 1}/{size}")
     assert part.body == b"\0\0there"
     file.unlink()
-
-
-def test_part_is_logged_with_its_status_and_length(tmp_path: Path) -> None:
-    with Server(tmp_path) as server:
-        path = f"/images/{server.request('POST', '/images', DATA, data_headers(name='f17')).image['id']}"
-        for headers in ({"Range": "bytes=5-9"}, {"Range": f"bytes={SIZE}-"}, {"If-None-Match": md5(DATA)}):
-            server.request("GET", path, headers=headers)
-        wait_until(lambda: sum(line[2] == path for line in server.access_lines()) == 3, READY_SECONDS, server.log)
-        # Each request has a connection of its own: a line may overtake that of the request before.
-        lengths = {line[3]: int(line[4]) for line in server.access_lines() if line[2] == path}
-        assert lengths.keys() == {"206", "304", "416"}
-        assert (lengths["206"], lengths["304"]) == (5, 0)

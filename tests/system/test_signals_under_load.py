@@ -115,40 +115,10 @@ class Transfers:
 ALL_WHOLE = [(201, MD5)] * EACH, [MD5] * EACH
 
 
-def is_refused(server: Server) -> bool:
-    try:
-        server.connect().close()
-    except (ConnectionRefusedError, ConnectionResetError):  # the second: it came between the last accept and the end
-        return True
-    return False
-
-
 def journal() -> Journal:
     seed = os.environ.get("PYRIMAGE_TEST_SEED") or uuid.uuid4().hex
     print("PYRIMAGE_TEST_SEED =", seed)
     return Journal(seed)
-
-
-@pytest.mark.parametrize("workers", ["0", "2"])
-def test_sigterm_cuts_no_transfer(directory: Path, workers: str) -> None:
-    with (
-        Server(directory, server={"workers": workers}) as server,
-        ThreadPoolExecutor(2 * EACH) as threads,
-        Held() as held,
-    ):
-        transfers = Transfers(server, threads, held)
-        os.kill(server.pid, signal.SIGTERM)
-        wait_until(lambda: is_refused(server), READY_SECONDS, server.log)
-        assert server.process is not None
-        assert server.process.poll() is None
-        held.let_go()
-        assert transfers.results() == ALL_WHOLE
-        assert server.process.wait(READY_SECONDS) == 0
-        server.start()
-        for each in transfers.uploads:
-            path = f"/v1/images/{each.result().image['id']}"
-            assert md5(server.request("GET", path).body) == MD5
-        assert leftovers(server, f"sqlite:///{server.database}") == []
 
 
 def test_sigterm_ends_busy_connections_between_two_calls(tmp_path: Path) -> None:

@@ -1,22 +1,16 @@
 """SIGHUP: how a new configuration comes into force, and that nothing changes where it does not load."""
 
 import fcntl
-import http.client
 import os
 import signal
 import sys
-import threading
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
-from factories import data_headers, error_of
 from servers.processes import PROGRAMS, free_port, spawn, wait_until
-from servers.pyrimage import ANSWER_SECONDS, READY_SECONDS, Server
-from servers.transfers import DATA, MIB, REST, begin_download, begin_upload, logged
+from servers.pyrimage import READY_SECONDS, Server
+from servers.transfers import logged
 
 pytestmark = pytest.mark.system
 
@@ -91,60 +85,6 @@ def test_places_may_come_and_go_at_sighup(server: Server) -> None:
     server.port = first
     with pytest.raises(ConnectionRefusedError):
         server.connect()
-
-
-@contextmanager
-def metadata_clients(server: Server) -> Iterator[tuple[Counter[str], list[object]]]:
-    """Let clients ask for a list again and again; give the answers by kind of client, and what failed."""
-    answered: Counter[str] = Counter()
-    failed: list[object] = []
-    over = threading.Event()
-
-    def ask(kind: str) -> None:
-        client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=ANSWER_SECONDS)
-        with closing(client):
-            while not over.is_set():
-                try:
-                    client.request("GET", "/v1/images")
-                    answer = client.getresponse()
-                    answer.read()
-                except OSError as error:
-                    failed.append(error)
-                else:
-                    answered[kind] += 1
-                    failed.extend([answer.status] if answer.status != 200 else [])
-                if kind == "new":
-                    client.close()
-
-    threads = [threading.Thread(target=ask, args=(kind,)) for kind in ("new", "new", "kept", "kept")]
-    for thread in threads:
-        thread.start()
-    try:
-        yield answered, failed
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join()
-
-
-def test_a_new_configuration_comes_into_force_without_failing_a_request_or_a_transfer(server: Server) -> None:
-    old = server.workers()
-    server.configure("app:main", {"pyrimage.image_size_cap": str(MIB)})
-    with begin_download(server) as download, begin_upload(server) as upload:
-        with metadata_clients(server) as (answered, failed):
-            server.hang_up()
-            wait_until(lambda: len(server.workers() - old) == 2, READY_SECONDS)
-            before = answered.copy()
-            wait_until(lambda: all(answered[kind] >= before[kind] + 20 for kind in ("new", "kept")), READY_SECONDS)
-        assert failed == []
-        assert server.workers() & old
-        upload.send(REST)
-        assert upload.getresponse().status == 201
-        assert download.read() == DATA
-    server.wait_for_workers(2, other_than=old)
-    refused = server.request("POST", "/v1/images", DATA, data_headers())
-    assert refused.status == 413
-    assert "image_size_cap" in error_of(refused)
 
 
 def test_a_changed_level_of_the_log_is_in_force_after_sighup(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""``pyrimage-control`` reloads and restarts a server that is at work.
+"""``pyrimage-control`` restarts a server that is at work.
 
 The calls come from a seed that is printed; PYRIMAGE_TEST_SEED sets it.
 """
@@ -24,7 +24,6 @@ from traffic import MIB, Journal, is_alive, leftovers, traffic
 pytestmark = pytest.mark.system
 
 CLIENTS = 4
-RELOADS = 3
 DATA = os.urandom(MIB) * 48  # more than the kernel's buffers hold
 
 
@@ -45,24 +44,6 @@ def journal() -> Journal:
 def wait_for_calls(told: Journal, count: int, place: Controlled) -> None:
     goal = told.calls.total() + count
     wait_until(lambda: told.calls.total() > goal, READY_SECONDS, place.log)
-
-
-def reloads(place: Controlled) -> int:
-    return place.log().count("the new workers serve")
-
-
-def test_reload_fails_no_request(place: Controlled) -> None:
-    pid, told = place.pid, journal()
-    with traffic([place], told, clients=CLIENTS):
-        for number in range(RELOADS):
-            wait_for_calls(told, 50, place)
-            assert place.control("api", "reload") == [f"Reloading pyrimage-api pid: {pid} signal: 1"]
-            wait_until(lambda number=number: reloads(place) > number, READY_SECONDS, place.log)  # type: ignore[misc]
-        wait_for_calls(told, 50, place)
-    assert (told.wrong, told.cut) == ([], {})
-    assert place.pid == pid
-    assert reloads(place) == RELOADS
-    assert leftovers(place, f"sqlite:///{place.database}") == []
 
 
 def test_restart_cuts_no_transfer_that_ends_in_time(place: Controlled) -> None:
