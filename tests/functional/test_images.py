@@ -26,7 +26,7 @@ from factories import (
     upload,
 )
 from faults import hinder, raising
-from pyrimage.catalogue.records import EMPTY, Identity, utcnow
+from pyrimage.catalogue.records import EMPTY, utcnow
 from pyrimage.errors import StoreUnavailable
 from pyrimage.models import ClaimRow, MemberRow
 
@@ -36,24 +36,6 @@ if TYPE_CHECKING:
 DATA = b"*" * 5120
 
 # Uploads
-
-
-def test_an_upload_is_hashed_measured_and_leaves_one_file_and_no_claim(
-    testapp: TestApp, installation: "Installation"
-) -> None:
-    made = testapp.post("/images", DATA, headers=data_headers(name="f17"), status=201).json["image"]
-    assert made["checksum"] == "c2e5db72bd7fd153f53ede5da5a06de3"  # the guide's own example
-    assert (made["sha256"], made["size"]) == (sha256(DATA), 5120)
-    assert len(installation.blobs_on_disk()) == 1
-    assert installation.rows(ClaimRow) == 0
-
-
-def test_etag_is_the_checksum_header_wherever_there_is_one(testapp: TestApp) -> None:
-    made = testapp.post("/v1/images", DATA, headers=data_headers(name="f17"))
-    path = f"/v1/images/{made.json['image']['id']}"
-    for answer in (made, testapp.get(path), testapp.head(path), testapp.put(path, headers=meta(name="f18"))):
-        assert answer.headers["ETag"] == answer.headers["x-image-meta-checksum"] == md5(DATA)
-    assert "ETag" not in testapp.head(reserve(testapp, name="f17")).headers
 
 
 def test_bytes_go_out_as_an_attachment_that_no_browser_interprets(testapp: TestApp) -> None:
@@ -85,12 +67,6 @@ def test_what_was_announced_when_reserving_holds_for_the_upload(testapp: TestApp
     for data in (b"short", b"too long"):
         assert "6 bytes" in error_of(send_chunked(testapp, "PUT", path, data, data_headers(), status=400))
     send_chunked(testapp, "PUT", path, b"right!", data_headers(), status=200)
-
-
-def test_an_upload_may_announce_something_else_than_the_reservation(testapp: TestApp) -> None:
-    path = reserve(testapp, name="f17", size=5, checksum=md5(b"other"), sha256=sha256(b"other"))
-    own = {"size": len(DATA), "checksum": md5(DATA), "sha256": sha256(DATA)}
-    assert testapp.put(path, DATA, headers=data_headers(**own), status=200).json["image"]["status"] == "active"
 
 
 def test_a_failed_upload_leaves_its_reason_until_one_succeeds_and_nothing_else(
@@ -137,9 +113,7 @@ def test_a_taken_id_is_a_conflict(taken_by: str, data: bytes, testapp: TestApp, 
     assert stored(installation) == before
 
 
-def test_the_claim_of_a_dead_server_is_not_in_the_way_of_a_reservation(
-    testapp: TestApp, installation: "Installation"
-) -> None:
+def test_the_claim_of_a_dead_server_is_not_in_the_way(testapp: TestApp, installation: "Installation") -> None:
     claim(installation, "dead", lease=-3600)
     testapp.put(reserve(testapp, id="dead"), DATA, headers=data_headers(), status=200)
     assert installation.rows(ClaimRow) == 0
@@ -195,26 +169,6 @@ def test_the_bytes_go_and_the_row_stays_for_administrators(installation: "Instal
     assert "x-image-meta-location" not in headers
     assert "deleted" in error_of(admin.get(path, status=404))
     admin.delete(path, status=404)
-
-
-@pytest.mark.parametrize("identity", [ADMIN, ALICE])
-def test_a_protected_image_is_changed_and_not_deleted(identity: Identity, installation: "Installation") -> None:
-    path = reserve(installation.client(ALICE), protected=True)
-    app = installation.client(identity)
-    app.put(path, DATA, headers=data_headers(name="f18"), status=200)
-    before = stored(installation)
-    assert "x-image-meta-protected" in error_of(app.delete(path, status=403))
-    assert stored(installation) == before
-    app.put(path, headers=meta(protected="false"))
-    app.delete(path, status=200)
-
-
-def test_bytes_that_are_gone_already_hinder_no_deletion(testapp: TestApp, installation: "Installation") -> None:
-    path = upload(testapp, name="f17")
-    for name in installation.blobs_on_disk():
-        (installation.datadir / name).unlink()
-    testapp.delete(path, status=200)
-    assert stored(installation)["image_locations"] == []
 
 
 @pytest.mark.parametrize("image_id", ["none", "-1", "00000000-0000-0000-0000-000000000000", "a" * 65, "%20", ""])

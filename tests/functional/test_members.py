@@ -1,7 +1,6 @@
 """Members and shared images as JSON. Who may: test_permissions.py."""
 
 import io
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -51,24 +50,6 @@ def test_the_whole_way_of_sharing(version: str, installation: "Installation") ->
     member.head(f"{version}/images/{image}", status=404)
     assert member.get(f"{version}/shared-images/tenant-b").json == {"shared_images": []}
     assert owner.get(f"{members}/").json == {"members": [{"member_id": "tenant-c", "can_share": False}]}
-
-
-def test_an_answer_without_content_announces_none(testapp: TestApp, path: str) -> None:
-    for answer in (
-        put(testapp, path, "tenant-b", status=204),
-        testapp.put_json(f"{path}/members", {"memberships": [{"member_id": "tenant-b"}]}, status=204),
-        testapp.delete(f"{path}/members/tenant-b", status=204),
-    ):
-        assert answer.body == b""
-        assert not {"content-type", "content-length"} & {name.lower() for name in answer.headers}
-
-
-@pytest.mark.parametrize("before", [None, False, True])
-@pytest.mark.parametrize("body", [b"", b'{"member": {}}', b'{"member": {"can_share": false}}'])
-def test_what_a_put_does_not_say_stays(body: bytes, before: bool | None, testapp: TestApp, path: str) -> None:
-    put(testapp, path, "tenant-b", before)
-    testapp.put(f"{path}/members/tenant-b", body, status=204)
-    assert members_of(testapp, path) == {"tenant-b": bool(before) and b"can_share" not in body}
 
 
 def test_a_body_needs_no_content_type_and_may_come_in_chunks(testapp: TestApp, path: str) -> None:
@@ -213,17 +194,3 @@ def test_the_quota_is_told_with_its_setting_and_never_counts_a_member_twice(inst
     app.delete(f"{path}/members/one")
     put(app, path, "three", status=204)
     put(app, upload(app), "three", status=204)
-
-
-def test_without_a_quota_there_is_no_limit(testapp: TestApp, path: str) -> None:
-    names = [f"tenant-{number:04}" for number in range(2000)]
-    testapp.put_json(f"{path}/members", {"memberships": [{"member_id": name} for name in names]}, status=204)
-    put(testapp, path, "one more", status=204)
-    assert list(members_of(testapp, path)) == ["one more", *names]
-
-
-def test_a_quota_of_zero_shares_nothing(install_with: Install) -> None:
-    app = install_with(image_member_quota="0").client()
-    path = upload(app)
-    put(app, path, "tenant-b", status=413)
-    app.put(f"{path}/members", json.dumps({"memberships": []}), status=204)

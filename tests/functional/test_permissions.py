@@ -13,7 +13,6 @@ from factories import (
     OCTETS,
     add_row,
     data_headers,
-    detail,
     error_of,
     image_headers,
     insert_rows,
@@ -242,12 +241,6 @@ def test_where_administrators_publish_nobody_else_does(install_with: Install) ->
     owner.put(path, headers=meta(is_public=True), status=403)
 
 
-def test_otherwise_the_owner_publishes(installation: "Installation") -> None:
-    path = reserve(installation.client(ALICE))
-    installation.client(ALICE).put(path, headers=meta(is_public=True))
-    assert detail(installation.client(BOB), path)["is_public"] is True
-
-
 # Sharing
 
 
@@ -277,24 +270,6 @@ def test_a_member_removes_itself_and_stays_out_until_it_is_added_again(
     app.head(path, status=200)
     shared = {"shared_images": [{"image_id": "f17", "can_share": False}]}
     assert app.get(f"/v1/shared-images/{member.project}").json == shared
-
-
-@pytest.mark.parametrize("caller", ["owner", "stranger"])
-def test_who_is_no_member_cannot_remove_itself(caller: str, installation: "Installation") -> None:
-    path, project = shared_image(installation, "public"), CALLERS[caller].project
-    message = error_of(installation.client(CALLERS[caller]).delete(f"{path}/members/{project}", status=404))
-    assert message == f"'{project}' is not a member of image f17."
-
-
-def test_the_right_to_share_ends_and_is_for_one_image(installation: "Installation") -> None:
-    path, sharer = shared_image(installation), installation.client(SHARER)
-    add_row(installation, id="other", owner="tenant-a", is_public=True)
-    insert_rows(installation, MemberRow(image_id="other", member="tenant-s", can_share=False))
-    sharer.put("/v1/images/other/members/new", status=404)
-    sharer.put(f"{path}/members/one", status=204)
-    installation.client(ALICE).put_json(f"{path}/members/tenant-s", {"member": {"can_share": False}}, status=204)
-    sharer.put(f"{path}/members/two", status=404)
-    sharer.get(path, status=200)
 
 
 # Of whose project the list is asked, and what the callers are answered, in the order of CALLERS.

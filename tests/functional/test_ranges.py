@@ -68,12 +68,6 @@ def test_a_part_is_sent_with_its_place(
     assert {**whole.headers, **{name: part.headers[name] for name in own}} == dict(part.headers)
 
 
-def test_parts_together_are_the_whole(path: str, testapp: TestApp) -> None:
-    step = 99_991
-    parts = [testapp.get(path, headers={"Range": f"bytes={at}-{at + step - 1}"}).body for at in range(0, SIZE, step)]
-    assert b"".join(parts) == DATA
-
-
 WHOLE = [
     "bytes=5-2",
     "bytes=0-1,5-6",
@@ -136,13 +130,6 @@ def test_a_part_is_sent_if_the_image_is_the_one_that_is_meant(path: str, testapp
     for other in (md5(b"other"), f'W/"{md5(DATA)}"', "*", "Sat, 29 Oct 1994 19:43:31 GMT"):
         for asked in ("bytes=1-2", f"bytes={SIZE}-"):
             assert testapp.get(path, headers={"Range": asked, "If-Range": other}, status=200).body == DATA
-
-
-def test_a_part_costs_no_more_statements_than_the_whole(path: str, testapp: TestApp, statements: list[str]) -> None:
-    testapp.get(path)
-    whole = len(statements)
-    testapp.get(path, headers={"Range": "bytes=1-2", "If-None-Match": "x", "If-Range": md5(DATA)}, status=206)
-    assert len(statements) == 2 * whole
 
 
 # The bytes on their way out

@@ -43,16 +43,6 @@ def test_lists_hold_what_one_image_does(registry: Registry) -> None:
     assert registry.ask("GET", f"/images/{made['id']}").json == {"image": made}
 
 
-def test_a_list_is_filtered_sorted_and_paged_as_at_the_api(registry: Registry) -> None:
-    for number in range(5):
-        registry.add(id=f"i{number}", name="f17", size=number, is_public=True, properties={"odd": str(number % 2)})
-    registry.add(id="other", name="f18", is_public=True)
-    query = "/images?name=f17&size_min=1&property-odd=1&sort_key=size&sort_dir=asc&limit=1"
-    assert [each["id"] for each in registry.ask("GET", query).json["images"]] == ["i1"]
-    assert [each["id"] for each in registry.ask("GET", f"{query}&marker=i1").json["images"]] == ["i3"]
-    assert "limit" in error_of(registry.ask("GET", "/images?limit=-1", status=400))
-
-
 @pytest.mark.parametrize(
     ("query", "shown"),
     [

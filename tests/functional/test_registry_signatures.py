@@ -155,7 +155,6 @@ def test_a_signature_is_that_of_its_body_secret_and_properties(registry: Registr
 
 INERT = {
     "Accept": "text/plain",
-    "Accept-Language": "de",
     "User-Agent": "python-glanceclient",
     "Cookie": "a=b",
     "If-Match": '"x"',
@@ -163,10 +162,7 @@ INERT = {
     "If-Unmodified-Since": "Thu, 22 Sep 2011 19:57:47 GMT",
     "If-Modified-Since": "Fri, 22 Sep 2045 19:57:47 GMT",
     "Range": "bytes=0-1",
-    "If-Range": '"x"',
     "X-Forwarded-For": "127.0.0.1",
-    "X-Forwarded-Host": "evil.example",
-    "X-Forwarded-Proto": "https",
     "Host": "evil.example",
     "Origin": "https://evil.example",
     "X-HTTP-Method-Override": "DELETE",
@@ -174,7 +170,6 @@ INERT = {
     "x-image-meta-property-a": "x",
     "x-glance-api-copy-from": "http://evil.example",
     "X-Openstack-Request-Id": "req-x",
-    "Digest": "sha-256=x",
     **OTHER_NAMES,
     # Fields that can only have a request refused, such as Content-MD5 and Content-Encoding, need no signature.
 }
@@ -220,7 +215,8 @@ def test_a_large_body_is_refused_before_it_is_read(registry: Registry) -> None:
     """S38: what is kept in memory is bounded."""
     body, app = io.BytesIO(b" " * (MAX_SIGNED_BODY + 1)), client(registry)
     sent: dict[str, Any] = {"method": "POST", "body_file": body, "status": 413}
-    app.request("/images", headers=signed(ADMIN, "POST", "/images", body.getvalue()), **sent)
+    answer = app.request("/images", headers=signed(ADMIN, "POST", "/images", body.getvalue()), **sent)
+    assert error_of(answer) == "body: more than 1048576 bytes are not accepted."
     assert body.tell() == 0
     headers = signed(ADMIN, "POST", "/images", body.getvalue(), chunked=True)
     app.request("/images", headers=headers, environ=dict(CHUNKED), **sent)

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from factories import ADMIN, ALICE, BOB, data_headers, error_of
+from factories import ADMIN, ALICE, data_headers, error_of
 from pyrimage.catalogue.records import Identity
 from pyrimage.identity.signed import SIGNATURE, WHO
-from registries import SECRET, blob_of, fresh_key, signed
+from registries import SECRET, signed
 from servers.processes import free_port, run
 from servers.pyrimage import Answer, Server
 

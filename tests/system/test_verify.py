@@ -13,7 +13,7 @@ from webtest import TestApp
 
 from conftest import Installation
 from factories import add_row, sha256, upload
-from pyrimage.records import Status
+from pyrimage.catalogue.records import Status
 from servers.processes import OWNED, PROGRAMS, RUN_SECONDS, clean_environment, run
 
 pytestmark = pytest.mark.system
