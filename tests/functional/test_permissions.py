@@ -135,6 +135,14 @@ def test_a_refused_deletion_leaves_the_bytes(installation: "Installation") -> No
         assert installation.client(ALICE).get(path).body == b"bytes"
 
 
+def test_an_image_without_owner_is_not_that_of_a_project_called_none(installation: "Installation") -> None:
+    """S10."""
+    path = f"/v1/images/{add_row(installation, is_public=True)}"
+    caller = Identity(user="eve", project="None", roles=frozenset({"member"}))
+    for method in ("PUT", "DELETE"):
+        installation.client(caller).request(path, method=method, status=403)
+
+
 def test_whether_an_image_is_not_visible_or_not_there_is_not_told(installation: "Installation") -> None:
     shared_image(installation)
     app = installation.client(STRANGER)
