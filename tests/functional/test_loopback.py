@@ -71,7 +71,7 @@ REFUSED = [
 def test_a_request_from_elsewhere_is_refused(
     environ: dict[str, Any], why: str, installation: "Installation", statements: list[str]
 ) -> None:
-    """S51 and DNS rebinding: a page whose name was made to lead here asks under its own name; S41.
+    """S51 and DNS rebinding: a page whose name was made to lead here asks under its own name.
 
     A page may have a browser on this machine send a simple POST, but not in another page's name.
     """
