@@ -211,14 +211,6 @@ def test_an_amazon_format_is_both(word: str, testapp: TestApp) -> None:
         assert (made["disk_format"], made["container_format"]) == (word, word)
 
 
-@pytest.mark.parametrize("field", ["disk_format", "container_format"])
-def test_a_change_to_an_amazon_format_heeds_what_is_stored(field: str, testapp: TestApp) -> None:
-    bare, ovf = reserve(testapp), reserve(testapp, disk_format="raw", container_format="ovf")
-    assert testapp.put(bare, headers=meta(**{field: "ami"})).json["image"]["container_format"] == "ami"
-    message = error_of(testapp.put(ovf, headers=meta(**{field: "ami"}), status=400))
-    assert "x-image-meta-disk-format, x-image-meta-container-format" in message
-
-
 def test_an_empty_size_announces_nothing(testapp: TestApp) -> None:
     for data, status in ((b"", "queued"), (DATA, "active")):
         made = testapp.post("/v1/images", data, headers=data_headers(size=""), status=201)

@@ -53,25 +53,16 @@ def test_the_25_newest_of_what_is_public_and_alive_are_listed(
 # One image has what is asked for, and is newer than the other, which has nothing.
 MATCHING: list[tuple[str, list[str]]] = [
     ("name=f%C3%BCr,%20alle:+x", ["a"]),
-    *((query, []) for query in ("name=f%C3%BCr", "name=F%C3%BCR,%20alle:+x", "name=%25", "status=x")),
-    ("name=", ["b"]),
-    ("status=active", ["a"]),
-    ("container_format=bare&disk_format=raw", ["a"]),
-    ("container_format=&disk_format=", ["b"]),
-    ("min_ram=512", ["a"]),
-    ("min_ram=511", []),
-    ("min_disk=0", ["b"]),
-    ("size_min=5&size_max=5", ["a"]),
-    ("size_max=4", ["b"]),
+    *((query, []) for query in ("name=f%C3%BCr", "name=%25", "status=x", "min_ram=511", "limit=0")),
+    ("name=&container_format=&disk_format=&min_disk=0&size_max=4", ["b"]),
+    ("status=active&container_format=bare&disk_format=raw&min_ram=512&size_min=5&size_max=5", ["a"]),
     *((f"protected={word}", ["a"]) for word in ("true", "TRUE", "1")),
     *((f"protected={word}", ["b"]) for word in ("False", "0")),
     ("property-OS-Type=a%2Bb:+c&property-arch=", ["a"]),
-    ("property-arch=", ["a", "b"]),
     ("property-os_type=A%2BB:+C", []),
     ("checksum=x&owner=x&id=x&nothing=x&Limit=x&limit[]=x&deleted=true&&=&", ["a", "b"]),  # which nobody knows
     ("sort_dir=asc", ["b", "a"]),
     ("sort_key=id", ["b", "a"]),
-    ("limit=0", []),
 ]
 
 
