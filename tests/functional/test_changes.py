@@ -255,3 +255,12 @@ def test_the_answer_tells_the_updated_at_that_is_stored_when_the_clock_went_back
         assert answer.headers["x-image-meta-updated_at"] == detail(testapp, path)["updated_at"] == "2100-01-01T00:00:01"
     assert testapp.put(path, DATA, headers=data_headers()).json["image"]["updated_at"] == "2100-01-01T00:00:01"
     assert len(testapp.get(f"/v1/images?is_public=None&changes-since={moment}").json["images"]) == 2
+
+
+def test_a_deleted_image_is_changed_by_nobody(testapp: TestApp, installation: "Installation") -> None:
+    path = upload(testapp, name="f17")
+    testapp.delete(path)
+    before = stored(installation)
+    for data in (b"", DATA):
+        assert "deleted" in error_of(testapp.put(path, data, headers=data_headers(name="f18"), status=403))
+    assert stored(installation) == before

@@ -181,6 +181,13 @@ class TestProperties:
         client.put(path, headers={**KEEP, **meta(properties={"c": "1", "d": "2"})}, status=200)
         assert detail(client, path)["properties"] == {"c": "1", "d": "2"}
 
+    def test_what_an_image_has_beyond_a_quota_that_was_lowered_it_may_keep(self, install_with: Installer) -> None:
+        rich = install_with()
+        path = reserve(rich.client(), properties={"a": "", "b": "", "c": ""})
+        client = install_with(image_property_quota="1", **rich.shared).client()
+        client.put(path, headers=meta(properties={"a": "1", "b": ""}), status=200)
+        client.put(path, headers=meta(properties={"a": "", "d": ""}), status=413)
+
 
 ROOM = 16_384
 FITS, TOO_MUCH = "v" * (ROOM - 1), "v" * ROOM  # as the value of a key of one letter
