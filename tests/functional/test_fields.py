@@ -193,8 +193,8 @@ def test_all_that_is_wrong_is_told_at_once(testapp: TestApp) -> None:
         "Content-Type": "text/plain",
     }
     message = error_of(testapp.post("/v1/images", DATA, headers=headers, status=400))
-    named = ("name", "size", "disk-format", "is-public", "no-such-thing", "store", "property-", "owner")
-    assert [name for name in named if f"x-image-meta-{name}" not in message] == []
+    fields = ("name", "size", "disk-format", "is-public", "no-such-thing", "store", "property-", "owner")
+    assert [name for name in fields if f"x-image-meta-{name}" not in message] == []
     assert "min_ram is not UTF-8" in message
     assert "Content-Type" in message
     assert "x-image-meta-name is required" in error_of(testapp.post("/images", headers=meta(size="x"), status=400))
