@@ -77,7 +77,7 @@ def test_a_failed_upload_leaves_its_reason_until_one_succeeds_and_nothing_else(
     wrong = data_headers(name="f18", checksum=md5(b"other"), properties={"a": "b"})
     message = error_of(testapp.put(path, DATA, headers=wrong, status=400))
     assert detail(testapp, path) == {**before, "last_error": message}
-    assert "x-image-meta-last_error" not in testapp.head(path).headers
+    assert "x-image-meta-last_error" not in testapp.head(path.removeprefix("/v1")).headers  # but in JSON alone
     assert installation.blobs_on_disk() == []
     testapp.put(path, DATA, headers=data_headers(), status=200)
     assert detail(testapp, path)["last_error"] is None
