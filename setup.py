@@ -49,6 +49,7 @@ setup(
     package_data={
         "pyrimage": ["py.typed"],
         "pyrimage.alembic": ["script.py.mako"],
+        "pyrimage.server": ["README.md"],
         "pyrimage.scripts": ["development.ini", "production.ini", "service/**"],
     },
     include_package_data=False,

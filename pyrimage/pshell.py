@@ -11,12 +11,13 @@ from .environ import IDENTITY
 HELP = """
 pyrimage: dbsession is one transaction; tm.commit() keeps it, leaving the shell drops it.
 
-  image = catalogue.find("<id>", admin)                    one image with its properties, or None
+  image = catalogue.find("<id>", admin)                 one image with its properties, or None
   catalogue.page(everything(name="f17"), admin, detailed=True)
-  catalogue.page(everything(sort_key="size", limit=5), admin, detailed=False)                the five largest
+  catalogue.page(everything(sort_key="size", limit=5), admin, detailed=False)          the five largest
   image.owner, image.location                           whose it is, and where its bytes lie
-  stores["file"].url(image.location.key)                the file
-  stores["file"].open_reader(image.location.key, image.size).read(512)
+  store = stores[image.location.store]
+  store.url(image.location.key)                         the file
+  store.open_reader(image.location.key, image.size).read(512)
   dbsession.query(models.ImageRow).filter_by(owner="<project>").count()
 """
 

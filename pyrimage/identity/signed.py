@@ -77,8 +77,8 @@ class SignedOnly:
             raise _unauthenticated(f"{TIMESTAMP} is not within {MAX_CLOCK_SECONDS} seconds of this server's clock.")
         if headers[KEY_ID] not in self._secrets:
             raise _unauthenticated(f"{KEY_ID} names no key of pyrimage.registry_secret here.")
-        place = (environ["REQUEST_METHOD"], _path(environ), environ.get("QUERY_STRING", ""))
-        expected = sign(self._secrets[headers[KEY_ID]], *place, headers)
+        asked = (environ["REQUEST_METHOD"], _path(environ), environ.get("QUERY_STRING", ""))
+        expected = sign(self._secrets[headers[KEY_ID]], *asked, headers)
         if not hmac.compare_digest(expected.encode(), headers[SIGNATURE].encode()):
             raise _unauthenticated(f"{SIGNATURE} is not that of this request.")
         _take_body(environ, headers[DIGEST])

@@ -67,14 +67,14 @@ def test_bytes_are_durable_before_their_name_and_both_before_their_row(
         assert own_server.request(method, path, b"bytes", headers=data_headers(id="f17")).status < 300
     seen = calls(tmp_path / "calls", own_server.directory / "var")
     (final,) = own_server.files()
-    shelf, key = os.path.split(final)
+    directory, key = os.path.split(final)
     begin = seen.index(f"sync images/staging/{key}")
     assert seen[begin : begin + 6] == [
         f"sync images/staging/{key}",
-        "sync images/blobs",  # where the shelf's own name stands: this upload, or one beside it, may just have made it
-        "sync images",
         f"rename images/staging/{key} images/{final}",
-        f"sync images/{shelf}",
+        f"sync images/{directory}",
+        "sync images/blobs",  # where that one's name stands: this upload, or one beside it, may just have made it
+        "sync images",
         "sync pyrimage.sqlite-wal",
     ]
     assert "sync pyrimage.sqlite-wal" in seen[:begin]  # the claim, by which the bytes would be found
