@@ -156,10 +156,13 @@ def test_framing_without_an_end_is_refused_early(raw: bytes) -> None:
     assert (answer.status, answer.message, str(error)) == (400, "Chunk header or trailer is too long", answer.message)
 
 
-def test_what_came_before_a_broken_chunk_is_read_first() -> None:
-    """S48."""
-    answer, got, error = outcome_of(request("PUT /", CHUNKED) + b"3\r\nabc\r\nx\r\n", lets_through=False)
-    assert (got, type(error), str(error)) == (b"abc", ValueError, "Invalid chunk size")
+@pytest.mark.parametrize(
+    ("raw", "text"), [(b"x\r\n", "Invalid chunk size"), (b"0\r\n\n", "Trailer: end lines with CR and LF")]
+)
+def test_what_came_before_a_broken_chunk_is_read_first(raw: bytes, text: str) -> None:
+    """S48: and the rest is not waited for."""
+    answer, got, error = outcome_of(request("PUT /", CHUNKED) + b"3\r\nabc\r\n" + raw, lets_through=False)
+    assert (got, type(error), str(error)) == (b"abc", ValueError, text)
     assert (answer.status, answer.headers["connection"]) == (204, "close")
 
 

@@ -200,3 +200,6 @@ def test_a_server_that_ends_listens_for_a_while(linger: Connect) -> None:
     made.linger_began -= 6
     assert made.is_idle(1.0)
     assert not made.is_idle(15.0)
+    assert not made.writable()
+    made.will_close = True
+    assert made.writable()
