@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 PROGRAMS = Path(sys.executable).parent
-RUN_SECONDS = 120
+RUN_SECONDS = 300
 
 # The kernel kills the program when the thread that started it ends: start programs from the main thread.
 # Neither Ctrl-C nor a hangup is ignored, as they would be where the tests run in the background of a script.

@@ -30,8 +30,8 @@ from servers.processes import PROGRAMS, free_port, spawn, wait_until
 
 ROOT = Path(__file__).parents[2]
 
-READY_SECONDS = 120
-ANSWER_SECONDS = 120
+READY_SECONDS = 300
+ANSWER_SECONDS = 300
 
 Body = bytes | IO[bytes] | Iterator[bytes] | None
 
