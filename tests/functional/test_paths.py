@@ -135,6 +135,7 @@ def test_a_row_under_the_name_of_a_view_hides_no_view(testapp: TestApp, installa
 def test_what_cannot_be_an_image_is_not_asked_of_the_database(testapp: TestApp, statements: list[str]) -> None:
     for path in ("/images/detail", "/images/-1", "/images/@", f"/images/{'a' * 65}", "/v1/images/a:b"):
         testapp.put(path, expect_errors=True)
+    testapp.get("/images/f17" + "/x" * 8, status=404)  # nor is what has more segments than any path of ours
     for path in ("/", "/versions", "/healthcheck", "/v1"):
         testapp.get(path)
     assert statements == []
