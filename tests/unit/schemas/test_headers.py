@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factories import make_image, wire
-from pyrimage.api.v1.schemas.dialect import WIRE
+from pyrimage.api.v1.schemas.dialect import GUIDE, WIRE, Dialect
 from pyrimage.api.v1.schemas.headers import read_headers
+from pyrimage.catalogue.records import utcnow
 from pyrimage.errors import Invalid
 from pyrimage.web.bodies import content_length, has_body
 from pyrimage.web.fields import CONTROL, IMAGE_ID_FORM, HeaderType, is_member_id
@@ -54,6 +55,22 @@ def test_no_stored_text_breaks_the_headers(key: str, value: str) -> None:
         assert not set(name + sent) & set("\r\n\0")
         assert name.isascii()
         sent.encode("latin-1")
+
+
+NAMES = {"id", "uri", "name", "size", "checksum", "sha256", "status", "protected", "deleted", "owner", "location"}
+
+
+@pytest.mark.parametrize(("dialect", "separator"), [(GUIDE, "-"), (WIRE, "_")])
+def test_an_image_is_told_by_these_headers(dialect: Dialect, separator: str) -> None:
+    texts = dict.fromkeys(("name", "checksum", "sha256", "owner", "disk_format", "container_format", "last_error"), "x")
+    image = make_image(**texts, deleted_at=utcnow(), properties={"k": "v"})
+    times = {"created_at", "updated_at", "deleted_at"}
+    spelled = {
+        f"{one}{separator}{two}"
+        for one, two in (("disk", "format"), ("container", "format"), ("is", "public"), ("min", "disk"), ("min", "ram"))
+    }
+    told = {name.removeprefix("x-image-meta-") for name, _ in dialect.headers(image, "http://localhost/", "file:///x")}
+    assert told == NAMES | times | spelled | {"property-k"}
 
 
 @given(st.characters())
