@@ -14,7 +14,7 @@ WARM_UP_SECONDS = 1.0
 
 STOCK, ONE, TWO = "stock waitress", "1 worker", "2 workers"
 BARE = "bare JSON view"
-AIMS_TO_BARE = {"HEAD of an image": ">= 0.22", "list of 25": ">= 0.12"}
+AIMS_TO_BARE = {"HEAD of an image": ">= 0.45", "list of 25": ">= 0.35"}
 
 
 class Sample(NamedTuple):

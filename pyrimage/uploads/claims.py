@@ -1,5 +1,6 @@
 """The claims of this process's uploads: begun, kept alive, ended."""
 
+import contextlib
 import logging
 import threading
 from collections import deque
@@ -70,14 +71,12 @@ class LiveClaims:
 
     def _end_all(self) -> None:
         while self._to_end:
-            try:
+            with contextlib.suppress(IndexError):  # another thread was quicker
                 claim, reason = failed = self._to_end.popleft()
-            except IndexError:  # another thread was quicker
-                return
-            try:
-                self.rows.end(claim.key, claim.image_id, reason)
-            except Exception:
-                text = "image %s: the claim of a failed upload cannot be ended now"
-                log.warning(text, claim.image_id, exc_info=True)
-                self._to_end.append(failed)  # behind the others, should the database refuse this one alone
-                return
+                try:
+                    self.rows.end(claim.key, claim.image_id, reason)
+                except Exception:
+                    text = "image %s: the claim of a failed upload cannot be ended now"
+                    log.warning(text, claim.image_id, exc_info=True)
+                    self._to_end.append(failed)  # behind the others, should the database refuse this one alone
+                    return

@@ -72,14 +72,8 @@ class JsonType(colander.SchemaType):
         return self.read(node, cstruct)
 
     def read(self, node: colander.SchemaNode, value: Any) -> Any:
-        """Return the value."""
-        return value
-
-
-class JsonBoolean(JsonType):
-    """A JSON boolean."""
-
-    kind, name = bool, "true or false"
+        """Return what a value of this kind means."""
+        raise NotImplementedError
 
 
 class Object(JsonType, colander.Mapping):

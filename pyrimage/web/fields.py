@@ -38,9 +38,7 @@ class HeaderType(colander.SchemaType):
     """A text that is absent, empty or must be understood by ``read``."""
 
     def deserialize(self, node: colander.SchemaNode, cstruct: Any) -> Any:
-        """Return colander's null for an absent value, None for an empty one, else what ``read`` makes of it."""
-        if cstruct is colander.null:
-            return colander.null
+        """Return None for an empty value, else what ``read`` makes of it; colander asks no type about an absent one."""
         if cstruct == "":
             return None
         try:
@@ -171,8 +169,6 @@ class NoSource(HeaderType):
 
     def deserialize(self, node: colander.SchemaNode, cstruct: Any) -> Any:
         """Refuse any value."""
-        if cstruct is colander.null:
-            return colander.null
         raise colander.Invalid(node, "external sources are not supported; send the bytes as the body")
 
 

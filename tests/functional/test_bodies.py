@@ -155,6 +155,8 @@ def test_what_is_no_digest_is_refused(headers: dict[str, str], testapp: TestApp)
         for body in (DATA, b""):
             answer = testapp.request(target, method=method, body=body, headers=data_headers() | headers, status=400)
             assert next(iter(headers)) in error_of(answer)
+    answer = testapp.put(f"{reserve(testapp)}/members", b'{"memberships": []}', headers=headers, status=400)
+    assert next(iter(headers)) in error_of(answer)
 
 
 @every_way

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from factories import ALICE
 from pyrimage.catalogue.records import ADMINISTRATOR, Identity
 from pyrimage.environ import IDENTITY, REFUSAL
 from pyrimage.identity.loopback import LoopbackOnly, LoopbackRegistry
@@ -40,7 +41,8 @@ def test_a_role_makes_no_user_and_a_name_no_administrator() -> None:
     assert (caller.is_admin, str(caller), str(ADMINISTRATOR)) == (False, "admin", "admin")
 
 
-def test_the_policy_keeps_no_sessions(make_request: Callable[..., Request]) -> None:
+def test_the_policy_knows_the_user_and_keeps_no_sessions(make_request: Callable[..., Request]) -> None:
+    assert SecurityPolicy().authenticated_userid(make_request(identity=ALICE)) == ALICE.user
     assert SecurityPolicy().remember(make_request(), "alice") == []
     assert SecurityPolicy().forget(make_request()) == []
 
