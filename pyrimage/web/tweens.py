@@ -39,8 +39,9 @@ def request_tween_factory(handler: Handler, registry: Registry) -> Handler:
             if request.upload is not None:
                 request.upload.end(_reason(request.exception))
             answering.reset(token)
-        response.headers["x-openstack-request-id"] = request_id
-        response.headers["X-Content-Type-Options"] = "nosniff"
+        # Added, for to set a header WebOb looks through all that are there.
+        response.headers.add("x-openstack-request-id", request_id)
+        response.headers.add("X-Content-Type-Options", "nosniff")
         return response
 
     return request_tween

@@ -52,7 +52,7 @@ def image_json(request: Request, url: str, dialect: Dialect, image: Image, statu
 def image_created(request: Request, url: str, dialect: Dialect, image: Image) -> Response:
     """Answer a POST that made an image: 201, with its address."""
     response = image_json(request, url, dialect, image, status=201)
-    response.headers["Location"] = url
+    response.headers.add("Location", url)
     return response
 
 
@@ -63,8 +63,8 @@ def image_headers(image: Image, metadata: Metadata) -> Response:
     response.content_length = image.size
     _add_validators(response, image)
     if image.status == Status.ACTIVE:
-        response.headers["Accept-Ranges"] = "bytes"
-        response.headers["Content-Disposition"] = content_disposition(image)
+        response.headers.add("Accept-Ranges", "bytes")
+        response.headers.add("Content-Disposition", content_disposition(image))
     return response
 
 
@@ -90,7 +90,7 @@ def image_data(
     if byte_range is not None:
         response.status = "206 Partial Content"
         last = byte_range.offset + byte_range.length - 1
-        response.headers["Content-Range"] = f"bytes {byte_range.offset}-{last}/{image.size}"
+        response.headers.add("Content-Range", f"bytes {byte_range.offset}-{last}/{image.size}")
     return response
 
 
@@ -98,22 +98,22 @@ def moved(request: Request, url: str) -> Response:
     """Answer 302: the same query at another URL of ours. What a URL cannot hold is percent-encoded (S51)."""
     query = quote(request.environ.get("QUERY_STRING", ""), safe="!$%&'()*+,-./:;=?@_~", encoding="latin-1")
     response = Response(status=302, content_type="text/plain")
-    response.headers["Location"] = f"{url}?{query}" if query else url
+    response.headers.add("Location", f"{url}?{query}" if query else url)
     return response
 
 
 def _add_headers(response: Response, image: Image, metadata: Metadata) -> None:
     response.headers.extend(metadata)
     if image.checksum is not None:
-        response.headers["ETag"] = image.checksum  # bare digits: clients compare them with the checksum's
+        response.headers.add("ETag", image.checksum)  # bare digits: clients compare them with the checksum's
 
 
 def _add_validators(response: Response, image: Image) -> None:
     """Say since when the bytes are there, and what their digest is. Not of the JSON that answers a POST or PUT."""
     since = image.modified_at.replace(microsecond=0, tzinfo=UTC)
-    response.headers["Last-Modified"] = format_datetime(since, usegmt=True)
+    response.headers.add("Last-Modified", format_datetime(since, usegmt=True))
     if image.sha256 is not None and image.status == Status.ACTIVE:  # else it is announced at most
-        response.headers["Repr-Digest"] = f"sha-256=:{b64encode(bytes.fromhex(image.sha256)).decode()}:"
+        response.headers.add("Repr-Digest", f"sha-256=:{b64encode(bytes.fromhex(image.sha256)).decode()}:")
 
 
 def content_disposition(image: Image) -> str:
