@@ -40,7 +40,7 @@ def test_the_page_promises_no_older_version_than_the_tests_run(proxy: Proxy) -> 
         pytest.skip("the page speaks of the versions that CI has")
     said = subprocess.run([proxy.program, "-v"], capture_output=True, text=True, timeout=RUN_SECONDS, check=True)
     tested = re.findall("[0-9]+(?:[.][0-9]+)+", said.stdout + said.stderr)[0]
-    [oldest] = re.findall(f"{proxy.kind} ([0-9.]+) or later", PAGE.read_text(encoding="utf-8"), re.IGNORECASE)
+    [oldest] = re.findall(f"{proxy.kind} ([0-9.]+) of Debian", PAGE.read_text(encoding="utf-8"), re.IGNORECASE)
     assert [int(part) for part in tested.split(".")] <= [int(part) for part in oldest.split(".")]
 
 
