@@ -1,6 +1,5 @@
 """Heartbeats, and what a supervisor passes on. What comes of it, with processes: tests/system/workers/."""
 
-import contextlib
 import json
 import os
 import socket
@@ -48,7 +47,7 @@ def test_a_loop_sends_heartbeats_while_it_turns(pipe: socket.socket) -> None:
 def test_a_turn_with_many_connections_tells_of_each() -> None:
     """Thousands that are ready at once can keep the loop busy for longer than a turn may take."""
     beats: list[None] = []
-    with serving(echo) as server, contextlib.ExitStack():
+    with serving(echo) as server:
         server.serving.connections.heartbeat = lambda: beats.append(None)
         for _ in range(5):
             server.send(b"GET")

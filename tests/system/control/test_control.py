@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from servers.controlled import NOT_RUNNING, Controlled, descriptors, leaves_nothing, refuses
-from servers.processes import OWNED, PROGRAMS
+from servers.processes import OWNED, PROGRAMS, wait_until
 from servers.pyrimage import READY_SECONDS
 from servers.transfers import REST, begin_upload
 from traffic import children
@@ -84,7 +84,7 @@ def test_start_returns_when_the_server_answers(started: Started) -> None:
 
 def test_status_tells_the_pid_the_uptime_the_address_and_the_workers(started: Started) -> None:
     place = started.place
-    time.sleep(1)  # so that there is an uptime
+    wait_until(lambda: "up 0:00:00," not in place.control("api", "status")[0], 30)
     (line,) = place.control("api", "status")
     said = re.fullmatch(r"pyrimage-api runs: pid (\d+), up 0:(\d\d):(\d\d), http://127.0.0.1:(\d+), 2 workers", line)
     assert said is not None, line
