@@ -24,7 +24,9 @@
     │   ├── StoreFull
     │   ├── StoreUnavailable        denied, read-only or unreachable
     │   │   └── StoreMissing        what lies in the store's place is not the store
-    │   └── BlobDamaged             missing bytes, or not as many as the row says
+    │   ├── BlobDamaged             missing bytes, or not as many as the row says
+    │   └── OriginFailed            somebody else's server, where registered bytes lie
+    │       └── OriginTooSlow
     └── DatabaseError               what became of a COMMIT is unknown
         ├── DatabaseRefused         the database said no: nothing was committed
         │   ├── DatabaseBusy
@@ -147,6 +149,14 @@ class StoreMissing(StoreUnavailable):
 
 class BlobDamaged(StoreError):
     """The stored bytes are missing, or not as many as the row says."""
+
+
+class OriginFailed(StoreError):
+    """Somebody else's server does not give the bytes that were registered there; the text names its host."""
+
+
+class OriginTooSlow(OriginFailed):
+    """Somebody else's server does not answer in time."""
 
 
 class DatabaseError(PyrimageError):

@@ -141,7 +141,7 @@ class HinderedWriter:
 
 def hinder(installation: Installation) -> HinderedStore:
     """Put a store that can be hindered in the place of the installation's."""
-    store = HinderedStore(installation.stores["file"])
+    store = HinderedStore(installation.stores.writable("file"))
     installation.stores[store.name] = store
     return store
 
@@ -221,7 +221,7 @@ def claim_upload(
     installation: Installation, image_id: str, *, is_new: bool, age: timedelta, store_name: str = "file"
 ) -> Claim:
     """Leave what a server leaves that died ``age`` ago, when its last lease ended, in the middle of an upload."""
-    store = installation.stores[store_name]
+    store = installation.stores.writable(store_name)
     claim = Claim(image_id, store.name, store.new_key(image_id), None, 5)
     installation.catalogue.claims.begin(claim, is_new=is_new)
     staging = Path(urlsplit(store.url(claim.key)).path).parents[2] / "staging"

@@ -7,6 +7,7 @@ from typing import IO
 from pyramid.config import Configurator
 
 from pyrimage.readers import directory, setting, word
+from pyrimage.settings import Settings
 from pyrimage.stores import Identify, Store
 from pyrimage.stores.file import FileStore
 from pyrimage.stores.interfaces import BlobWriter
@@ -44,7 +45,7 @@ class VaultStoreFactory:
     vault_store_pin: str = setting(str, "What opens it.", secret=True)
     vault_store_realm: str = setting(word("home", "away"), "Which one it is.", default="home")
 
-    def make(self, name: str, identify: Identify) -> Store:
+    def make(self, name: str, settings: Settings, identify: Identify) -> Store:
         return VaultStore(name, self.vault_store_path, self.vault_store_realm)
 
 

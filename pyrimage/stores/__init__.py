@@ -6,7 +6,7 @@ A kind is a module of its own, ours or a plug-in's, that calls ``config.add_imag
     class MemoryStoreFactory:
         memory_store_size: int | None = setting(size, "Bytes of all images at most.", default=None)
 
-        def make(self, name: str, identify: Identify) -> Store:
+        def make(self, name: str, settings: Settings, identify: Identify) -> Store:
             return MemoryStore(name, self.memory_store_size)
 
     def includeme(config: Configurator) -> None:
@@ -24,10 +24,11 @@ from pyramid.registry import Registry
 from ..errors import ConfigurationError, StoreUnavailable
 from ..settings import STORE_NAME, Settings, read_settings
 from .directory import Identify
-from .interfaces import Store
+from .interfaces import ReadableStore, Store
 
 __all__ = [
     "Identify",
+    "ReadableStore",
     "Store",
     "StoreFactory",
     "Stores",
@@ -50,16 +51,26 @@ class StoreFactory(Protocol):
 
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
-    def make(self, name: str, identify: Identify) -> Store:
-        """Make the store of this name; opens nothing. identify: for kinds whose places carry a ``Marker``."""
+    def make(self, name: str, settings: Settings, identify: Identify) -> ReadableStore:
+        """Make the store of this name; opens nothing. settings: the service's, of which some concern stores too.
+
+        identify: for kinds whose places carry a ``Marker``.
+        """
 
 
-class Stores(dict[str, Store]):
+class Stores(dict[str, ReadableStore]):
     """Stores by name."""
 
-    def __missing__(self, name: str) -> Store:
+    def __missing__(self, name: str) -> ReadableStore:
         """Say so, where a row names a store that the settings no longer do."""
         raise StoreUnavailable(f"This server has no store {name!a}.")
+
+    def writable(self, name: str) -> Store:
+        """Return a store that takes uploads. Raises StoreUnavailable for one that does not."""
+        store = self[name]
+        if not isinstance(store, Store):
+            raise StoreUnavailable(f"The store {name} can only be read.")
+        return store
 
     def check(self) -> None:
         """Check every store. Raises StoreMissing, StoreUnavailable."""
@@ -70,15 +81,20 @@ class Stores(dict[str, Store]):
 def make_stores(settings: Settings, identify: Identify) -> Stores:
     """Make the stores that the settings name; opens nothing. identify: says what a place must carry.
 
-    Raises ConfigurationError for two of one place, where each would take the other's bytes for its own.
+    Raises ConfigurationError for two of one place, where each would take the other's bytes for its own, and for a
+    default store that takes no uploads.
     """
     stores, urls = Stores(), dict[str, str]()
     for each in settings.stores:
         factory: StoreFactory = each.factory
-        store = stores[each.name] = factory.make(each.name, identify)
+        store = stores[each.name] = factory.make(each.name, settings, identify)
         other = urls.setdefault(store.url("key"), each.name)
         if other != each.name:
             raise ConfigurationError(f"The stores {other} and {each.name} have the same place: give each its own.")
+    if not isinstance(stores[settings.default_store], Store):
+        writable = [name for name, store in stores.items() if isinstance(store, Store)]
+        use = f"set it to {' or '.join(writable)}" if writable else "name one in pyrimage.stores that does"
+        raise ConfigurationError(f"pyrimage.default_store = {settings.default_store} takes no uploads: {use}.")
     return stores
 
 

@@ -26,6 +26,7 @@ from pyramid.config import Configurator
 
 from ..errors import BlobDamaged, StoreFull, StoreMissing, StoreUnavailable, UploadEnded
 from ..readers import directory, setting
+from ..settings import Settings
 from .directory import Identify, Marker, NotAFile, fsync_directory, open_file
 from .interfaces import Buffer, Store
 
@@ -137,7 +138,7 @@ class FileStoreFactory:
 
     filesystem_store_datadir: Path = setting(directory, "Where the file store keeps its bytes, staging included.")
 
-    def make(self, name: str, identify: Identify) -> Store:
+    def make(self, name: str, settings: Settings, identify: Identify) -> Store:
         """Make the store."""
         return FileStore(name, self.filesystem_store_datadir, identify)
 

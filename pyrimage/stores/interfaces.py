@@ -1,9 +1,13 @@
 """What a store is: the least that every backend can do without an extra round trip.
 
-Write a new blob in order, read one whose size is known, delete by key. No move, no overwrite, no listing.
+Write a new blob in order, read one whose size is known, delete by key. No move, no overwrite. What only some stores can
+do stands in protocols of its own, below ``Store``.
 """
 
-from typing import IO, Protocol
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import IO, Protocol, runtime_checkable
 
 Buffer = bytes | bytearray | memoryview
 
@@ -30,8 +34,8 @@ class BlobWriter(Protocol):
         """
 
 
-class Store(Protocol):
-    """A place for blobs. name: the settings and the rows call it so; the kinds' own names show in ``url`` alone."""
+class ReadableStore(Protocol):
+    """A place from which blobs are read. name: settings and rows call it so; what its kind says shows in ``url``."""
 
     name: str
 
@@ -40,6 +44,22 @@ class Store(Protocol):
 
         Raises StoreMissing, StoreUnavailable.
         """
+
+    def open_reader(self, key: str, size: int, offset: int = 0, length: int | None = None) -> IO[bytes]:
+        """Open a blob of which the row says that it has ``size`` bytes: a binary file, for reading in order.
+
+        It begins at ``offset`` and ends ``length`` bytes further on, which the row must promise; None is for all the
+        rest. A read may wait for the network; it raises OSError where the bytes end early. Raises BlobDamaged if that
+        is known at once, StoreUnavailable.
+        """
+
+    def url(self, key: str) -> str:
+        """Return the blob's location for an administrator's eyes; never with credentials."""
+
+
+@runtime_checkable
+class Store(ReadableStore, Protocol):
+    """A place for blobs, which takes uploads."""
 
     def new_key(self, image_id: str) -> str:
         """Make a key that was never used, so that no attempt can touch another one's bytes."""
@@ -53,16 +73,50 @@ class Store(Protocol):
         Raises StoreFull where ``size`` bytes have no room, StoreUnavailable.
         """
 
-    def open_reader(self, key: str, size: int, offset: int = 0, length: int | None = None) -> IO[bytes]:
-        """Open a blob of which the row says that it has ``size`` bytes: a binary file, for reading in order.
-
-        It begins at ``offset`` and ends ``length`` bytes further on, which the row must promise; None is for all the
-        rest. A read raises OSError where the bytes end early. Raises BlobDamaged if that is known at once,
-        StoreUnavailable.
-        """
-
     def delete(self, key: str) -> None:
         """Remove a blob, finished or not; one that is not there is already removed. Raises StoreUnavailable."""
 
-    def url(self, key: str) -> str:
-        """Return the blob's location for an administrator's eyes; never with credentials."""
+
+@runtime_checkable
+class LocationStore(Protocol):
+    """A store of which clients may register what somebody else has put there."""
+
+    def register(self, url: str) -> str | None:
+        """Return the key under which what lies at a client's URL can be read; None unless the URL is of this store.
+
+        Such a key is none of ``is_key``. Asks nobody. Raises Invalid for what may not be registered: a place among the
+        store's own blobs, a URL with credentials, or one that is malformed.
+        """
+
+    def stat(self, key: str) -> int:
+        """Ask how many bytes lie under a registered key. Raises Invalid where there are none, StoreError."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlob:
+    """What lies in a store under a key, finished or not. modified: UTC, without zone."""
+
+    key: str
+    modified: datetime
+
+
+@runtime_checkable
+class ListedStore(Protocol):
+    """A store that can list what it holds, to find bytes that no row knows."""
+
+    def blobs(self) -> Iterator[StoredBlob]:
+        """List every key under which something lies, unfinished uploads too, in any order; a key may come twice.
+
+        What does not have the form of a key is somebody else's, and left out. Raises StoreUnavailable.
+        """
+
+
+@runtime_checkable
+class RedirectingStore(Protocol):
+    """A store from which clients can read by themselves, with a URL that is good for a while."""
+
+    def temporary_url(self, key: str, seconds: int, disposition: str) -> str | None:
+        """Return a URL from which anybody can read a blob for so long; None where the settings name no such place.
+
+        disposition: the ``Content-Disposition`` of what is read there.
+        """

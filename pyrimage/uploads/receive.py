@@ -40,7 +40,7 @@ def receive(request: Request, draft: ImageDraft) -> Blob | None:
     body, image = draft.data, draft.image
     if not isinstance(body, Body):
         return body
-    store, claims = request.stores[body.store], request.claims
+    store, claims = request.stores.writable(body.store), request.claims
     claim = Claim(image.id, store.name, store.new_key(image.id), image.owner, body.size)
     held = claims.begin(claim, is_new=draft.old is None)
     upload = request.upload = Upload(request.tm, claims, claim)

@@ -58,7 +58,8 @@ def remove_garbage(stores: Stores, claims: Claims, location: Location) -> None:
 
 def _remove(stores: Stores, store: str, key: str) -> None:
     """Remove bytes. Under a key that the store never makes there are none, whoever wrote it into a row."""
-    if stores[store].is_key(key):
-        stores[store].delete(key)
+    place = stores.writable(store)
+    if place.is_key(key):
+        place.delete(key)
     else:
         log.warning("%a is not a key of the store %s: nothing to remove", key, store)

@@ -37,6 +37,8 @@ STATUS: dict[type[Exception], tuple[int, str]] = {
     errors.RangeNotSatisfiable: (416, "Range Not Satisfiable"),
     errors.StoreFull: (507, "Insufficient Storage"),
     errors.StoreUnavailable: (503, "Service Unavailable"),
+    errors.OriginFailed: (502, "Bad Gateway"),
+    errors.OriginTooSlow: (504, "Gateway Timeout"),
     errors.DatabaseFull: (507, "Insufficient Storage"),
     errors.DatabaseBusy: (503, "Service Unavailable"),
     errors.DatabaseAway: (503, "Service Unavailable"),

@@ -164,7 +164,7 @@ def location_problems(request: Request, store: str, key: str, where: str) -> lis
     """Say why bytes cannot lie there, if they cannot; the store judges its keys. where: what the client calls it."""
     if store not in request.stores:
         return [f"{where}.store: {store!a} is not a store here."]
-    if not request.stores[store].is_key(key):
+    if not request.stores.writable(store).is_key(key):
         return [f"{where}.key: {key!a} is not a key of the store {store}."]
     return []
 

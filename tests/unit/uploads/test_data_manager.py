@@ -36,7 +36,7 @@ def upload(claims: LiveClaims) -> Upload:
     transactions = TransactionManager(explicit=True)
     transactions.begin()
     made = Upload(transactions, claims, CLAIM)
-    writer = made.writer = claims.stores["file"].open_writer(KEY, 5)
+    writer = made.writer = claims.stores.writable("file").open_writer(KEY, 5)
     writer.write(b"bytes")
     writer.finish()
     return made
