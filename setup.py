@@ -18,6 +18,7 @@ def version() -> str:
 
 POSTGRESQL = ["psycopg[binary]>=3.2"]
 MARIADB = ["PyMySQL>=1.1.1"]
+KEYSTONE = ["keystoneauth1>=5.8"]
 
 setup(
     name="pyrimage",
@@ -76,9 +77,11 @@ setup(
     extras_require={
         "postgresql": POSTGRESQL,
         "mariadb": MARIADB,
+        "keystone": KEYSTONE,
         "test": [
             *POSTGRESQL,
             *MARIADB,
+            *KEYSTONE,
             "build>=1.2",
             "httpx>=0.27",
             "hypothesis>=6.100",
