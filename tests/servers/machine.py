@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import NoReturn
 import pytest
 
 ROOT = Path(__file__).parents[2]
+TESTS = ROOT / "tests"
 CLIENTS = Path(os.environ.get("PYRIMAGE_TEST_CLIENTS") or ROOT / ".venv-clients")
+MEMORY, ROOM = Path("/dev/shm"), 2 << 30  # bytes
 
 
 def unavailable(what: str) -> NoReturn:
@@ -31,6 +34,30 @@ def client(name: str) -> str:
     """Find a program of the environment that has other people's clients."""
     program = CLIENTS / "bin" / name
     return str(program) if program.is_file() else unavailable(f"no {program}; make test-system installs it")
+
+
+def environment(name: str) -> Path:
+    """Find the virtual environment of a server that comes from PyPI: ``swift``, ``keystone`` or ``seaweedfs``."""
+    found = ROOT / f".venv-{name}"
+    return found if (found / "bin/python").exists() else unavailable(f"no {found}; make test-system installs it")
+
+
+def keeps_attributes(directory: Path) -> bool:
+    """Return whether files there can have extended attributes, in which Swift keeps what it knows of an object."""
+    with tempfile.NamedTemporaryFile(dir=directory) as file:
+        try:
+            os.setxattr(file.fileno(), "user.swift.metadata", bytes(2000))
+        except OSError:
+            return False
+    return True
+
+
+@contextmanager
+def memory_directory() -> Iterator[Path]:
+    """Make a directory in memory if a server can keep its data there, else a usual one; it ends with the block."""
+    is_fit = MEMORY.is_mount() and shutil.disk_usage(MEMORY).free > ROOM and keeps_attributes(MEMORY)
+    with tempfile.TemporaryDirectory(prefix="pyrimage-test-", dir=MEMORY if is_fit else None) as name:
+        yield Path(name)
 
 
 def mount(source: str | Path, place: Path, *options: str) -> None:

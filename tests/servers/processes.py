@@ -3,12 +3,14 @@
 import fcntl
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 PROGRAMS = Path(sys.executable).parent
@@ -31,6 +33,19 @@ def spawn(*command: str, log: Path, environment: Mapping[str, str] | None = None
             stderr=output,
             start_new_session=True,
         )
+
+
+@contextmanager
+def spawned(
+    *command: str, log: Path, environment: Mapping[str, str] | None = None, stop: signal.Signals = signal.SIGTERM
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a program until the block ends."""
+    process = spawn(*command, log=log, environment=environment)
+    try:
+        yield process
+    finally:
+        process.send_signal(stop)
+        process.wait(RUN_SECONDS)
 
 
 def run(
@@ -87,3 +102,18 @@ def wait_until(condition: Callable[[], object], seconds: float, explain: Callabl
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {explain()}")
         time.sleep(0.01)
+
+
+def wait_for_port(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
+    """Wait until a program accepts connections; fail with its log where it ends or takes too long."""
+
+    def explain() -> str:
+        return log.read_text(encoding="utf-8", errors="replace")[-5000:]
+
+    def accepts() -> bool:
+        if process.poll() is not None:
+            raise AssertionError(f"{log} ended\n{explain()}")
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", port)) == 0
+
+    wait_until(accepts, RUN_SECONDS, explain)
