@@ -108,6 +108,12 @@ class Claims(Protocol):
     def is_located(self, claim: Claim) -> bool:
         """Say whether an image's location names the claim's key: then its COMMIT, in doubt, had worked."""
 
+    def known(self, keys: Sequence[str]) -> set[str]:
+        """Return those of some keys that a claim or a location names, in whatever state and of whatever store.
+
+        What was written under one of the others before the question was asked, nobody will ever ask for.
+        """
+
     def garbage(self) -> Sequence[Location]:
         """Return the locations whose bytes are to be removed."""
 

@@ -21,12 +21,14 @@ from ..models import make_engine, migrations
 from ..settings import CONFIG_DIRECTORIES, CONFIG_NAME, Settings, find_config
 from ..stores import Stores, load_settings, make_stores
 from ..uploads.claims import GRACE
+from ..uploads.orphans import ORPHAN_AGE
 from ..uploads.scrub import scrub
 from . import FAILED, INTERRUPTED, OK, replace_closed_streams
 from .ini import reading
-from .verify import report
+from .orphans import report as report_orphans
+from .verify import report as report_damage
 
-MAX_GRACE = 10**9  # seconds
+MAX_SECONDS = 10**9
 
 PROGRAMS = "/opt/pyrimage/bin"  # in the files of service/
 
@@ -71,16 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         actions.add_parser(name, help=what).set_defaults(run=run)
 
-    clean = commands.add_parser("scrub", help="end uploads whose server died, and remove bytes of deleted images")
-    clean.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
-    clean.add_argument(
-        "--grace",
-        type=float,
-        metavar="SECONDS",
-        default=GRACE.total_seconds(),
-        help="how long a lease must have ended before its upload counts as dead (default: %(default)g)",
-    )
-    clean.set_defaults(run=_scrub)
+    _add_scrub(commands)
     _add_verify(commands)
     _add_store(commands)
     return parser
@@ -104,6 +97,40 @@ def _add_sample_config(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     )
     service.add_argument("directory", type=Path, metavar="DIRECTORY", help="/ writes to /etc; another, to its etc")
     service.set_defaults(run=_write_service)
+
+
+def _add_scrub(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    clean = commands.add_parser(
+        "scrub",
+        help="end uploads whose server died, and remove bytes of deleted images",
+        description="End uploads whose server died, and remove bytes of deleted images: the database says where they "
+        "lie. With --deep, list what lies in the stores instead, and find blobs that no row of the database knows. "
+        "That is for disasters, such as a database that was restored from a backup.",
+    )
+    clean.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+    clean.add_argument(
+        "--grace",
+        type=float,
+        metavar="SECONDS",
+        default=GRACE.total_seconds(),
+        help="how long a lease must have ended before its upload counts as dead (default: %(default)g)",
+    )
+    clean.add_argument("--deep", action="store_true", help="list the stores, and say what no row knows; remove nothing")
+    clean.add_argument("--remove", action="store_true", help="with --deep: remove it")
+    clean.add_argument(
+        "--age",
+        type=float,
+        metavar="SECONDS",
+        default=ORPHAN_AGE.total_seconds(),
+        help="with --deep: leave alone what is younger, by the clock of its store (default: %(default)g)",
+    )
+    clean.add_argument(
+        "--force",
+        action="store_true",
+        help="with --deep --remove: also where most of what lies in a store is unknown; make sure that no other "
+        "installation uses it",
+    )
+    clean.set_defaults(run=_scrub)
 
 
 def _add_verify(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -195,12 +222,16 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _scrub(arguments: argparse.Namespace) -> int:
-    if not 0 <= arguments.grace <= MAX_GRACE:  # "nan" is not
-        raise PyrimageError(f"--grace must be a number of seconds from 0 to {MAX_GRACE}.")
+    grace, age = _seconds(arguments, "grace"), _seconds(arguments, "age")
+    _refuse_stray_options(arguments)
     catalogue, settings = _open(arguments)
+    if arguments.deep:
+        stores = make_stores(settings, catalogue.identities.known)
+        migrations.check(catalogue.engine)
+        is_done = report_orphans(stores, catalogue.claims, age, removes=arguments.remove, force=arguments.force)
+        return OK if is_done else FAILED
     stores = _open_stores(catalogue, settings)
     done = failed = 0
-    grace = timedelta(seconds=arguments.grace)
     for what, error in scrub(stores, catalogue.claims, grace, dry_run=arguments.dry_run):
         if isinstance(error, StoreMissing):
             raise error  # it went away just now; all the others would be told the same
@@ -214,10 +245,25 @@ def _scrub(arguments: argparse.Namespace) -> int:
     return FAILED if failed else OK
 
 
+def _seconds(arguments: argparse.Namespace, name: str) -> timedelta:
+    seconds = getattr(arguments, name)
+    if not 0 <= seconds <= MAX_SECONDS:  # "nan" is not
+        raise PyrimageError(f"--{name} must be a number of seconds from 0 to {MAX_SECONDS}.")
+    return timedelta(seconds=seconds)
+
+
+def _refuse_stray_options(arguments: argparse.Namespace) -> None:
+    """Refuse options that would say nothing, or the contrary of another; what removes is not guessed at."""
+    if not arguments.deep and (arguments.remove or arguments.force):
+        raise PyrimageError("--remove and --force are for scrub --deep.")
+    if arguments.remove and arguments.dry_run:
+        raise PyrimageError("--remove and --dry-run exclude each other; scrub --deep alone removes nothing.")
+
+
 def _verify(arguments: argparse.Namespace) -> int:
     catalogue, settings = _open(arguments)
     stores = _open_stores(catalogue, settings)
-    return OK if report(stores, catalogue.active, sizes_only=arguments.sizes_only) else FAILED
+    return OK if report_damage(stores, catalogue.active, sizes_only=arguments.sizes_only) else FAILED
 
 
 def _adopt(arguments: argparse.Namespace) -> int:

@@ -1,8 +1,6 @@
 """Comparing the bytes of every active image with what its row says of them: ``pyrimage-manage verify``."""
 
 import hashlib
-import sys
-import time
 from collections.abc import Callable, Iterator
 
 from ..catalogue.records import Image
@@ -10,10 +8,9 @@ from ..catalogue.sql.catalogue import ActiveImages
 from ..errors import BlobDamaged, StoreError, StoreMissing, StoreUnavailable
 from ..stores import Stores
 from ..stores.transfer import CHUNK
+from .progress import Progress
 
-SHOWN_SECONDS = 0.2
 GB = 10**9  # bytes
-CLEAR_LINE = "\r\x1b[K"
 
 
 def report(stores: Stores, images: ActiveImages, *, sizes_only: bool) -> bool:
@@ -27,7 +24,7 @@ def report(stores: Stores, images: ActiveImages, *, sizes_only: bool) -> bool:
             damaged += 1
             progress.clear()
             print(f"{image.id} {image.name or ''!a}: {_reason(stores, image, error)}", flush=True)
-        progress.show(whole + damaged)
+        progress.count(whole + damaged)
     progress.clear()
     print(f"{whole} images are whole, {damaged} are not.")
     return damaged == 0
@@ -83,31 +80,25 @@ def _reason(stores: Stores, image: Image, error: StoreError) -> str:
     return " ".join(words)
 
 
-class _Progress:
-    """How far a long run has come, in a line of its own; for a terminal only."""
+class _Progress(Progress):
+    """How many of the images were looked at, and how many of their bytes."""
 
     def __init__(self, images: ActiveImages, *, has_bytes: bool) -> None:
-        self._is_shown, self._has_bytes = sys.stderr.isatty(), has_bytes
-        self._images, self._size = images.total() if self._is_shown else (0, 0)
+        super().__init__()
+        self._has_bytes = has_bytes
+        self._images, self._size = images.total() if self.is_shown else (0, 0)
         self._done = self._came = 0
-        self._next = 0.0  # when the line is written again
 
     def read(self, size: int) -> None:
         """Count bytes."""
         self._came += size
-        self.show(self._done)
+        self.show(self._text)
 
-    def show(self, done: int) -> None:
-        """Count images; write the line, a few times in a second."""
+    def count(self, done: int) -> None:
+        """Count images."""
         self._done = done
-        if not self._is_shown or time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + SHOWN_SECONDS
-        size = f", {self._came / GB:.1f} of {self._size / GB:.1f} GB" if self._has_bytes else ""
-        print(f"{CLEAR_LINE}{done} of {self._images} images{size}", end="", file=sys.stderr, flush=True)
+        self.show(self._text)
 
-    def clear(self) -> None:
-        """Make room for a line of output."""
-        if self._is_shown:
-            print(CLEAR_LINE, end="", file=sys.stderr, flush=True)
-            self._next = 0.0
+    def _text(self) -> str:
+        size = f", {self._came / GB:.1f} of {self._size / GB:.1f} GB" if self._has_bytes else ""
+        return f"{self._done} of {self._images} images{size}"

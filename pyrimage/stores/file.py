@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import errno
 import io
+import itertools
 import logging
 import os
 import re
@@ -20,6 +21,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pyramid.config import Configurator
@@ -28,7 +30,7 @@ from ..errors import BlobDamaged, StoreFull, StoreMissing, StoreUnavailable, Upl
 from ..readers import directory, setting
 from ..settings import Settings
 from .directory import Identify, Marker, NotAFile, fsync_directory, open_file
-from .interfaces import Buffer, Store
+from .interfaces import Buffer, Store, StoredBlob
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +116,21 @@ class FileStore:
             for path in (self._staging / key, final):
                 path.unlink(missing_ok=True)
         self._check_and_log()  # if the disk went away meanwhile, nothing may have been removed
+
+    def blobs(self) -> Iterator[StoredBlob]:
+        """List the files that lie where a key's do, staged ones too; their times are those of the last write."""
+        self._check_and_log()
+        for path in itertools.chain(self._staging.glob("*"), self._blobs.glob("*/*")):
+            if self.is_key(path.name) and path in (self._staging / path.name, self._final(path.name)):
+                try:
+                    status = path.lstat()
+                except FileNotFoundError:  # it was removed, or its upload has finished, just now
+                    continue
+                except OSError as error:
+                    raise StoreUnavailable("The file store cannot be read.") from error
+                if stat.S_ISREG(status.st_mode):
+                    modified = datetime.fromtimestamp(status.st_mtime, UTC).replace(tzinfo=None)
+                    yield StoredBlob(path.name, modified)
 
     def holds(self, key: str) -> bool:
         """Say whether a finished blob's file is there, whatever the directory's marker says."""

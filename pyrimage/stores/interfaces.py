@@ -101,8 +101,8 @@ class StoredBlob:
 
 
 @runtime_checkable
-class ListedStore(Protocol):
-    """A store that can list what it holds, to find bytes that no row knows."""
+class ListedStore(Store, Protocol):
+    """One that can list what it holds, to find bytes that no row knows."""
 
     def blobs(self) -> Iterator[StoredBlob]:
         """List every key under which something lies, unfinished uploads too, in any order; a key may come twice.

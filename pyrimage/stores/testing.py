@@ -14,13 +14,14 @@ import io
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
 import pytest
 
-from ..catalogue.records import Blob
+from ..catalogue.records import Blob, utcnow
 from ..errors import BlobDamaged
-from .interfaces import BlobWriter, Buffer, Store
+from .interfaces import BlobWriter, Buffer, ListedStore, Store
 from .transfer import CHUNK, copy
 
 IMAGE_ID = "f17"
@@ -256,3 +257,35 @@ class StoreConformance:
         parts = urlsplit(store.url(self.put(store, b"bytes")))
         assert parts.scheme
         assert (parts.username, parts.password) == (None, None)
+
+
+class ListingConformance:
+    """The contract of ``ListedStore``, for a store that is one beside ``StoreConformance``."""
+
+    def times(self, store: ListedStore) -> dict[str, datetime]:
+        """List the store's keys, each with its latest time."""
+        return {blob.key: blob.modified for blob in sorted(store.blobs(), key=lambda blob: blob.modified)}
+
+    @pytest.mark.parametrize("stage", ["written", "finished"])
+    @pytest.mark.parametrize("size", [5, LARGE])
+    def test_what_lies_there_is_listed_until_it_is_deleted(self, store: ListedStore, stage: str, size: int) -> None:
+        """A store that keeps nothing until it is finished need not list it before."""
+        key = store.new_key(IMAGE_ID)
+        writer = store.open_writer(key, size)
+        writer.write(pattern(size))
+        if stage == "finished":
+            writer.finish()
+            assert key in self.times(store)
+        listed = self.times(store)
+        assert [each for each in listed if not store.is_key(each)] == []
+        store.delete(key)
+        assert self.times(store).keys() == listed.keys() - {key}
+        writer.discard()
+
+    def test_times_are_in_utc(self, store: ListedStore) -> None:
+        key = store.new_key(IMAGE_ID)
+        writer = store.open_writer(key, 5)
+        writer.write(b"bytes")
+        writer.finish()
+        assert abs(self.times(store)[key] - utcnow()) < timedelta(minutes=5)  # their clocks may differ a little
+        store.delete(key)

@@ -8,9 +8,9 @@ import pytest
 
 from blob import DATA, KEY, make_store, put
 from factories import files_below
-from pyrimage.errors import BlobDamaged, StoreUnavailable
+from pyrimage.errors import BlobDamaged, StoreMissing, StoreUnavailable
 from pyrimage.stores.file import FileStore
-from pyrimage.stores.testing import StoreConformance
+from pyrimage.stores.testing import ListingConformance, StoreConformance
 
 OUTSIDE = [
     "",
@@ -31,7 +31,7 @@ OUTSIDE = [
 ]
 
 
-class TestFileStore(StoreConformance):
+class TestFileStore(StoreConformance, ListingConformance):
     @pytest.fixture
     def store(self, tmp_path: Path) -> FileStore:
         self.directory = tmp_path / "images"
@@ -48,6 +48,24 @@ def test_bytes_are_staged_inside_the_directory(store: FileStore, directory: Path
     writer = store.open_writer(KEY, None)
     assert files_below(directory) == [f"staging/{KEY}"]
     writer.discard()
+
+
+def test_what_is_no_blob_where_it_lies_is_not_listed(store: FileStore, directory: Path) -> None:
+    put(store)
+    for name in ("blobs/notes.txt", "blobs/ef/notes.txt", f"blobs/aa/{KEY}", f"{KEY}", "staging/x", "else/ef/" + KEY):
+        path = directory / name
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.touch()
+    other = KEY.replace("f17", "f18")
+    (directory / "blobs/ef" / other).symlink_to(directory / "blobs/notes.txt")
+    assert [blob.key for blob in store.blobs()] == [KEY]
+
+
+def test_a_directory_that_is_not_the_stores_is_not_listed(store: FileStore, directory: Path) -> None:
+    put(store)
+    (directory / "blobs/pyrimage-store").unlink()
+    with pytest.raises(StoreMissing):
+        list(store.blobs())
 
 
 def test_blobs_are_spread_over_subdirectories(store: FileStore, directory: Path) -> None:

@@ -1,11 +1,17 @@
-"""What functional tests share beside the API: a registry of the same database."""
+"""What functional tests share beside the API: a registry of the same database, and the command."""
 
+import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import Pool, event
 
+from logged import own_logging
+from managed import Manage
 from registries import Registry, registry_of
+from servers.processes import PROGRAMS
 
 if TYPE_CHECKING:
     from conftest import Installation
@@ -23,3 +29,21 @@ def shared_registry(
 def registry(installation: "Installation", shared_registry: Registry) -> Registry:
     """A registry, asked by an administrator, of the database and store of ``installation``, which is empty."""
     return shared_registry
+
+
+@pytest.fixture
+def manage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Manage]:
+    """The command ``pyrimage-manage``, in a directory of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(PROGRAMS / "pyrimage-manage")])
+    opened: list[Any] = []
+
+    def note(connection: Any, record: object) -> None:
+        opened.append(connection)
+
+    event.listen(Pool, "connect", note)
+    with own_logging():
+        yield Manage(tmp_path, capsys)
+    event.remove(Pool, "connect", note)
+    for connection in opened:
+        connection.close()  # the end of a program does that

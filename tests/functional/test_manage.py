@@ -1,94 +1,17 @@
 """``pyrimage-manage``: what it prints, and the statuses it ends with. As a program: tests/system/test_packaging.py."""
 
-import configparser
-import contextlib
 import re
-import shutil
-import sqlite3
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from pyramid.paster import get_appsettings
-from sqlalchemy import Pool, event
 
-from conftest import Installation
 from factories import data_headers, files_below
-from inis import Told
-from logged import own_logging
-from pyrimage.app import main as make_app
-from pyrimage.scripts.manage import main
+from managed import Manage
 from servers.processes import PROGRAMS
 from servers.pyrimage import ROOT
 
 LONG_AGO = "2001-01-01 00:00:00.000000"
-
-
-class Manage:
-    """The command, run in this process; its directory has a production.ini, and no database yet."""
-
-    def __init__(self, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self.directory, self._capsys = directory, capsys
-        self.ini = Path(shutil.copyfile(ROOT / "production.ini", directory / "pyrimage.ini"))
-        self.datadir, self.database = directory / "var/images", directory / "var/pyrimage.sqlite"
-
-    def __call__(self, *arguments: str | Path, status: int = 0) -> Told:
-        """Run it in the directory, with ``./pyrimage.ini``; it must end with ``status``."""
-        ended: Any
-        try:
-            ended = main([str(each) for each in arguments])
-        except SystemExit as left:  # by argparse
-            ended = left.code
-        said = Told(ended, *self._capsys.readouterr())
-        assert said.status == status, said
-        return said
-
-    def refused(self, *arguments: str | Path) -> str:
-        """Run it, and return its last words, without the name of the program."""
-        *_, last = self(*arguments, status=1).errors.splitlines()
-        assert last.startswith("pyrimage-manage: ")
-        return last.removeprefix("pyrimage-manage: ")
-
-    def configure(self, key: str, value: str) -> None:
-        ini = configparser.RawConfigParser()
-        ini.read(self.ini, encoding="utf-8")
-        ini["app:main"][key] = value
-        with self.ini.open("w", encoding="utf-8") as file:
-            ini.write(file)
-
-    @contextlib.contextmanager
-    def serving(self) -> Iterator[Installation]:
-        """Start the application of the ini."""
-        made = Installation(make_app({}, **get_appsettings(str(self.ini), name="main")), self.datadir)
-        yield made
-        made.engine.dispose()
-
-    def sql(self, statement: str, *values: object) -> list[Any]:
-        with contextlib.closing(sqlite3.connect(self.database)) as connection, connection:
-            return connection.execute(statement, values).fetchall()
-
-    def stored(self) -> set[str]:
-        """Return the images that files are there of, staged ones too."""
-        return {Path(name).name.partition(".")[0] for name in files_below(self.datadir)}
-
-
-@pytest.fixture
-def manage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Manage]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", [str(PROGRAMS / "pyrimage-manage")])
-    opened: list[Any] = []
-
-    def note(connection: Any, record: object) -> None:
-        opened.append(connection)
-
-    event.listen(Pool, "connect", note)
-    with own_logging():
-        yield Manage(tmp_path, capsys)
-    event.remove(Pool, "connect", note)
-    for connection in opened:
-        connection.close()  # the end of a program does that
 
 
 @pytest.mark.parametrize(
@@ -108,7 +31,7 @@ def test_help_names_the_commands_and_the_places_of_the_ini(manage: Manage) -> No
 @pytest.mark.parametrize(
     "words",
     [
-        *("", "db", "no-such", "db downgrade", "scrub --grace soon"),
+        *("", "db", "no-such", "db downgrade", "scrub --grace soon", "scrub --age old"),
         *("sample-config no-such", "sample-config production /etc", "sample-config service"),
     ],
 )

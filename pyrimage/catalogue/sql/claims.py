@@ -111,6 +111,12 @@ class SqlClaims:
         with self._engine.connect() as connection:
             return connection.execute(select(LocationRow.id).where(same)).first() is not None
 
+    def known(self, keys: Sequence[str]) -> set[str]:
+        """Look for the keys among the claims, then the locations: a commit in between moves one from here to there."""
+        tables = (ClaimRow, LocationRow)
+        with self._engine.connect() as connection:
+            return {key for row in tables for key in connection.scalars(select(row.key).where(row.key.in_(keys)))}
+
     def garbage(self) -> Sequence[Location]:
         """Return the garbage rows."""
         statement = select(LocationRow.store, LocationRow.key).where(LocationRow.state == GARBAGE)

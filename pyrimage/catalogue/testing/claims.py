@@ -1,6 +1,7 @@
 """The behaviour of ``Claims``."""
 
 import dataclasses
+import functools
 from datetime import timedelta
 from typing import Any
 
@@ -203,6 +204,37 @@ class ClaimsConformance:
         assert catalogue.claims.is_located(claim)
         assert not catalogue.claims.is_located(dataclasses.replace(claim, key="KEY"))
         assert not catalogue.claims.is_located(dataclasses.replace(claim, store="s3"))
+
+    def test_a_key_is_known_from_its_claim_until_its_garbage_is_forgotten(self, catalogue: Subject) -> None:
+        def is_known() -> bool:
+            return catalogue.claims.known(["key"]) == {"key"}
+
+        image, claim = self.begun(catalogue, expired=True)
+        assert is_known()
+        assert catalogue.claims.seize(claim, NOW)
+        assert is_known()
+        catalogue.claims.end(claim.key, image.id, None)
+        assert not is_known()
+        catalogue.claims.begin(claim, is_new=False)
+        active = catalogue.complete(image, claim.key)
+        assert is_known()
+        catalogue.remove(active)
+        assert is_known()
+        catalogue.claims.forget_garbage(Location("file", "key"))
+        assert not is_known()
+
+    def test_of_many_keys_those_are_known_that_a_row_names_byte_by_byte(self, catalogue: Subject) -> None:
+        catalogue.upload("a")
+        self.begun(catalogue, "\U0001f600")
+        assert catalogue.claims.known([*TEXTS, *map(str, range(500))]) == {"a", "\U0001f600"}
+        assert catalogue.claims.known([]) == set()
+
+    def test_a_key_is_known_while_its_claim_becomes_a_location(self, catalogue: Subject) -> None:
+        for number in range(5):
+            image, claim = self.begun(catalogue, f"key-{number}")
+            ask = functools.partial(catalogue.claims.known, [claim.key])
+            _, *asked = at_once(functools.partial(catalogue.complete, image, claim.key), ask, ask, ask)
+            assert asked == [{claim.key}] * 3
 
     def test_garbage_is_what_was_removed_until_it_is_forgotten(self, catalogue: Subject) -> None:
         images = [catalogue.upload(key) for key in ("first", "second", "kept")]
