@@ -1,16 +1,7 @@
 """The stores this server has, by name, and the kinds of stores that it knows.
 
-A kind is a module of its own, ours or a plug-in's, that calls ``config.add_image_store`` in its ``includeme``::
-
-    @dataclass(frozen=True, slots=True, kw_only=True)
-    class MemoryStoreFactory:
-        memory_store_size: int | None = setting(size, "Bytes of all images at most.", default=None)
-
-        def make(self, name: str, settings: Settings, identify: Identify) -> Store:
-            return MemoryStore(name, self.memory_store_size)
-
-    def includeme(config: Configurator) -> None:
-        config.add_image_store("memory", MemoryStoreFactory)
+A kind is a module of its own, ours or a plug-in's, that calls ``config.add_image_store(kind, factory)`` in its
+``includeme``. ``docs/architecture.md`` shows a whole one.
 """
 
 import dataclasses
