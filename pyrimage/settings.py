@@ -103,6 +103,12 @@ class Settings:
     default_store: str = setting(
         str, "Name of the store of uploads that name none.", default="file", default_text="the first of the stores"
     )
+    redirect_downloads: str = setting(
+        word("never", "anonymous"),
+        "Whose downloads are sent to the store, where it gives out URLs for that. anonymous: those of requests without "
+        "credentials, for clients may send theirs on to wherever they are sent.",
+        default="never",
+    )
     require_formats: bool = setting(flag, "Refuse data for an image without disk and container format.", default=False)
     limit_param_default: int = setting(page_length, "Images on a page of a list that asks for no limit.", default=25)
     api_limit_max: int = setting(page_length, "Images on a page at most; a higher limit is cut.", default=1000)

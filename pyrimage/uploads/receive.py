@@ -10,10 +10,13 @@ from ..catalogue.interfaces import Claims
 from ..catalogue.records import DIGESTS, EMPTY, Blob, Claim, Image, Location
 from ..catalogue.rules import Body, ImageDraft
 from ..errors import BlobDamaged, DataMismatch, LimitExceeded, NotFound
+from ..stores.interfaces import RedirectingStore
 from ..stores.transfer import copy
 from .data_manager import Removal, Upload
 
 log = logging.getLogger(__name__)
+
+URL_SECONDS = 3600  # that a temporary URL is good for: to begin in, a download may take longer
 
 
 class _Meter:
@@ -84,6 +87,18 @@ def open_reader(request: Request, image: Image, offset: int = 0, length: int | N
         if now is None or now.deleted:
             raise NotFound(f"Image {image.id} was deleted.") from error
         raise
+
+
+def temporary_url(request: Request, image: Image, disposition: str) -> str | None:
+    """Return a URL from which the client can read the bytes of an active image, if its store gives such.
+
+    disposition: the ``Content-Disposition`` of what is read there. The URL is a secret.
+    """
+    location = image.location
+    store = request.stores[location.store] if location else None
+    if location is None or not isinstance(store, RedirectingStore):
+        return None
+    return store.temporary_url(location.key, URL_SECONDS, disposition)
 
 
 def remove_after_commit(request: Request) -> None:

@@ -16,6 +16,15 @@ from ..stores import Stores
 from ..uploads.claims import LiveClaims
 from ..uploads.data_manager import Upload
 
+# Headers with which a caller proves who it is, to us or to a proxy, as the WSGI environ names them.
+_CREDENTIALS = frozenset(
+    f"HTTP_{name}"
+    for name in (
+        *("AUTHORIZATION", "PROXY_AUTHORIZATION", "COOKIE"),
+        *("X_AUTH_TOKEN", "X_AUTH_KEY", "X_STORAGE_TOKEN", "X_STORAGE_PASS", "X_SERVICE_TOKEN", "X_SUBJECT_TOKEN"),
+    )
+)
+
 
 class Request(PyramidRequest):
     """A request with what the views need, each made at its first use.
@@ -29,6 +38,11 @@ class Request(PyramidRequest):
     def tm(self) -> TransactionManager:
         """The transaction manager of this request alone."""
         return explicit_manager(self)
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether there are headers with which a client proves who it is; it may send them on to where it is sent."""
+        return not _CREDENTIALS.isdisjoint(self.environ)
 
     @property
     def catalogue(self) -> Catalogue:

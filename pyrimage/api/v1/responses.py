@@ -94,6 +94,15 @@ def image_data(
     return response
 
 
+def image_elsewhere(url: str, metadata: Metadata) -> Response:
+    """Answer 307: the same request at a URL of the store, which is a secret and good for a while."""
+    response = Response(status=307, content_type="text/plain")
+    response.headers.extend(metadata)
+    response.headers.add("Location", url)
+    response.headers.add("Cache-Control", "no-store")
+    return response
+
+
 def moved(request: Request, url: str) -> Response:
     """Answer 302: the same query at another URL of ours. What a URL cannot hold is percent-encoded (S51)."""
     query = quote(request.environ.get("QUERY_STRING", ""), safe="!$%&'()*+,-./:;=?@_~", encoding="latin-1")

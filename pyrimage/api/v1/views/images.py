@@ -8,7 +8,7 @@ from ....catalogue.rules import check_changeable, check_publicity
 from ....environ import IMAGE_ID
 from ....errors import NotFound
 from ....identity.policy import Permission
-from ....uploads.receive import open_reader, receive, remove_after_commit
+from ....uploads.receive import open_reader, receive, remove_after_commit, temporary_url
 from ....web.bodies import has_body
 from ....web.listing import read_list_query
 from ....web.request import Request
@@ -64,7 +64,7 @@ def refuse_blank_id(context: ImageContainer, request: Request) -> Response:
 def show_image(context: ImageResource, request: Request) -> Response:
     """Show an image's headers (HEAD), and send its bytes or a part of them (GET).
 
-    200, 206, 304, 404 without readable data, 412, 416, 500, 503.
+    200, 206, 304, 307 to the store, 404 without readable data, 412, 416, 500, 503.
     """
     image = context.image
     if request.method != "HEAD":
@@ -77,7 +77,7 @@ def show_image(context: ImageResource, request: Request) -> Response:
 def send_file(context: ImageFile, request: Request) -> Response:
     """Send an image's bytes, or a part of them, and nothing else that is known about it.
 
-    200, 206, 304, 404 without readable data (for HEAD too), 412, 416, 500, 503.
+    200, 206, 304, 307 to the store, 404 without readable data (for HEAD too), 412, 416, 500, 503.
     """
     _check_readable(context.image)
     return _send_data(request, context.image, ())
@@ -89,13 +89,19 @@ def _check_readable(image: Image) -> None:
 
 
 def _send_data(request: Request, image: Image, metadata: responses.Metadata) -> Response:
-    if not CONDITIONS.isdisjoint(request.environ):
+    is_conditional = not CONDITIONS.isdisjoint(request.environ)
+    if is_conditional:
         check_preconditions(request, image)
         if is_known(request, image):
             return responses.image_unchanged(image, metadata)
     if request.method == "HEAD":
         return responses.image_headers(image, metadata)
     byte_range = read_range(request, image) if "HTTP_RANGE" in request.environ else None
+    # A client repeats what it sent to whom it is sent: credentials, and conditions on tags that a store does not have.
+    if request.settings.redirect_downloads == "anonymous" and not is_conditional and not request.has_credentials:
+        url = temporary_url(request, image, responses.content_disposition(image))
+        if url is not None:
+            return responses.image_elsewhere(url, metadata)
     where = (byte_range.offset, byte_range.length) if byte_range else ()
     return responses.image_data(request, image, metadata, open_reader(request, image, *where), byte_range)
 
