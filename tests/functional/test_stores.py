@@ -323,18 +323,25 @@ def test_the_commands_know_it_too(start: Start, tmp_path: Path, capsys: pytest.C
     assert capsys.readouterr().err == "pyrimage-manage: The store 'safe' has no directory here: file.\n"
 
 
-def test_a_store_that_is_away_at_the_start_is_a_warning_and_503_later(
+def test_a_store_that_is_away_at_the_start_is_a_warning_and_503_for_its_images_alone(
     start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(store: vault_store.VaultStore) -> None:
         raise StoreUnavailable("The vault does not answer.")
 
-    monkeypatch.setattr(vault_store.VaultStore, "check", fail)
-    app = start(VAULT, INCLUDES).client()
-    assert "The store safe cannot be checked. The vault does not answer." in caplog.messages
-    upload(app)
-    refused = app.post("/v1/images", b"bytes", headers=data_headers(store="safe"), status=503)
-    assert error_of(refused) == "The vault does not answer."
+    path = upload(start(VAULT, INCLUDES).client(), store="safe")
+    with monkeypatch.context() as away:
+        away.setattr(vault_store.VaultStore, "check", fail)
+        app = start(VAULT, INCLUDES).client()
+        assert "The store safe cannot be checked. The vault does not answer." in caplog.messages
+        assert app.get(upload(app), status=200).body == b"bytes"
+        for refused in (
+            app.post("/v1/images", b"bytes", headers=data_headers(store="safe"), status=503),
+            app.get(path, status=503),
+        ):
+            assert error_of(refused) == "The vault does not answer."
+        app.head(path, status=200)
+    assert app.get(path, status=200).body == b"bytes"  # it is back, and nothing was started anew
 
 
 @pytest.mark.parametrize(
