@@ -15,7 +15,7 @@ from .. import __version__
 from ..app import make_catalogue
 from ..catalogue.interfaces import MarkedStore
 from ..catalogue.sql.catalogue import SqlCatalogue
-from ..errors import DatabaseError, PyrimageError, StoreMissing
+from ..errors import DatabaseError, PyrimageError, StoreMissing, StoreUnavailable
 from ..logs import read_loggers
 from ..models import make_engine, migrations
 from ..settings import CONFIG_DIRECTORIES, CONFIG_NAME, Settings, find_config
@@ -303,8 +303,17 @@ def _open(arguments: argparse.Namespace) -> tuple[SqlCatalogue, Settings]:
 
 
 def _open_stores(catalogue: SqlCatalogue, settings: Settings) -> Stores:
-    """Make the stores, and look first whether each is there: else every image would be called missing."""
+    """Make the stores, and look first whether each is there: in another directory every image would be missing.
+
+    One on the network that does not answer is told, and concerns its own images only.
+    """
     stores = make_stores(settings, catalogue.identities.known)
     migrations.check(catalogue.engine)
-    stores.check()
+    for store in stores.values():
+        try:
+            store.check()
+        except StoreMissing:
+            raise
+        except StoreUnavailable as error:
+            print(f"pyrimage-manage: The store {store.name} cannot be checked. {error}", file=sys.stderr)
     return stores

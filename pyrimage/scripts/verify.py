@@ -1,6 +1,7 @@
 """Comparing the bytes of every active image with what its row says of them: ``pyrimage-manage verify``."""
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterator
 
 from ..catalogue.records import Image
@@ -13,21 +14,34 @@ from .progress import Progress
 GB = 10**9  # bytes
 
 
+class StoreAway(StoreUnavailable):
+    """An image was not looked at, for its store does not answer; one instance for all images of the store."""
+
+
 def report(stores: Stores, images: ActiveImages, *, sizes_only: bool) -> bool:
     """Print a line for each image that is not whole, and how many are; return whether all are."""
-    whole = damaged = 0
+    whole = damaged = unread = 0
+    told: set[StoreError] = set()  # of stores that are away
     progress = _Progress(images, has_bytes=not sizes_only)
     for image, error in verify(stores, images, progress.read, sizes_only=sizes_only):
         if error is None:
             whole += 1
+        elif isinstance(error, StoreAway):
+            unread += 1
+            if error not in told:
+                told.add(error)
+                progress.clear()
+                print(error, file=sys.stderr, flush=True)
         else:
             damaged += 1
             progress.clear()
             print(f"{image.id} {image.name or ''!a}: {_reason(stores, image, error)}", flush=True)
-        progress.count(whole + damaged)
+        progress.count(whole + damaged + unread)
     progress.clear()
     print(f"{whole} images are whole, {damaged} are not.")
-    return damaged == 0
+    if unread:
+        print(f"{unread} images were not looked at.")
+    return damaged == unread == 0
 
 
 def verify(
@@ -35,38 +49,63 @@ def verify(
 ) -> Iterator[tuple[Image, StoreError | None]]:
     """Compare the bytes of every active image with its row. Changes nothing; safe beside running servers.
 
-    Gives each image, and what is wrong with it. ``came`` is told of bytes that were read, chunk by chunk. Raises
-    StoreMissing if the store goes away.
+    Gives each image, and what is wrong with it. A store that is away is not asked again: its images are given with one
+    StoreAway. ``came`` is told of bytes that were read, chunk by chunk. Raises StoreMissing if a directory goes away.
     """
+    away: dict[str, StoreAway] = {}
     for image in images:
+        name = image.location.store if image.location else ""
+        if name in away:
+            yield image, away[name]
+            continue
         try:
             _compare(stores, image, came, sizes_only=sizes_only)
         except StoreMissing:
             raise
         except StoreError as error:
-            if images.find(image.id) is not None:  # else it was deleted, and its bytes went with it
-                yield image, error
+            if images.find(image.id) is None:  # it was deleted, and its bytes went with it
+                continue
+            if isinstance(error, StoreUnavailable) and (reason := _why_away(stores, name)):
+                away[name] = reason
+            yield image, away.get(name, error)
         else:
             yield image, None
 
 
+def _why_away(stores: Stores, name: str) -> StoreAway | None:
+    """Ask a store whether it is there at all. One that the settings do not name is told image by image."""
+    try:
+        if name in stores:
+            stores[name].check()
+    except StoreMissing:
+        raise
+    except StoreUnavailable as error:
+        return StoreAway(f"The store {name} is away, its images are left out. {error}")
+    return None
+
+
 def _compare(stores: Stores, image: Image, came: Callable[[int], object], *, sizes_only: bool) -> None:
-    """Read the bytes of an image. Raises BlobDamaged, StoreUnavailable."""
+    """Compare an image's bytes with its size, and if it has one with its digest: what was registered may have none.
+
+    Raises BlobDamaged, StoreUnavailable, OriginFailed.
+    """
     location = image.location
     if location is None:
         if image.size:
             raise BlobDamaged(f"Its row does not say where its {image.size} bytes lie.")
         return
     name, wanted = ("sha256", image.sha256) if image.sha256 else ("md5", image.checksum)
-    digest = hashlib.new(name, usedforsecurity=False)
     with stores[location.store].open_reader(location.key, image.size) as reader:  # which compares the size
+        if sizes_only or wanted is None:
+            return
+        digest = hashlib.new(name, usedforsecurity=False)
         try:
-            while not sizes_only and (chunk := reader.read(CHUNK)):
+            while chunk := reader.read(CHUNK):
                 digest.update(chunk)
                 came(len(chunk))
         except OSError as error:
             raise StoreUnavailable("The image's bytes cannot be read.") from error
-    if not sizes_only and wanted is not None and digest.hexdigest() != wanted:
+    if digest.hexdigest() != wanted:
         raise BlobDamaged(f"The image's bytes were changed: their {name} is {digest.hexdigest()} instead of {wanted}.")
 
 
@@ -74,7 +113,7 @@ def _reason(stores: Stores, image: Image, error: StoreError) -> str:
     """Say what is wrong with an image, and where its bytes should be."""
     words = [str(error)]
     if isinstance(error.__cause__, OSError) and not isinstance(error, BlobDamaged):
-        words.append(f"{error.__cause__.strerror}.")
+        words.append(f"{error.__cause__.strerror or type(error.__cause__).__name__}.")  # those of networks may say none
     if image.location is not None and image.location.store in stores:
         words.append(stores[image.location.store].url(image.location.key))
     return " ".join(words)

@@ -63,11 +63,6 @@ class Stores(dict[str, ReadableStore]):
             raise StoreUnavailable(f"The store {name} can only be read.")
         return store
 
-    def check(self) -> None:
-        """Check every store. Raises StoreMissing, StoreUnavailable."""
-        for store in self.values():
-            store.check()
-
 
 def make_stores(settings: Settings, identify: Identify) -> Stores:
     """Make the stores that the settings name; opens nothing. identify: says what a place must carry.

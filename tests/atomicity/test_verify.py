@@ -15,8 +15,9 @@ from factories import add_row, insert_rows, md5, meta, reserve, sha256, stored, 
 from faults import claim_upload, hinder
 from pyrimage.catalogue.records import Status
 from pyrimage.catalogue.sql.catalogue import ActiveImages
+from pyrimage.errors import StoreUnavailable
 from pyrimage.models import ImageRow, LocationRow
-from pyrimage.scripts.verify import verify
+from pyrimage.scripts.verify import report, verify
 
 DATA = bytes(range(256)) * 4096  # more than one read
 
@@ -139,6 +140,29 @@ def test_bytes_that_end_while_they_are_read_are_found(own_installation: Installa
 
     ((_, error),) = verify(stores, images, cut_now, sizes_only=False)
     assert "cannot be read" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("cause", "said"), [(OSError(5, "Input/output error"), "Input/output error."), (TimeoutError(), "TimeoutError.")]
+)
+def test_why_bytes_cannot_be_read_is_told_also_where_the_error_says_nothing(
+    own_installation: Installation,
+    committing_app: TestApp,
+    capsys: pytest.CaptureFixture[str],
+    cause: OSError,
+    said: str,
+) -> None:
+    path = upload(committing_app, id="f17")
+
+    def fail() -> None:
+        raise StoreUnavailable("The vault cannot be read.") from cause
+
+    hinder(own_installation).before["open_reader"] = fail
+    assert not report(own_installation.stores, ActiveImages(own_installation.engine), sizes_only=False)
+    url = committing_app.head(path).headers["x-image-meta-location"]
+    assert capsys.readouterr().out == (
+        f"f17 '': The vault cannot be read. {said} {url}\n0 images are whole, 1 are not.\n"
+    )
 
 
 def test_image_without_bytes_needs_none(own_installation: Installation, committing_app: TestApp) -> None:

@@ -344,6 +344,35 @@ def test_a_store_that_is_away_at_the_start_is_a_warning_and_503_for_its_images_a
     assert app.get(path, status=200).body == b"bytes"  # it is back, and nothing was started anew
 
 
+@pytest.mark.parametrize("is_away_from_the_start", [True, False])
+def test_verify_leaves_out_a_store_that_is_away_and_looks_at_the_others(
+    start: Start,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    is_away_from_the_start: bool,
+) -> None:
+    app = start(VAULT, INCLUDES).client()
+    for name, store in (("a", "safe"), ("b", "file"), ("c", "safe"), ("d", "file")):
+        upload(app, id=name, store=store)
+    check, calls = vault_store.VaultStore.check, 0
+
+    def fail(store: vault_store.VaultStore) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 1 or is_away_from_the_start:
+            raise StoreUnavailable("The vault does not answer.")
+        check(store)
+
+    monkeypatch.setattr(vault_store.VaultStore, "check", fail)
+    run_manage(tmp_path, "verify", status=1)
+    told = capsys.readouterr()
+    assert told.out == "2 images are whole, 0 are not.\n2 images were not looked at.\n"
+    assert told.err.count("The store safe is away, its images are left out. The vault does not answer.\n") == 1
+    assert ("The store safe cannot be checked. The vault does not answer.\n" in told.err) is is_away_from_the_start
+    assert calls == 3  # once at the start; for the first image, and then whether it is there at all
+
+
 @pytest.mark.parametrize(
     ("keys", "more", "says"),
     [
