@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from pyramid.registry import Registry
 from sqlalchemy import Engine, delete, event
 from webtest import TestApp
 
+from default_store import KIND, place_in
 from factories import files_below
 from pyrimage.app import main
 from pyrimage.catalogue.records import Identity
@@ -22,7 +23,7 @@ from pyrimage.environ import IDENTITY
 from pyrimage.errors import StoreError
 from pyrimage.models import Base, StoreRow
 from pyrimage.settings import Settings
-from pyrimage.stores import Stores
+from pyrimage.stores import Store, Stores
 from pyrimage.uploads.scrub import scrub
 
 pytest.register_assert_rewrite("pyrimage.stores.testing", "pyrimage.catalogue.testing")
@@ -30,10 +31,14 @@ pytest.register_assert_rewrite("pyrimage.stores.testing", "pyrimage.catalogue.te
 
 @dataclass
 class Installation:
-    """An application with its database and its data directory, and a client of it."""
+    """An application with its database and its data directory, and a client of it.
+
+    place: the ini's keys of its stores.
+    """
 
     wsgi: Any
     datadir: Path
+    place: dict[str, str] = field(default_factory=dict)
 
     @property
     def registry(self) -> Registry:
@@ -63,9 +68,8 @@ class Installation:
 
     @property
     def shared(self) -> dict[str, str]:
-        """What another server of the same database and directory has in its ini."""
-        url = self.engine.url.render_as_string(hide_password=False)
-        return {"sqlalchemy.url": url, "filesystem_store_datadir": str(self.datadir)}
+        """What another server of the same database and stores has in its ini."""
+        return {"sqlalchemy.url": self.engine.url.render_as_string(hide_password=False), **self.place}
 
     def client(self, identity: Identity | None = None, **environ: Any) -> TestApp:
         """Return a client on this machine; with an identity, its requests carry that."""
@@ -74,9 +78,25 @@ class Installation:
             environ[IDENTITY] = identity
         return TestApp(self.wsgi, extra_environ=environ)
 
-    def blobs_on_disk(self) -> list[str]:
-        """Return every file of the store, staged ones too."""
-        return files_below(self.datadir)
+    @property
+    def store(self) -> Store:
+        """The default store."""
+        return self.stores.writable(self.settings.default_store)
+
+    def stored_keys(self) -> list[str]:
+        """Return the keys under which something lies in the default store, uploads that never ended too.
+
+        Of files that there is anything else must show as well, and whether their directory is the store's.
+        """
+        if KIND == "file":
+            return sorted(name.rpartition("/")[2] for name in files_below(self.datadir))
+        store: Any = self.store
+        return sorted({blob.key for blob in store.blobs()})
+
+    def lose_blobs(self) -> None:
+        """Remove everything from the default store, and leave the rows as they are."""
+        for key in self.stored_keys():
+            self.store.delete(key)
 
     def rows(self, model: type[Base]) -> int:
         with self.engine.connect() as connection:
@@ -87,25 +107,31 @@ class Installation:
             for table in reversed(Base.metadata.sorted_tables):
                 if table is not StoreRow.__table__:  # the directory keeps its marker, too
                     connection.execute(delete(table))
-        for name in files_below(self.datadir):
-            (self.datadir / name).unlink()
+        self.lose_blobs()
 
 
 def ini_settings(directory: Path, **more: str) -> dict[str, str]:
-    """Make the ``[app:main]`` of an installation in ``directory``; ``more`` are ``pyrimage.*`` keys."""
+    """Make the ``[app:main]`` of an installation in ``directory``; ``more`` are ``pyrimage.*`` keys.
+
+    Unless ``more`` says where its stores are, it has the default store, one of its own for each directory.
+    """
+    keys = {key if "." in key else f"pyrimage.{key}": value for key, value in more.items()}
+    if keys.keys().isdisjoint({"pyrimage.stores", "pyrimage.filesystem_store_datadir"}):
+        keys |= place_in(directory)
     return {
         "pyrimage.auth": "none",
-        "pyrimage.filesystem_store_datadir": str(directory / "images"),
         "pyrimage.auto_migrate": "true",
         "sqlalchemy.url": f"sqlite:///{directory}/pyrimage.sqlite",
-        **{key if "." in key else f"pyrimage.{key}": value for key, value in more.items()},
+        **keys,
     }
 
 
 def install(directory: Path, **more: str) -> Installation:
     """Make an installation; the caller disposes of its engine."""
     settings = ini_settings(directory, **more)
-    return Installation(main({}, **settings), Path(settings["pyrimage.filesystem_store_datadir"]))
+    place = {key: text for key, text in settings.items() if key == "pyrimage.stores" or "_store_" in key}
+    datadir = place.get("pyrimage.filesystem_store_datadir", directory / "images")
+    return Installation(main({}, **settings), Path(datadir), place)
 
 
 @pytest.fixture(scope="session")

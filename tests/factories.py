@@ -85,10 +85,10 @@ def wire(text: str) -> str:
 
 
 def stored(installation: Any) -> dict[str, Any]:
-    """Return all that an installation holds: the rows of every table, and the files of the store."""
+    """Return all that an installation holds: the rows of every table, and the keys of the default store."""
     with installation.engine.connect() as connection:
         rows = {table.name: connection.execute(select(table)).all() for table in Base.metadata.sorted_tables}
-    return {**rows, "files": installation.blobs_on_disk()}
+    return {**rows, "stored": installation.stored_keys()}
 
 
 def insert_rows(installation: Any, *rows: Base) -> None:

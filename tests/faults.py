@@ -19,7 +19,8 @@ from factories import CHUNKED, data_headers
 from pyrimage.catalogue.records import Claim, utcnow
 from pyrimage.models import ClaimRow, ImageRow, LocationRow
 from pyrimage.stores import Store
-from pyrimage.stores.interfaces import BlobWriter, Buffer
+from pyrimage.stores.file import FileStore
+from pyrimage.stores.interfaces import BlobWriter, Buffer, ListedStore
 from pyrimage.uploads.claims import GRACE
 
 Action = Callable[[], object]
@@ -105,6 +106,7 @@ class HinderedStore:
         self._store, self.name = store, store.name
         self.check, self.url = store.check, store.url
         self.new_key, self.is_key = store.new_key, store.is_key
+        self.blobs = store.blobs if isinstance(store, ListedStore) else None
         self.before: dict[str, Action] = {}
 
     def step(self, name: str) -> None:
@@ -141,7 +143,7 @@ class HinderedWriter:
 
 def hinder(installation: Installation) -> HinderedStore:
     """Put a store that can be hindered in the place of the installation's."""
-    store = HinderedStore(installation.stores.writable("file"))
+    store = HinderedStore(installation.store)
     installation.stores[store.name] = store
     return store
 
@@ -224,11 +226,21 @@ def claim_upload(
     store = installation.stores.writable(store_name)
     claim = Claim(image_id, store.name, store.new_key(image_id), None, 5)
     installation.catalogue.claims.begin(claim, is_new=is_new)
-    staging = Path(urlsplit(store.url(claim.key)).path).parents[2] / "staging"
-    staging.mkdir(exist_ok=True)
-    (staging / claim.key).write_bytes(b"dea")
+    if isinstance(store, FileStore):
+        staging = Path(urlsplit(store.url(claim.key)).path).parents[2] / "staging"
+        staging.mkdir(exist_ok=True)
+        (staging / claim.key).write_bytes(b"dea")
+    else:
+        finish(store, claim.key, b"dead!")
     expire_claims(installation, age)
     return claim
+
+
+def finish(store: Store, key: str, data: bytes) -> None:
+    """Store a blob as far as an upload does before its rows are written."""
+    writer = store.open_writer(key, len(data))
+    writer.write(data)
+    writer.finish()
 
 
 def expire_claims(installation: Installation, age: timedelta) -> None:
@@ -259,8 +271,8 @@ def state_of(client: TestApp, path: str) -> tuple[str, str | None]:
 def assert_no_bytes(installation: Installation, images: int) -> None:
     """Check that nothing is stored but this many images without data, and that no upload is under way."""
     rows = [installation.rows(model) for model in (ImageRow, ClaimRow, LocationRow)]
-    if installation.blobs_on_disk() or rows != [images, 0, 0]:
-        raise AssertionError(installation.blobs_on_disk(), rows)
+    if installation.stored_keys() or rows != [images, 0, 0]:
+        raise AssertionError(installation.stored_keys(), rows)
 
 
 def clean(installation: Installation, *, dry_run: bool = False) -> list[str]:

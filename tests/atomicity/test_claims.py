@@ -42,7 +42,7 @@ def test_second_post_with_an_id_is_told_before_its_body(
     answer = send(own_installation, "POST", "/v1/images", second, id="f17")
     gate.open()
     assert (answer.status_int, second.reads, first.result().status_int) == (409, 0, 201)
-    assert len(own_installation.blobs_on_disk()) == 1
+    assert len(own_installation.stored_keys()) == 1
 
 
 def test_second_put_into_an_image_is_told_before_its_body(

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from webtest import TestApp
 
 from conftest import Installation
+from default_store import file_store_only
 from factories import data_headers, detail, image_row, insert_rows, upload
 from faults import (
     DEAD,
@@ -15,6 +16,7 @@ from faults import (
     claim_upload,
     clean,
     expire_claims,
+    finish,
     hinder,
     lease,
     other_program,
@@ -34,10 +36,10 @@ def test_bytes_are_there_until_the_deletion_is_committed(
     own_installation: Installation, committing_app: TestApp, active: str
 ) -> None:
     on_disk: list[list[str]] = []
-    at_commit(own_installation, lambda session: on_disk.append(own_installation.blobs_on_disk()))
+    at_commit(own_installation, lambda session: on_disk.append(own_installation.stored_keys()))
     committing_app.delete(active, status=200)
     assert len(on_disk[0]) == 1
-    assert own_installation.blobs_on_disk() == []
+    assert own_installation.stored_keys() == []
     assert own_installation.rows(LocationRow) == 0
 
 
@@ -53,16 +55,14 @@ def test_deletion_whose_commit_fails_removes_nothing(
 def test_bytes_that_could_not_be_removed_are_a_garbage_row_that_scrub_finishes(
     own_installation: Installation, committing_app: TestApp, active: str
 ) -> None:
-    """The file is a directory for a while, which no unlink removes."""
-    (path,) = (own_installation.datadir / "blobs").glob("*/*")
-    path.rename(own_installation.datadir / "aside")
-    path.mkdir()
+    store = hinder(own_installation)
+    store.before["delete"] = raising(StoreUnavailable("away"))
     committing_app.delete(active, status=200)
     assert own_installation.rows(LocationRow) == 1
-    path.rmdir()
-    (own_installation.datadir / "aside").rename(path)
-    assert clean(own_installation) == [f"garbage: file {path.name}"]
-    assert own_installation.blobs_on_disk() == []
+    (key,) = own_installation.stored_keys()
+    store.before.clear()
+    assert clean(own_installation) == [f"garbage: file {key}"]
+    assert own_installation.stored_keys() == []
     assert own_installation.rows(LocationRow) == 0
 
 
@@ -76,7 +76,7 @@ def test_garbage_that_still_cannot_be_removed_is_told_and_keeps_nothing_else(
         committing_app.delete(upload(committing_app, id=name), status=200)
     assert [str(error) for what, error in own_installation.scrub(GRACE)] == ["away", "None"]
     assert len(clean(own_installation)) == 1
-    assert own_installation.blobs_on_disk() == []
+    assert own_installation.stored_keys() == []
 
 
 # -- the dead
@@ -87,7 +87,7 @@ def test_expired_claim_is_ended_by_the_next_post_with_its_id(
 ) -> None:
     claim = claim_upload(own_installation, "f17", is_new=True, age=DEAD)
     assert committing_app.get(upload(committing_app, b"bytes", id="f17")).body == b"bytes"
-    (stored,) = own_installation.blobs_on_disk()
+    (stored,) = own_installation.stored_keys()
     assert claim.key not in stored
     assert own_installation.rows(ClaimRow) == 0
 
@@ -97,7 +97,7 @@ def test_expired_claim_is_ended_by_the_next_put_into_its_image(
 ) -> None:
     claim = claim_upload(own_installation, "f17", is_new=False, age=DEAD)
     committing_app.put(queued, b"bytes", headers=data_headers(), status=200)
-    (stored,) = own_installation.blobs_on_disk()
+    (stored,) = own_installation.stored_keys()
     assert claim.key not in stored
     assert detail(committing_app, queued)["last_error"] is None
 
@@ -106,24 +106,23 @@ def test_claim_within_its_grace_is_respected(own_installation: Installation, com
     claim = claim_upload(own_installation, "f17", is_new=True, age=GRACE / 2)
     committing_app.post("/v1/images", b"bytes", headers=data_headers(id="f17"), status=409)
     assert clean(own_installation) == []
-    assert own_installation.blobs_on_disk() == [f"staging/{claim.key}"]
+    assert own_installation.stored_keys() == [claim.key]
 
 
 def test_scrub_ends_expired_claims(own_installation: Installation, committing_app: TestApp, queued: str) -> None:
     claim = claim_upload(own_installation, "f17", is_new=False, age=DEAD)
     assert clean(own_installation) == [f"claim of image f17: file {claim.key}"]
-    assert own_installation.blobs_on_disk() == []
+    assert own_installation.stored_keys() == []
     assert own_installation.rows(ClaimRow) == 0
     assert detail(committing_app, queued)["last_error"] == "The server stopped during the upload."
 
 
 def test_scrub_removes_a_blob_that_was_finished_and_not_committed(own_installation: Installation) -> None:
     claim = claim_upload(own_installation, "f17", is_new=True, age=DEAD)
-    shelf = own_installation.datadir / "blobs" / claim.key[-2:]
-    shelf.mkdir(exist_ok=True)
-    (own_installation.datadir / "staging" / claim.key).rename(shelf / claim.key)
+    own_installation.store.delete(claim.key)
+    finish(own_installation.store, claim.key, b"dead!")
     assert len(clean(own_installation)) == 1
-    assert own_installation.blobs_on_disk() == []
+    assert own_installation.stored_keys() == []
 
 
 def test_scrub_goes_on_where_another_one_stopped(own_installation: Installation) -> None:
@@ -132,7 +131,7 @@ def test_scrub_goes_on_where_another_one_stopped(own_installation: Installation)
     assert own_installation.catalogue.claims.seize(claim, GRACE)
     expire_claims(own_installation, -LEASE)
     assert len(clean(own_installation)) == 1
-    assert own_installation.blobs_on_disk() == []
+    assert own_installation.stored_keys() == []
 
 
 def test_two_scrubs_at_once_do_what_one_does(
@@ -149,7 +148,7 @@ def test_two_scrubs_at_once_do_what_one_does(
     scrubs = [aside.submit(clean, own_installation) for _ in range(2)]
     assert [len(scrub.result()) for scrub in scrubs] == [2, 2]
     assert committing_app.get(kept).body == b"kept"
-    assert len(own_installation.blobs_on_disk()) == own_installation.rows(LocationRow) == 1
+    assert len(own_installation.stored_keys()) == own_installation.rows(LocationRow) == 1
     assert own_installation.rows(ClaimRow) == 0
 
 
@@ -164,13 +163,14 @@ def test_scrub_beside_a_deletion_does_what_the_deletion_does(
     assert len(clean(own_installation)) == 1
     gate.open()
     deletion.result()
-    assert own_installation.blobs_on_disk() == []
+    assert own_installation.stored_keys() == []
     assert own_installation.rows(LocationRow) == 0
 
 
 IMPOSSIBLE = ("a/0123456789abcdef", "../../precious", "../precious.0123456789abcdef", "f17")  # for a file store
 
 
+@file_store_only
 def test_scrub_forgets_rows_under_whose_keys_nothing_can_lie(
     own_installation: Installation, committing_app: TestApp
 ) -> None:
@@ -190,7 +190,7 @@ def test_scrub_forgets_rows_under_whose_keys_nothing_can_lie(
     assert [told.count(f"file {key}") for key in (*IMPOSSIBLE, dead.key)] == [1, 2, 2, 2, 1]
     assert clean(own_installation) == []
     assert own_installation.rows(ClaimRow) == 0
-    assert own_installation.rows(LocationRow) == len(own_installation.blobs_on_disk()) == 1
+    assert own_installation.rows(LocationRow) == len(own_installation.stored_keys()) == 1
     assert all(path.exists() for path in files)
 
 
@@ -201,7 +201,7 @@ def test_scrub_leaves_an_upload_alone_that_renewed_its_lease_meanwhile(own_insta
     dead, alive = claims.expired(GRACE)
     hinder(own_installation).before["delete"] = lambda: claims.renew([alive.key])
     assert clean(own_installation) == [f"claim of image {dead.image_id}: file {dead.key}"]
-    assert own_installation.blobs_on_disk() == [f"staging/{alive.key}"]
+    assert own_installation.stored_keys() == [alive.key]
 
 
 def test_claim_whose_bytes_cannot_be_removed_is_told_and_stays(own_installation: Installation) -> None:
@@ -212,7 +212,7 @@ def test_claim_whose_bytes_cannot_be_removed_is_told_and_stays(own_installation:
     assert own_installation.rows(ClaimRow) == 1
     store.before.clear()
     assert len(clean(own_installation)) == 1
-    assert own_installation.blobs_on_disk() == []
+    assert own_installation.stored_keys() == []
 
 
 def test_dry_run_tells_everything_and_changes_nothing(
@@ -222,9 +222,9 @@ def test_dry_run_tells_everything_and_changes_nothing(
     store.before["delete"] = raising(StoreUnavailable("away"))
     committing_app.delete(active, status=200)
     claim_upload(own_installation, "f18", is_new=True, age=DEAD)
-    files, until = own_installation.blobs_on_disk(), lease(own_installation)
+    files, until = own_installation.stored_keys(), lease(own_installation)
     would_be = clean(own_installation, dry_run=True)
-    assert own_installation.blobs_on_disk() == files
+    assert own_installation.stored_keys() == files
     assert lease(own_installation) == until
     with other_program(own_installation) as database:
         assert database.execute("SELECT state FROM claims").fetchall() == [("live",)]

@@ -85,7 +85,7 @@ def test_garbage_row_that_cannot_be_removed_after_the_commit_does_not_fail_the_d
 
     event.listen(own_installation.engine, "before_cursor_execute", fail)
     committing_app.delete(path, status=200)
-    assert own_installation.blobs_on_disk() == []
+    assert own_installation.stored_keys() == []
     assert own_installation.rows(LocationRow) == 1
 
 
@@ -116,7 +116,7 @@ def test_a_failed_finish_is_undone_once(
     assert error_of(answer) == "The store is away."
     assert undone == ["x"]
     assert [record for record in caplog.records if record.name.startswith("txn")] == []
-    assert own_installation.blobs_on_disk() == []
+    assert own_installation.stored_keys() == []
     assert own_installation.rows(ImageRow) == own_installation.rows(ClaimRow) == 0
 
 
@@ -137,10 +137,10 @@ def test_bytes_that_could_not_be_undone_keep_their_claim_and_are_scrubbed(
     hinder(own_installation).before["discard"] = raising(OSError("broken disk"))
     at_commit(own_installation, break_reference)
     committing_app.post("/v1/images", b"bytes", headers=data_headers(name="f17"), status=500)
-    assert len(own_installation.blobs_on_disk()) == 1
+    assert len(own_installation.stored_keys()) == 1
     expire_claims(own_installation, GRACE * 2)
     assert len(own_installation.scrub(GRACE)) == 1
-    assert own_installation.blobs_on_disk() == []
+    assert own_installation.stored_keys() == []
     assert own_installation.rows(ClaimRow) == 0
 
 
@@ -149,7 +149,7 @@ def test_finished_blob_is_taken_back_when_the_commit_fails(
 ) -> None:
     at_commit(own_installation, break_reference)
     committing_app.post("/v1/images", b"bytes", headers=data_headers(name="f17"), status=500)
-    assert own_installation.blobs_on_disk() == []
+    assert own_installation.stored_keys() == []
     assert own_installation.rows(ImageRow) == own_installation.rows(ClaimRow) == 0
 
 
@@ -207,11 +207,11 @@ def test_bytes_of_a_commit_in_doubt_wait_for_the_scrub_if_there_is_no_row(
     path = reserve(committing_app)
     at_commit(own_installation, lose_the_question)
     committing_app.put(path, b"bytes", headers=data_headers(), status=503)
-    assert len(own_installation.blobs_on_disk()) == own_installation.rows(ClaimRow) == 1
+    assert len(own_installation.stored_keys()) == own_installation.rows(ClaimRow) == 1
     committing_app.put(path, b"bytes", headers=data_headers(), status=409)
     expire_claims(own_installation, GRACE * 2)
     assert len(own_installation.scrub(GRACE)) == 1
-    assert own_installation.blobs_on_disk() == []
+    assert own_installation.stored_keys() == []
     committing_app.put(path, b"bytes", headers=data_headers(), status=200)
 
 
@@ -229,7 +229,7 @@ def test_database_that_is_full_at_commit_leaves_nothing(
     path = reserve(committing_app)
     at_commit(own_installation, fill_database)
     committing_app.put(path, b"bytes", headers=data_headers(), status=507)
-    assert own_installation.blobs_on_disk() == []
+    assert own_installation.stored_keys() == []
     committing_app.put(path, b"bytes", headers=data_headers(), status=200)
 
 
@@ -240,7 +240,7 @@ def test_database_that_is_busy_at_commit_leaves_nothing(
     path = reserve(committing_app)
     with busy_at_commit(own_installation):
         committing_app.put(path, b"bytes", headers=data_headers(), status=503)
-    assert own_installation.blobs_on_disk() == []
+    assert own_installation.stored_keys() == []
     committing_app.put(path, b"bytes", headers=data_headers(), status=200)
 
 

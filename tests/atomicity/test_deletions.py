@@ -49,8 +49,7 @@ def test_download_that_meets_a_deletion_is_not_taken_for_damage(
 
 def test_missing_bytes_of_a_live_image_are_damage(own_installation: Installation, committing_app: TestApp) -> None:
     path = upload(committing_app)
-    for file in own_installation.datadir.glob("blobs/*/*"):
-        file.unlink()
+    own_installation.lose_blobs()
     assert "missing" in error_of(committing_app.get(path, status=500))
 
 

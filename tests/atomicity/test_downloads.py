@@ -9,6 +9,7 @@ from webob import Request, Response
 from webtest import TestApp
 
 from conftest import Installation
+from default_store import file_store_only
 from factories import error_of, upload
 from faults import hinder, raising
 from pyrimage.errors import StoreUnavailable
@@ -53,6 +54,7 @@ def grow(path: Path) -> None:
         file.write(b"x")
 
 
+@file_store_only
 @pytest.mark.parametrize("damage", [cut, grow, replace_by_pipe, Path.unlink])
 def test_damage_is_told_before_the_first_byte(
     committing_app: TestApp, active: str, stored: Path, damage: Callable[[Path], None]
@@ -71,6 +73,7 @@ def test_store_that_is_away_is_told_before_the_first_byte(
     committing_app.get(active, status=503)
 
 
+@file_store_only
 def test_body_that_ends_early_is_an_error_and_no_end(own_installation: Installation, active: str, stored: Path) -> None:
     """Trap 7: never end a short body normally."""
     answer = download(own_installation, active)
@@ -91,6 +94,7 @@ def test_body_is_sent_without_a_connection_to_the_database(own_installation: Ins
     answer.app_iter.close()
 
 
+@file_store_only
 @pytest.mark.parametrize("read", ["nothing", "a part", "everything"])
 def test_file_is_closed_with_the_answer(own_installation: Installation, active: str, read: str) -> None:
     """Trap 7: the server calls ``close()``, also when the client went away."""

@@ -5,6 +5,7 @@ from sqlalchemy import event
 from webtest import TestApp
 
 from conftest import Installation
+from default_store import file_store_only
 from factories import data_headers, detail, error_of, files_below, md5, reserve
 from faults import (
     Body,
@@ -51,6 +52,7 @@ def test_post_leaves_nothing_when_the_store_fails(
     assert_no_bytes(own_installation, images=0)
 
 
+@file_store_only
 def test_post_leaves_nothing_when_the_stores_directory_is_gone(
     own_installation: Installation, committing_app: TestApp
 ) -> None:
@@ -60,6 +62,7 @@ def test_post_leaves_nothing_when_the_stores_directory_is_gone(
     assert_no_bytes(own_installation, images=0)
 
 
+@file_store_only
 def test_post_leaves_nothing_when_the_file_cannot_be_renamed(own_installation: Installation) -> None:
     body = Body(b"bytes", meanwhile=lambda: replace_shelf_by_file(own_installation))
     assert send(own_installation, "POST", "/v1/images", body, name="f17").status_int == 503
@@ -100,7 +103,7 @@ def test_post_leaves_nothing_when_the_id_was_taken_meanwhile(
         reserve(committing_app, id="f17")
 
     assert send(own_installation, "POST", "/v1/images", Body(b"bytes", meanwhile=take), id="f17").status_int == 409
-    assert own_installation.blobs_on_disk() == []
+    assert own_installation.stored_keys() == []
     assert state_of(committing_app, "/v1/images/f17") == ("queued", None)
 
 
@@ -131,7 +134,7 @@ def test_put_leaves_the_image_queued_when_the_store_fails(
     store = hinder(own_installation)
     store.before[step] = raising(error)
     committing_app.put(queued, b"bytes", headers=data_headers(), status=status)
-    assert own_installation.blobs_on_disk() == []
+    assert own_installation.stored_keys() == []
     assert state_of(committing_app, queued) == ("queued", None)
     assert detail(committing_app, queued)["last_error"] == str(error)
     store.before.clear()
@@ -145,7 +148,7 @@ def test_put_can_be_repeated_at_once_when_the_commit_failed(
 ) -> None:
     at_commit(own_installation, break_reference)
     committing_app.put(queued, b"bytes", headers=data_headers(), status=500)
-    assert own_installation.blobs_on_disk() == []
+    assert own_installation.stored_keys() == []
     assert state_of(committing_app, queued) == ("queued", None)
     committing_app.put(queued, b"bytes", headers=data_headers(), status=200)
     assert committing_app.get(queued).body == b"bytes"
@@ -159,7 +162,7 @@ def test_put_can_be_repeated_as_soon_as_the_database_takes_the_end_of_the_claim(
     with other_program(own_installation) as database:
         body = Body(b"bytes", meanwhile=lambda: database.execute("BEGIN IMMEDIATE"))
         assert send(own_installation, "PUT", queued, body).status_int == 503
-    assert own_installation.blobs_on_disk() == []
+    assert own_installation.stored_keys() == []
     assert own_installation.rows(ClaimRow) == 1
     committing_app.put(queued, b"bytes", headers=data_headers(), status=200)
     assert own_installation.rows(ClaimRow) == 0
@@ -179,5 +182,5 @@ def test_what_was_announced_when_reserving_holds_for_the_next_try(
 ) -> None:
     path = reserve(committing_app, checksum=md5(b"bytes"))
     committing_app.put(path, b"BYTES", headers=data_headers(), status=400)
-    assert own_installation.blobs_on_disk() == []
+    assert own_installation.stored_keys() == []
     committing_app.put(path, b"bytes", headers=data_headers(), status=200)

@@ -48,7 +48,7 @@ def test_an_image_that_is_deleted_during_its_upload_leaves_the_usage_as_it_was(
     path = reserve(limited.client())
     sent = body(bytes(ROOM), meanwhile=lambda: limited.client().delete(path, status=200))
     assert send(limited, "PUT", path, sent).status_int == 409
-    assert limited.blobs_on_disk() == []
+    assert limited.stored_keys() == []
 
 
 @BODIES
@@ -108,7 +108,7 @@ def test_an_upload_that_was_ended_is_told_while_its_bytes_come(limited: Installa
     body = ChunkedBody(bytes(ROOM), meanwhile=end)
     assert send(limited, "POST", "/v1/images", body).status_int == 409
     assert body.reads == 3  # so short a body is read to its end before the first byte would be stored
-    assert limited.blobs_on_disk() == []
+    assert limited.stored_keys() == []
 
 
 @BODIES

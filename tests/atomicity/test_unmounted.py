@@ -15,7 +15,8 @@ from sqlalchemy import delete
 from webtest import TestApp
 
 from conftest import Installation, ini_settings, install
-from factories import data_headers, error_of, reserve, upload
+from default_store import file_store_only
+from factories import data_headers, error_of, files_below, reserve, upload
 from faults import DEAD, Body, claim_upload, clean, expire_claims, other_program, send
 from pyrimage.app import main
 from pyrimage.catalogue.sql.catalogue import ActiveImages
@@ -24,6 +25,8 @@ from pyrimage.models import ClaimRow, LocationRow, StoreRow
 from pyrimage.scripts.verify import verify
 from pyrimage.stores.directory import MARKER
 from pyrimage.uploads.claims import GRACE
+
+pytestmark = file_store_only
 
 COMMAND = "pyrimage-manage --config FILE.ini store adopt"
 
@@ -150,9 +153,9 @@ def test_deletion_is_200_and_keeps_its_garbage_until_the_disk_is_back(
     if below is nothing_at_all:
         disk.datadir.mkdir()
     disk.mount()
-    assert len(own_installation.blobs_on_disk()) == 1
+    assert len(own_installation.stored_keys()) == 1
     assert len(clean(own_installation)) == 1
-    assert own_installation.blobs_on_disk() == []
+    assert own_installation.stored_keys() == []
     assert own_installation.rows(LocationRow) == 0
 
 
@@ -183,9 +186,9 @@ def test_deletion_whose_disk_goes_just_before_the_bytes_keeps_its_garbage(
     committing_app.delete("/v1/images/f17", status=200)
     assert own_installation.rows(LocationRow) == 1
     disk.mount()
-    assert len(own_installation.blobs_on_disk()) == 1
+    assert len(own_installation.stored_keys()) == 1
     assert len(clean(own_installation)) == 1
-    assert own_installation.blobs_on_disk() == []
+    assert own_installation.stored_keys() == []
 
 
 def test_download_whose_disk_goes_just_before_the_bytes_is_503_and_not_missing(
@@ -206,7 +209,7 @@ def test_claim_of_a_dead_server_stays_until_the_disk_is_back(own_installation: I
     assert own_installation.rows(ClaimRow) == 1
     disk.mount()
     assert len(clean(own_installation)) == 1
-    assert own_installation.blobs_on_disk() == []
+    assert own_installation.stored_keys() == []
 
 
 def test_verify_calls_no_image_missing(own_installation: Installation, active: str, disk: Disk) -> None:
@@ -237,7 +240,7 @@ def test_disk_that_goes_while_bytes_come_gets_no_row(
     assert disk.below() == []
     expire_claims(own_installation, DEAD)
     assert len(clean(own_installation)) == 1
-    assert own_installation.blobs_on_disk() == []
+    assert own_installation.stored_keys() == []
 
 
 def test_bytes_that_went_below_the_mount_point_get_no_row(
@@ -248,7 +251,7 @@ def test_bytes_that_went_below_the_mount_point_get_no_row(
     body = Body(b"bytes", meanwhile=marker.unlink)
     assert send(own_installation, "POST", "/v1/images", body, id="f17", name="f17").status_int == 503
     committing_app.head("/v1/images/f17", status=404)
-    assert [name.partition("/")[0] for name in own_installation.blobs_on_disk()] == ["staging"]
+    assert [name.partition("/")[0] for name in files_below(disk.datadir)] == ["staging"]
     assert own_installation.rows(ClaimRow) == 1
 
 

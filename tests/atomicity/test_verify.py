@@ -11,6 +11,7 @@ from sqlalchemy import event, update
 from webtest import TestApp
 
 from conftest import Installation
+from default_store import file_store_only
 from factories import add_row, insert_rows, md5, meta, reserve, sha256, stored, upload
 from faults import claim_upload, hinder
 from pyrimage.catalogue.records import Status
@@ -70,6 +71,7 @@ def test_images_that_are_whole_are_given_as_such(own_installation: Installation,
     assert problems(own_installation) == {"large": "", "small": ""}
 
 
+@file_store_only
 @pytest.mark.parametrize(
     ("damage", "word"),
     [
@@ -92,6 +94,7 @@ def test_damage_is_named_and_the_others_are_whole(
     assert found == {"a": "", "c": ""}
 
 
+@file_store_only
 def test_sizes_alone_do_not_show_a_change(own_installation: Installation, committing_app: TestApp) -> None:
     for name, damage in (("changed", change), ("cut", cut), ("missing", Path.unlink)):
         upload(committing_app, DATA, id=name)
@@ -131,6 +134,7 @@ def test_md5_is_compared_where_there_is_no_sha256(
     assert bool(problem) == bool(found)
 
 
+@file_store_only
 def test_bytes_that_end_while_they_are_read_are_found(own_installation: Installation, committing_app: TestApp) -> None:
     upload(committing_app, DATA, id="f17")
     images, stores = ActiveImages(own_installation.engine), own_installation.stores
@@ -210,6 +214,7 @@ def test_image_that_is_deleted_before_it_is_read_is_not_damaged(
     assert problems(own_installation) == {}
 
 
+@file_store_only
 def test_image_that_is_deleted_while_it_is_read_is_not_damaged(
     own_installation: Installation, committing_app: TestApp
 ) -> None:
@@ -259,6 +264,7 @@ def test_total_is_of_active_images(own_installation: Installation, committing_ap
     assert ActiveImages(own_installation.engine).total() == (2, len(DATA) + 5)
 
 
+@file_store_only
 def test_nothing_is_changed(own_installation: Installation, committing_app: TestApp) -> None:
     for name, damage in (("changed", change), ("cut", cut), ("missing", Path.unlink)):
         upload(committing_app, DATA, id=name)
@@ -269,6 +275,7 @@ def test_nothing_is_changed(own_installation: Installation, committing_app: Test
     assert stored(own_installation) == before
 
 
+@file_store_only
 def test_memory_does_not_grow_with_an_image(own_installation: Installation, committing_app: TestApp) -> None:
     size = 64 * 2**20
     upload(committing_app, b"bytes", id="f17")

@@ -44,7 +44,7 @@ def post(app: TestApp, data: bytes | None = b"bytes", **fields: Any) -> dict[str
 
 def leftovers(installation: Installation) -> tuple[list[str], int, int]:
     """Return what is there of uploads: the files, the locations' rows, the claims'."""
-    return installation.blobs_on_disk(), installation.rows(LocationRow), installation.rows(ClaimRow)
+    return installation.stored_keys(), installation.rows(LocationRow), installation.rows(ClaimRow)
 
 
 NOTHING: tuple[list[str], int, int] = ([], 0, 0)
@@ -67,7 +67,7 @@ def test_of_uploads_into_one_image_that_begin_at_once_one_wins(testapp: TestApp,
     statuses = at_once(*(lambda data=data: upload(data) for data in datas))
     assert sorted(statuses) == [200, 409]
     assert testapp.get(path).body == datas[statuses.index(200)]
-    assert [len(installation.blobs_on_disk()), installation.rows(ClaimRow)] == [1, 0]
+    assert [len(installation.stored_keys()), installation.rows(ClaimRow)] == [1, 0]
 
 
 @pytest.mark.parametrize("bodies", [[b"one", b"two"], [b"one", None], [None, None]], ids=str)
@@ -79,7 +79,7 @@ def test_of_posts_with_one_id_at_once_one_wins(installation: Installation, bodie
     statuses = at_once(*(lambda data=data: add(data) for data in bodies))
     assert sorted(statuses) == [201, 409]
     blobs = 0 if bodies[statuses.index(201)] is None else 1
-    assert [len(installation.blobs_on_disk()), installation.rows(ClaimRow)] == [blobs, 0]
+    assert [len(installation.stored_keys()), installation.rows(ClaimRow)] == [blobs, 0]
 
 
 def test_an_image_deleted_during_its_upload_stays_deleted(testapp: TestApp, installation: Installation) -> None:
@@ -182,7 +182,7 @@ def test_an_upload_whose_commit_did_not_arrive_keeps_its_bytes_until_it_is_scrub
     app = server.client()
     refused = app.post("/v1/images", b"bytes", headers=data_headers(id="one", name="f17"), status=503)
     assert refused.headers["Retry-After"].isdigit()
-    assert [len(server.blobs_on_disk()), server.rows(ImageRow), server.rows(ClaimRow)] == [1, 0, 1]
+    assert [len(server.stored_keys()), server.rows(ImageRow), server.rows(ClaimRow)] == [1, 0, 1]
     finish(server)
     assert leftovers(server) == NOTHING
     post(app, id="one")
@@ -221,7 +221,7 @@ def test_a_deletion_whose_commit_was_not_confirmed_is_finished_by_the_scrubber(
         path = f"/v1/images/{post(app)['id']}"
         at_commit(server, lambda session: proxy.drops_next.set())
         app.delete(path, status=503)
-        assert len(server.blobs_on_disk()) == 1
+        assert len(server.stored_keys()) == 1
         finish(server)
         assert leftovers(server) == NOTHING
         assert app.head(path).headers["x-image-meta-status"] == "deleted"

@@ -46,7 +46,9 @@ def served(plug_in: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installat
     """An installation whose ini has the page's lines, and a smaller limit."""
     monkeypatch.syspath_prepend(plug_in)
     keys = dict(line.split(" = ") for line in listings()["ini"].splitlines())
-    made = install(plug_in, **keys | {"pyrimage.memory_store_size": "5"})
+    made = install(
+        plug_in, **keys | {"pyrimage.memory_store_size": "5", "filesystem_store_datadir": f"{plug_in}/images"}
+    )
     yield made
     made.engine.dispose()
     sys.modules.pop("memory_store")
@@ -61,4 +63,4 @@ def test_an_installation_has_it_as_a_store(served: Installation) -> None:
     assert error_of(refused) == "The image has more than 5 bytes."
     app.delete("/v1/images/f17", status=200)
     store: object = served.stores["memory"]
-    assert (vars(store)["coming"], vars(store)["blobs"], served.blobs_on_disk()) == ({}, {}, [])
+    assert (vars(store)["coming"], vars(store)["blobs"], served.stored_keys()) == ({}, {}, [])

@@ -79,8 +79,7 @@ def test_bytes_that_are_known_are_not_sent(
 ) -> None:
     """S54. What is known about the image is told anew: it may have changed, though the bytes cannot."""
     testapp.put(path, headers=meta(name="renamed"))
-    for name in installation.blobs_on_disk():
-        (installation.datadir / name).unlink()  # no store is asked
+    installation.lose_blobs()  # no store is asked
     for collection in COLLECTIONS:
         here = f"{collection}/{id_of(path)}"
         answer = testapp.request(here, method=method, headers=headers, status=304)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from webtest import TestApp
 
+from default_store import file_store_only
 from factories import ALICE, BOB, add_row, data_headers, error_of, md5, meta, upload
 from faults import hinder, raising
 from pyrimage.models import ClaimRow, ImageRow
@@ -184,8 +185,7 @@ def test_what_nobody_foresaw_is_our_fault_and_leaves_nothing(
 
 def test_lost_bytes_are_our_fault(testapp: TestApp, installation: "Installation") -> None:
     path = upload(testapp, name="f17")
-    for name in installation.blobs_on_disk():
-        (installation.datadir / name).unlink()
+    installation.lose_blobs()
     assert str(installation.datadir) not in error_of(testapp.get(path, status=500))
     testapp.head(path, status=200)
     path = f"/v1/images/{add_row(installation, status='active', size=5)}"
@@ -193,6 +193,7 @@ def test_lost_bytes_are_our_fault(testapp: TestApp, installation: "Installation"
     testapp.head(path, status=200)
 
 
+@file_store_only
 def test_a_store_that_cannot_be_written_is_503_with_a_time_to_come_back(
     committing_app: TestApp, own_installation: "Installation"
 ) -> None:

@@ -161,7 +161,7 @@ def test_a_body_that_ends_early_is_refused_and_nothing_stored(
         answer = testapp.request(target, method=method, **sent, status=400)
         assert f"5 bytes were announced, but {len(data)} came" in error_of(answer)
     after = stored(installation)
-    assert (len(after["images"]), after["files"], after["claims"]) == (1, [], [])
+    assert (len(after["images"]), after["stored"], after["claims"]) == (1, [], [])
 
 
 @pytest.mark.parametrize("length", [str(2**63), "9" * 400])

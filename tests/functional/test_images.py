@@ -55,7 +55,7 @@ def test_an_empty_image_asks_no_store(own_installation: "Installation", committi
     for made in (reserved.json["image"], chunked.json["image"]):
         assert (made["status"], made["checksum"], made["sha256"]) == ("active", EMPTY.checksum, EMPTY.sha256)
         assert committing_app.get(f"/v1/images/{made['id']}").body == b""
-    assert own_installation.blobs_on_disk() == []
+    assert own_installation.stored_keys() == []
 
 
 def test_what_was_announced_when_reserving_holds_for_the_upload(testapp: TestApp) -> None:
@@ -78,7 +78,7 @@ def test_a_failed_upload_leaves_its_reason_until_one_succeeds_and_nothing_else(
     message = error_of(testapp.put(path, DATA, headers=wrong, status=400))
     assert detail(testapp, path) == {**before, "last_error": message}
     assert "x-image-meta-last_error" not in testapp.head(path.removeprefix("/v1")).headers  # but in JSON alone
-    assert installation.blobs_on_disk() == []
+    assert installation.stored_keys() == []
     testapp.put(path, DATA, headers=data_headers(), status=200)
     assert detail(testapp, path)["last_error"] is None
 
@@ -154,7 +154,7 @@ def test_the_bytes_go_and_the_row_stays_for_administrators(installation: "Instal
     insert_rows(installation, MemberRow(image_id=id_of(path), member="tenant-b", can_share=False))
     assert owner.delete(path, status=200).body == b""
     after = stored(installation)
-    assert (len(after["images"]), len(after["image_locations"]), len(after["files"])) == (2, 1, 1)
+    assert (len(after["images"]), len(after["image_locations"]), len(after["stored"])) == (2, 1, 1)
     assert owner.get(kept).body == b"kept"
     for app in (owner, member):
         for method in ("GET", "HEAD", "PUT", "DELETE"):

@@ -123,7 +123,7 @@ class TestCap:
         assert message == f"More bytes came than the {CAP} that are accepted (pyrimage.image_size_cap)."
         assert CAP < body.taken <= CAP + CHUNK
         rows = stored(limited)
-        assert [rows[name] for name in ("files", "claims", "image_locations")] == [[], [], []]
+        assert [rows[name] for name in ("stored", "claims", "image_locations")] == [[], [], []]
         assert len(rows["images"]) == (method == "PUT")
         if method == "PUT":
             image = detail(client, path)
@@ -157,7 +157,7 @@ def test_data_beyond_the_announced_size_is_cut_off_at_its_first_byte(
         body = Source(20 * CHUNK)
         send(client, method, path, body, data_headers(size=size), status=400)
         assert body.taken == size + 1
-        assert made.blobs_on_disk() == []
+        assert made.stored_keys() == []
 
 
 class TestProperties:

@@ -81,7 +81,7 @@ def test_a_request_from_elsewhere_is_refused(
     assert "pyrimage.allow_anonymous" in message
     assert app.get("/healthcheck", status=200).body == b"OK"
     assert statements == []
-    assert installation.blobs_on_disk() == []
+    assert installation.stored_keys() == []
 
 
 def test_http_1_0_without_a_host_is_answered_as_localhost(installation: "Installation") -> None:

@@ -304,9 +304,12 @@ class Comparison(RuleBasedStateMachine):
         assert [image["id"] for image in listed] == self.model.page(ADMIN, query)
         for image in listed:
             self.compare(image, "/images")
-        paths = [self.installation.datadir / name for name in self.installation.blobs_on_disk()]
-        data = [image["data"] for image in self.model.images.values() if image["data"]]
-        assert sorted(path.read_bytes() for path in paths) == sorted(data)
+        stored = {key.rpartition(".")[0]: key for key in self.installation.stored_keys()}
+        data = {image_id: image["data"] for image_id, image in self.model.images.items() if image["data"]}
+        assert stored.keys() == data.keys()
+        for image_id, key in stored.items():
+            with self.installation.store.open_reader(key, len(data[image_id])) as reader:
+                assert reader.read() == data[image_id]
         assert self.installation.rows(ClaimRow) == 0
         self.moments.append(utcnow())
 

@@ -1,6 +1,7 @@
 """One spelling of each path: what traversal would make sense of besides is not there."""
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 from webtest import TestApp
@@ -110,9 +111,9 @@ def test_a_supplied_id_is_a_name_and_never_a_place(
     path = upload(testapp, name="f17", id=image_id)
     assert path == f"/v1/images/{image_id}"
     assert testapp.get(path).headers["x-image-meta-uri"] == f"http://localhost:80{path}"
-    [name] = installation.blobs_on_disk()
-    folder, _, file = name.rpartition("/")
-    assert (folder.partition("/")[0], file.rpartition(".")[0]) == ("blobs", image_id)
+    [key] = installation.stored_keys()
+    assert key.rpartition(".")[0] == image_id
+    assert urlsplit(testapp.get(path).headers["x-image-meta-location"]).path.endswith(f"/{key}")
 
 
 def test_ids_that_differ_in_case_are_two_images(testapp: TestApp) -> None:

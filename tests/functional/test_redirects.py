@@ -17,16 +17,20 @@ from vault_store import SIGNATURE
 Install = Callable[..., Installation]
 
 PUBLIC = "https://vault.example.org/blobs"
-VAULT = {"pyramid.includes": "vault_store", "stores": "vault, file", "vault_store_pin": "1234"}
+VAULT = {"pyramid.includes": "vault_store", "vault_store_pin": "1234"}
 REDIRECTS = {"redirect_downloads": "anonymous"}
+
+
+def vault_in(directory: Path, **more: str) -> dict[str, str]:
+    """Make the keys of an installation whose default store is one that gives out URLs."""
+    places = {"vault_store_path": f"{directory}/vault", "filesystem_store_datadir": f"{directory}/images"}
+    return {**VAULT, **places, "vault_store_public": PUBLIC, "stores": "vault, file", **more}
 
 
 @pytest.fixture(scope="module")
 def redirecting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """An installation whose default store gives out URLs."""
     directory = tmp_path_factory.mktemp("redirecting")
-    keys = {"vault_store_path": str(directory / "vault"), "vault_store_public": PUBLIC}
-    made = install(directory, **VAULT, **keys, **REDIRECTS)
+    made = install(directory, **vault_in(directory, **REDIRECTS))
     yield made
     made.engine.dispose()
 
@@ -93,13 +97,14 @@ def test_head_and_an_image_without_bytes_are_answered_here(app: TestApp) -> None
 def test_nobody_is_sent_away_unless_the_settings_and_the_store_say_so(
     install_with: Install, tmp_path: Path, keys: dict[str, str]
 ) -> None:
-    place = {"vault_store_path": f"{tmp_path}/vault", "vault_store_public": PUBLIC}
-    app = install_with(**VAULT, **place, **keys).client()
+    app = install_with(**vault_in(tmp_path, **keys)).client()
     assert app.get(upload(app), status=200).body == b"bytes"
 
 
 def test_a_store_that_names_no_public_place_is_read_here(install_with: Install, tmp_path: Path) -> None:
-    app = install_with(**VAULT, **REDIRECTS, vault_store_path=f"{tmp_path}/vault").client()
+    keys = vault_in(tmp_path, **REDIRECTS)
+    del keys["vault_store_public"]
+    app = install_with(**keys).client()
     assert app.get(upload(app), status=200).body == b"bytes"
 
 

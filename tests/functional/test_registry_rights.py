@@ -116,7 +116,7 @@ class Pair:
     def settle(self) -> dict[str, Any]:
         """Return what is stored, without the times of the call but for their years, and put back what was."""
         found = stored(self.api)
-        changed = {name for name, rows in found.items() if name != "files" and rows != self.before[name]}
+        changed = {name for name, rows in found.items() if name != "stored" and rows != self.before[name]}
         with self.api.engine.begin() as connection:
             for table in reversed(Base.metadata.sorted_tables) if changed else ():
                 connection.execute(table.delete())
@@ -129,7 +129,7 @@ class Pair:
         ]
         # Whoever asks the registry removes bytes; owners' rows are only locks.
         places = [row for row in found["image_locations"] if row.state == ACTIVE]
-        return {**found, "files": None, "owners": None, "images": images, "image_locations": places}
+        return {**found, "stored": None, "owners": None, "images": images, "image_locations": places}
 
 
 @pytest.fixture(scope="module")
