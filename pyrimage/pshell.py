@@ -12,8 +12,8 @@ HELP = """
 pyrimage: dbsession is one transaction; tm.commit() keeps it, leaving the shell drops it.
 
   image = catalogue.find("<id>", admin)                 one image with its properties, or None
-  catalogue.page(everything(name="f17"), admin, detailed=True)
-  catalogue.page(everything(sort_key="size", limit=5), admin, detailed=False)          the five largest
+  catalogue.page(everything(name="f17"), admin)
+  catalogue.brief_page(everything(sort_key="size", limit=5), admin)          the five largest
   image.owner, image.location                           whose it is, and where its bytes lie
   store = stores[image.location.store]
   store.url(image.location.key)                         the file

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from ..errors import StoreMissing
 from .queries import ListQuery
-from .records import Blob, Claim, Identity, Image, Location, Member
+from .records import Blob, Claim, Identity, Image, ImageSummary, Location, Member
 
 
 class Reads(Protocol):
@@ -16,11 +16,11 @@ class Reads(Protocol):
     def find(self, image_id: str, viewer: Identity) -> Image | None:
         """Return an image that ``viewer`` may see (an administrator also deleted ones), else None."""
 
-    def page(self, query: ListQuery, viewer: Identity, *, detailed: bool) -> list[Image]:
-        """Return a page of what ``viewer``'s list shows; without properties and location unless detailed.
+    def page(self, query: ListQuery, viewer: Identity) -> list[Image]:
+        """Return a page of what ``viewer``'s list shows. Raises Invalid for a marker the viewer could not have seen."""
 
-        Raises Invalid for a marker the viewer could not have seen.
-        """
+    def brief_page(self, query: ListQuery, viewer: Identity) -> list[ImageSummary]:
+        """Return the same page in brief: read faster, for the rest of each image stays in the rows. Raises Invalid."""
 
     def members_of(self, image_id: str) -> Sequence[Member]:
         """Return the members of an image, in order of their names."""

@@ -79,7 +79,6 @@ Kind = Text | LongText | Digest | Whole | Flag | Time
 class Shown(Enum):
     """Where a field goes out."""
 
-    BRIEF = "brief"  # headers, and the JSON of every list
     DETAIL = "detail"  # headers, and the JSON of an image
     EXTRA = "extra"  # as DETAIL, but not in /v1's JSON: tools send all of that back, and a Glance refuses what is new
     JSON = "json"  # as EXTRA, but in no header
@@ -195,22 +194,30 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
-    """What is known about one image; in the order in which it is shown.
+class ImageSummary:
+    """What every list shows of an image; in the order in which it is shown.
 
     size: bytes; of a queued image what its client announced, 0 for nothing announced; likewise the digests.
+    """
+
+    id: str = _field(Text(64), Shown.DETAIL, set_by=SetBy.NEW, is_required=True)
+    name: str | None = _field(Text(), Shown.DETAIL)
+    disk_format: str | None = _field(Word(words=DISK_FORMATS), Shown.DETAIL, hyphens=True)
+    container_format: str | None = _field(Word(words=CONTAINER_FORMATS), Shown.DETAIL, hyphens=True)
+    size: int = _field(Whole(MAX_BYTES), Shown.DETAIL, unset=0, is_fact=True)
+    checksum: str | None = _field(Digest(32), Shown.DETAIL, is_fact=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image(ImageSummary):
+    """What is known about one image; in the order in which it is shown.
+
     min_ram: MB, min_disk: GB. Times are UTC without zone.
     deleted: gone for its users. last_error: why the last upload into a queued image failed.
     activated_at: since when the bytes are there, and nobody else's word; None where there are none.
     location: the readable bytes, None where there are none.
     """
 
-    id: str = _field(Text(64), Shown.BRIEF, set_by=SetBy.NEW, is_required=True)
-    name: str | None = _field(Text(), Shown.BRIEF)
-    disk_format: str | None = _field(Word(words=DISK_FORMATS), Shown.BRIEF, hyphens=True)
-    container_format: str | None = _field(Word(words=CONTAINER_FORMATS), Shown.BRIEF, hyphens=True)
-    size: int = _field(Whole(MAX_BYTES), Shown.BRIEF, unset=0, is_fact=True)
-    checksum: str | None = _field(Digest(32), Shown.BRIEF, is_fact=True)
     status: str = _field(Text(30), Shown.DETAIL, unset=Status.QUEUED, set_by=SetBy.SERVER)
     is_public: bool = _field(Flag(), Shown.DETAIL, unset=False, hyphens=True)
     protected: bool = _field(Flag(), Shown.DETAIL, unset=False)
@@ -240,6 +247,7 @@ class Image:
 IMAGE_FIELDS: Mapping[str, Field] = {
     field.name: field.metadata["field"] for field in dataclasses.fields(Image) if "field" in field.metadata
 }
+SUMMARY_FIELDS = tuple(field.name for field in dataclasses.fields(ImageSummary))
 FACTS = tuple(name for name, field in IMAGE_FIELDS.items() if field.is_fact)
 DIGESTS = tuple(name for name in FACTS if isinstance(IMAGE_FIELDS[name].kind, Digest))
 

@@ -6,19 +6,18 @@ from typing import Any
 
 from pyramid.response import Response
 
-from ..catalogue.records import Claim, Image, Location, Shown
+from ..catalogue.records import SUMMARY_FIELDS, Claim, Image, ImageSummary, Location, Shown
 from ..web.fields import shown_fields
 from ..web.request import Request
 from ..web.responses import json_response
 
-_BRIEF = shown_fields(Shown.BRIEF)
-_DETAIL = shown_fields(Shown.BRIEF, Shown.DETAIL)
+_DETAIL = shown_fields(Shown.DETAIL)
 _OTHERS = shown_fields(Shown.EXTRA, Shown.JSON, Shown.REGISTRY)
 
 
-def image_list(images: Iterable[Image]) -> Response:
+def image_list(images: Iterable[ImageSummary]) -> Response:
     """Answer a brief list: ``{"images": [{"id": "...", "name": "f17", ...}]}``."""
-    return json_response({"images": [_fields(image, ("id", *_BRIEF)) for image in images]})
+    return json_response({"images": [_fields(image, SUMMARY_FIELDS) for image in images]})
 
 
 def detailed_list(request: Request, images: Iterable[Image]) -> Response:
@@ -54,7 +53,7 @@ def _record(request: Request, image: Image) -> dict[str, Any]:
     return {**shown, "location": url, "location_data": [data]}
 
 
-def _fields(image: Image, names: Iterable[str]) -> dict[str, Any]:
+def _fields(image: ImageSummary, names: Iterable[str]) -> dict[str, Any]:
     """Return fields as JSON; times to the microsecond, for a client makes the record of them again."""
     values = ((name, getattr(image, name)) for name in names)
     return {

@@ -111,7 +111,7 @@ class Reader:
     connection: Connection
 
     def page(self, query: ListQuery, viewer: Identity) -> list[Image]:
-        return read_page(self.connection, query, viewer, detailed=True)
+        return read_page(self.connection, query, viewer)
 
     def cost(self, action: Callable[[], object]) -> int:
         """Say what the database does for an action."""

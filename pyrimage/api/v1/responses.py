@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from pyramid.response import FileIter, Response
 
-from ...catalogue.records import DISK_FORMATS, Image, Status
+from ...catalogue.records import DISK_FORMATS, Image, ImageSummary, Status
 from ...web.request import Request
 from ...web.responses import json_response
 from .schemas.conditions import ByteRange
@@ -32,12 +32,14 @@ _NOT_PLAIN = re.compile(r'[^ -~]|["\\%]')
 _ATTRIBUTE_CHARACTERS = "!#$&+^`|"  # beside those that quote() never encodes
 
 
-def image_list(request: Request, url: str, dialect: Dialect, images: Iterable[Image], *, detailed: bool) -> Response:
-    """Answer a list: ``{"images": [...]}``; ``url`` is the collection's."""
-    if detailed:
-        items = [dialect.detail(image, f"{url}/{image.id}", shown_location(request, image)) for image in images]
-    else:
-        items = [dialect.brief(image, f"{url}/{image.id}") for image in images]
+def image_list(url: str, dialect: Dialect, images: Iterable[ImageSummary]) -> Response:
+    """Answer a brief list: ``{"images": [...]}``; ``url`` is the collection's."""
+    return json_response({"images": [dialect.brief(image, f"{url}/{image.id}") for image in images]})
+
+
+def detailed_list(request: Request, url: str, dialect: Dialect, images: Iterable[Image]) -> Response:
+    """Answer a list with everything that is known, likewise."""
+    items = [dialect.detail(image, f"{url}/{image.id}", shown_location(request, image)) for image in images]
     return json_response({"images": items})
 
 

@@ -9,10 +9,10 @@ from transaction import TransactionManager
 from ...models import ImageRow, LocationRow, MemberRow, PropertyRow, make_session_factory
 from ...settings import Settings
 from ..queries import ListQuery
-from ..records import Identity, Image, Member, Status
+from ..records import Identity, Image, ImageSummary, Member, Status
 from .claims import SqlClaims
 from .identities import StoreIdentities
-from .pages import read_page
+from .pages import read_brief_page, read_page
 from .rows import COLUMNS, WITH_LOCATION, Statement, constant, record, visible
 from .writes import SqlWrites
 
@@ -53,10 +53,15 @@ class SqlCatalogue:
             return None
         return record(rows[0], {key: value for *_, key, value in rows if key is not None})
 
-    def page(self, query: ListQuery, viewer: Identity, *, detailed: bool) -> list[Image]:
+    def page(self, query: ListQuery, viewer: Identity) -> list[Image]:
         """Return a page of the list that ``query`` asks for."""
         with self.engine.connect() as connection:
-            return read_page(connection, query, viewer, detailed=detailed)
+            return read_page(connection, query, viewer)
+
+    def brief_page(self, query: ListQuery, viewer: Identity) -> list[ImageSummary]:
+        """Return the same page in brief."""
+        with self.engine.connect() as connection:
+            return read_brief_page(connection, query, viewer)
 
     def members_of(self, image_id: str) -> Sequence[Member]:
         """Return the members of an image."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from operator import itemgetter
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, false, func, or_, select, true, tuple_, union_all
@@ -11,8 +11,8 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, false, func, 
 from ...errors import Invalid
 from ...models import ImageRow, LocationRow, MemberRow, PropertyRow
 from ..queries import ListQuery
-from ..records import Identity, Image, Status
-from .rows import COLUMNS, WITH_LOCATION, Found, PageSelect, Statement, constant, record, visible
+from ..records import SUMMARY_FIELDS, Identity, Image, ImageSummary, Status
+from .rows import COLUMNS, WITH_LOCATION, Found, PageSelect, Statement, constant, record, summary, visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,20 @@ class Order:
         return ("id",) if self.sort_key == "id" else tuple(dict.fromkeys((self.sort_key, "created_at", "id")))
 
 
-def read_page(connection: Connection, query: ListQuery, viewer: Identity, *, detailed: bool) -> list[Image]:
+def read_page(connection: Connection, query: ListQuery, viewer: Identity) -> list[Image]:
     """Return a page with one SELECT; one more for its properties, and one for the marker."""
+    found = _found(connection, query, viewer, detailed=True)
+    properties = _properties(connection, [row[0] for row in found]) if found else {}
+    return [record(row, properties.get(row[0], {})) for row in found]
+
+
+def read_brief_page(connection: Connection, query: ListQuery, viewer: Identity) -> list[ImageSummary]:
+    """Return the same page with one SELECT, of fewer columns; and one for the marker."""
+    return [summary(row) for row in _found(connection, query, viewer, detailed=False)]
+
+
+def _found(connection: Connection, query: ListQuery, viewer: Identity, *, detailed: bool) -> Sequence[Found]:
+    """Find where the page begins, and read its rows."""
     order = Order(query.sort_key, query.descending)
     cursor = None if query.marker is None else _marker(connection, query, order, viewer)
     fixed = getattr(query, query.sort_key, None)
@@ -40,13 +52,17 @@ def read_page(connection: Connection, query: ListQuery, viewer: Identity, *, det
             cursor = None
         order = Order("created_at", order.descending)
         cursor = cursor and cursor[1:]
-    found = _rows(connection, query, viewer, order, cursor)
-    properties = _properties(connection, [row[0] for row in found]) if detailed and found else {}
-    return [record(row, properties.get(row[0], {})) for row in found]
+    return _rows(connection, query, viewer, order, cursor, detailed=detailed)
 
 
 def _rows(
-    connection: Connection, query: ListQuery, viewer: Identity, order: Order, cursor: Sequence[Any] | None
+    connection: Connection,
+    query: ListQuery,
+    viewer: Identity,
+    order: Order,
+    cursor: Sequence[Any] | None,
+    *,
+    detailed: bool,
 ) -> Sequence[Found]:
     """Read the rows of a page: those behind the cursor, or the first ones if it is None."""
     scopes = _scopes(viewer, query)
@@ -58,19 +74,17 @@ def _rows(
     if cursor is not None:
         values |= {f"marker_{name}": value for name, value in zip(order.names, cursor, strict=True)}
     dialect = connection.dialect.name
-    statement = _page(scopes, filters, _shown(query), len(query.properties), order, cursor is not None, dialect)
-    found = connection.execute(statement, {**values}).all()
+    statement = _page(
+        scopes, filters, _shown(query), len(query.properties), order, cursor is not None, dialect, detailed
+    )
+    found = connection.execute(statement, values).all()
     return found if len(scopes) == 1 else _merged(found, order)[: query.limit]
 
 
 def _merged(rows: Iterable[Found], order: Order) -> Sequence[Found]:
     """Sort the pages of several scopes into one; an image may be on each of them."""
     unique = {row[0]: row for row in rows}.values()
-    positions = [_POSITIONS[name] for name in order.names]
-    return sorted(unique, key=itemgetter(*positions), reverse=order.descending)
-
-
-_POSITIONS = {column.key: number for number, column in enumerate(COLUMNS)}
+    return sorted(unique, key=attrgetter(*order.names), reverse=order.descending)
 
 
 def _marker(connection: Connection, query: ListQuery, order: Order, viewer: Identity) -> Sequence[Any]:
@@ -161,6 +175,7 @@ def _page(
     order: Order,
     after_marker: bool,
     dialect: str,
+    detailed: bool,
 ) -> PageSelect:
     """Make the SELECT of a page: of one scope, or of the first images of each, which are one page together."""
     conditions = [_FILTERS[name] for name in filters]
@@ -170,7 +185,7 @@ def _page(
         conditions.append(_after_marker(order, dialect))
     parts = []
     for scope in scopes:
-        part = _scope(scope, filters, deleted, order).where(*conditions).limit(bindparam("limit"))
+        part = _scope(scope, filters, deleted, order, detailed).where(*conditions).limit(bindparam("limit"))
         columns = [getattr(ImageRow, name) for name in order.names]
         parts.append(part.order_by(*(column.desc() if order.descending else column for column in columns)))
     if len(parts) == 1:
@@ -178,8 +193,13 @@ def _page(
     return union_all(*(select(part.subquery()) for part in parts))
 
 
-def _scope(scope: str, filters: Sequence[str], deleted: bool | None, order: Order) -> Statement:
-    statement = select(*COLUMNS).select_from(ImageRow).outerjoin(LocationRow, WITH_LOCATION).where(*_REASONS[scope])
+def _scope(scope: str, filters: Sequence[str], deleted: bool | None, order: Order, detailed: bool) -> Statement:
+    if detailed:
+        statement = select(*COLUMNS).select_from(ImageRow).outerjoin(LocationRow, WITH_LOCATION)
+    else:  # what it is sorted by, too, for the pages of several scopes
+        names = dict.fromkeys((*SUMMARY_FIELDS, *order.names))
+        statement = select(*(getattr(ImageRow, name) for name in names))
+    statement = statement.where(*_REASONS[scope])
     if scope == "shared":
         shared = and_(MemberRow.image_id == ImageRow.id, MemberRow.member == bindparam("project"))
         statement = statement.join(MemberRow, shared)

@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 from ...models import ImageRow, LocationRow, MemberRow
 from ...models.image import is_text
 from ...models.location import ACTIVE
-from ..records import IMAGE_FIELDS, Image, Location
+from ..records import IMAGE_FIELDS, SUMMARY_FIELDS, Image, ImageSummary, Location
 
 Statement = Select[*tuple[Any, ...]]
 PageSelect = Statement | CompoundSelect[*tuple[Any, ...]]
@@ -32,6 +32,7 @@ Found = Row[*tuple[Any, ...]]
 
 _NAMES = tuple(IMAGE_FIELDS)
 _TEXTS = tuple(name for name, field in IMAGE_FIELDS.items() if is_text(field) and field.unset is None)
+_TEXTS_OF_SUMMARY = tuple(name for name in _TEXTS if name in SUMMARY_FIELDS)
 _VALUES = attrgetter(*_NAMES)
 COLUMNS = (*(getattr(ImageRow, name) for name in _NAMES), LocationRow.store, LocationRow.key, LocationRow.owned)
 
@@ -66,6 +67,14 @@ def record(row: Found, properties: Mapping[str, str]) -> Image:
         values[name] = values[name] or None
     store, key, owned = row[len(_NAMES) : len(COLUMNS)]
     return Image(**values, properties=properties, location=Location(store, key, owned) if store else None)
+
+
+def summary(row: Found) -> ImageSummary:
+    """Return the summary of a row that begins with ``SUMMARY_FIELDS``."""
+    values: dict[str, Any] = dict(zip(SUMMARY_FIELDS, row, strict=False))
+    for name in _TEXTS_OF_SUMMARY:
+        values[name] = values[name] or None
+    return ImageSummary(**values)
 
 
 def visible(has_project: bool) -> ColumnElement[bool]:

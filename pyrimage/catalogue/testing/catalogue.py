@@ -100,7 +100,7 @@ class Subject:
     def ids(self, viewer: Identity = ADMIN, **query: Any) -> list[str]:
         """List ids; for an administrator of every image, unless ``query`` says otherwise."""
         wanted = {"limit": 1000, "default_scope": not viewer.is_admin, **query}
-        return [image.id for image in self.rows.page(ListQuery(**wanted), viewer, detailed=False)]
+        return [image.id for image in self.rows.brief_page(ListQuery(**wanted), viewer)]
 
     def one_of_each(self) -> dict[str, str]:
         """Store an image of each kind that visibility tells apart; return their ids by kind."""

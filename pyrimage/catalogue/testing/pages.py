@@ -9,7 +9,7 @@ import pytest
 
 from ...errors import Invalid
 from ..queries import SORT_KEYS, ListQuery
-from ..records import Identity, Image, Status
+from ..records import SUMMARY_FIELDS, Identity, Image, ImageSummary, Status
 from .catalogue import (
     ADMIN,
     ANONYMOUS,
@@ -161,13 +161,16 @@ class PagesConformance:
         catalogue.add(is_public=True, status=Status.KILLED)
         assert catalogue.ids() == catalogue.ids(ANONYMOUS) == [queued.id]
 
-    def test_a_detailed_page_holds_what_find_gives(self, catalogue: Subject) -> None:
+    def test_a_page_holds_what_find_gives_and_a_brief_one_its_summary(self, catalogue: Subject) -> None:
         images = [
             catalogue.upload("key", id="2", properties={"os": "linux", "empty": ""}),
             catalogue.add(id="1", name="f17"),
             catalogue.add(id="0", properties={"os": "none"}),
         ]
-        assert catalogue.rows.page(ListQuery(default_scope=False), ADMIN, detailed=True) == images
+        summaries = [ImageSummary(**{name: getattr(image, name) for name in SUMMARY_FIELDS}) for image in images]
+        everything = ListQuery(default_scope=False)
+        assert catalogue.rows.page(everything, ADMIN) == images
+        assert catalogue.rows.brief_page(everything, ADMIN) == summaries
 
     def test_pages_together_hold_every_image_once(self, catalogue: Subject) -> None:
         for number in range(7):

@@ -18,14 +18,14 @@ from ..schemas.record import read_changed_record, read_new_record, spell
 def list_images(context: Root | ImageContainer, request: Request) -> Response:
     """List in brief. 200, 400."""
     query = read_registry_list_query(request)
-    return responses.image_list(request.catalogue.page(query, request.identity, detailed=False))
+    return responses.image_list(request.catalogue.brief_page(query, request.identity))
 
 
 @view_config(context=ImageContainer, name="detail", request_method="GET", permission=Permission.LIST_IMAGES)
 def list_images_in_detail(context: ImageContainer, request: Request) -> Response:
     """List with everything that is known. 200, 400."""
     query = read_registry_list_query(request)
-    return responses.detailed_list(request, request.catalogue.page(query, request.identity, detailed=True))
+    return responses.detailed_list(request, request.catalogue.page(query, request.identity))
 
 
 @view_config(context=ImageContainer, request_method="POST", permission=Permission.ADD_IMAGE)

@@ -13,7 +13,7 @@ from typing import Any
 
 from pyramid.request import Request
 
-from ....catalogue.records import IMAGE_FIELDS, Image, Shown, Time
+from ....catalogue.records import IMAGE_FIELDS, SUMMARY_FIELDS, Image, ImageSummary, Shown, Time
 from ....web.fields import CONTROL, shown_fields
 
 _PROPERTY_KEY = re.compile("[a-z0-9_-]+")
@@ -21,10 +21,10 @@ _VENDOR = "application/vnd.openstack."
 _V1 = re.compile(r"application/vnd\.openstack\.images-v1(\.[01])?")
 
 
-_BRIEF = shown_fields(Shown.BRIEF)
-_DETAIL = shown_fields(Shown.BRIEF, Shown.DETAIL)
+_BRIEF = tuple(name for name in SUMMARY_FIELDS if name != "id")
+_DETAIL = shown_fields(Shown.DETAIL)
 _EXTRA = shown_fields(Shown.EXTRA, Shown.JSON)
-_HEADERS = shown_fields(Shown.BRIEF, Shown.DETAIL, Shown.EXTRA)
+_HEADERS = shown_fields(Shown.DETAIL, Shown.EXTRA)
 _VALUES = {names: attrgetter(*names) for names in (_BRIEF, _DETAIL, _EXTRA, _HEADERS)}
 _TIMES = frozenset(name for name, field in IMAGE_FIELDS.items() if isinstance(field.kind, Time))
 _TIMES_OF_DETAIL = tuple(name for name in _DETAIL if name in _TIMES)
@@ -58,9 +58,11 @@ class Dialect:
     name_required: bool
     content_type_required: bool
 
-    def brief(self, image: Image, uri: str) -> dict[str, Any]:
+    def brief(self, image: ImageSummary, uri: str) -> dict[str, Any]:
         """Return the JSON of the brief list: ``{"id": "...", "uri": "http://...", "name": "f17", "size": 5, ...}``."""
-        return {"id": image.id, "uri": uri, **dict(zip(_BRIEF, _VALUES[_BRIEF](image), strict=True))}
+        brief: dict[str, Any] = {"id": image.id, "uri": uri}
+        brief.update(zip(_BRIEF, _VALUES[_BRIEF](image), strict=True))
+        return brief
 
     def detail(self, image: Image, uri: str, location: str | None) -> dict[str, Any]:
         """Return the full JSON of an image; ``location`` is None for callers who may not see it.

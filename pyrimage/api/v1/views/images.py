@@ -23,8 +23,8 @@ from ..schemas.image import read_changed_image, read_new_image
 @view_config(context=ImageContainer, request_method="GET", permission=Permission.LIST_IMAGES)
 def list_images(context: ImageContainer, request: Request) -> Response:
     """List in brief. 200, 400."""
-    images = request.catalogue.page(read_list_query(request), request.identity, detailed=False)
-    return responses.image_list(request, context.url, context.dialect, images, detailed=False)
+    images = request.catalogue.brief_page(read_list_query(request), request.identity)
+    return responses.image_list(context.url, context.dialect, images)
 
 
 @view_config(context=V1, request_method="GET", permission=Permission.LIST_IMAGES)
@@ -38,8 +38,8 @@ def list_images_of_version(context: V1, request: Request) -> Response:
 @view_config(context=ImageContainer, name="detail", request_method="GET", permission=Permission.LIST_IMAGES)
 def list_images_in_detail(context: ImageContainer, request: Request) -> Response:
     """List with everything that is known. 200, 400."""
-    images = request.catalogue.page(read_list_query(request), request.identity, detailed=True)
-    return responses.image_list(request, context.url, context.dialect, images, detailed=True)
+    images = request.catalogue.page(read_list_query(request), request.identity)
+    return responses.detailed_list(request, context.url, context.dialect, images)
 
 
 @view_config(context=ImageContainer, request_method="POST", permission=Permission.ADD_IMAGE)
