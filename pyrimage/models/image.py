@@ -76,22 +76,14 @@ class ImageRow(Base):
         Index(None, "owner", "deleted", "name", "created_at", "id"),
     )
 
-    # Those that SQL names itself.
+    # Those that writes name; what SELECTs take are the table's columns.
     id: Mapped[str]
-    name: Mapped[str]
     status: Mapped[str]
     size: Mapped[int]
-    disk_format: Mapped[str]
-    container_format: Mapped[str]
-    is_public: Mapped[bool]
     protected: Mapped[bool]
     owner: Mapped[str]
-    min_disk: Mapped[int]
-    min_ram: Mapped[int]
     updated_at: Mapped[datetime]
     deleted: Mapped[bool]
-    final_status: Mapped[str | None]
-    final_updated_at: Mapped[datetime | None]
     locks: Mapped[int]
 
 

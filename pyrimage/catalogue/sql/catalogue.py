@@ -6,26 +6,37 @@ from functools import lru_cache
 from sqlalchemy import Engine, and_, bindparam, false, func, select
 from transaction import TransactionManager
 
-from ...models import ImageRow, LocationRow, MemberRow, PropertyRow, make_session_factory
+from ...models import make_session_factory
 from ...settings import Settings
 from ..queries import ListQuery
 from ..records import Identity, Image, ImageSummary, Member, Status
 from .claims import SqlClaims
 from .identities import StoreIdentities
 from .pages import read_brief_page, read_page
-from .rows import COLUMNS, WITH_LOCATION, Statement, constant, record, visible
+from .rows import (
+    COLUMNS,
+    IMAGES,
+    LOCATIONS,
+    MEMBERS,
+    PROPERTIES,
+    WITH_LOCATION,
+    Statement,
+    constant,
+    record,
+    visible,
+)
 from .writes import SqlWrites
 
-_MEMBER = (MemberRow.image_id, MemberRow.member, MemberRow.can_share)
-_MEMBERS = select(*_MEMBER).where(MemberRow.image_id == bindparam("image_id")).order_by(MemberRow.member)
+_MEMBER = (MEMBERS.c.image_id, MEMBERS.c.member, MEMBERS.c.can_share)
+_MEMBERS = select(*_MEMBER).where(MEMBERS.c.image_id == bindparam("image_id")).order_by(MEMBERS.c.member)
 _ONE_MEMBER = select(*_MEMBER).where(
-    MemberRow.image_id == bindparam("image_id"), MemberRow.member == bindparam("member")
+    MEMBERS.c.image_id == bindparam("image_id"), MEMBERS.c.member == bindparam("member")
 )
 _SHARED = (
     select(*_MEMBER)
-    .join(ImageRow, and_(ImageRow.id == MemberRow.image_id, ImageRow.deleted == false()))
-    .where(MemberRow.member == bindparam("member"))
-    .order_by(MemberRow.image_id)
+    .join(IMAGES, and_(IMAGES.c.id == MEMBERS.c.image_id, IMAGES.c.deleted == false()))
+    .where(MEMBERS.c.member == bindparam("member"))
+    .order_by(MEMBERS.c.image_id)
 )
 
 
@@ -95,8 +106,8 @@ class ActiveImages:
 
     def __iter__(self) -> Iterator[Image]:
         """Give the images in the order of their ids; no connection is held meanwhile."""
-        last, statement = "", select(ImageRow.id).where(_IS_ACTIVE, ImageRow.id > bindparam("last"))
-        statement = statement.order_by(ImageRow.id).limit(self._page)
+        last, statement = "", select(IMAGES.c.id).where(_IS_ACTIVE, IMAGES.c.id > bindparam("last"))
+        statement = statement.order_by(IMAGES.c.id).limit(self._page)
         while True:
             with self._engine.connect() as connection:
                 ids = connection.scalars(statement, {"last": last}).all()
@@ -111,7 +122,7 @@ class ActiveImages:
 
     def total(self) -> tuple[int, int]:
         """Return how many images there are, and the bytes of all."""
-        statement = select(func.count(), func.coalesce(func.sum(ImageRow.size), 0)).where(_IS_ACTIVE)
+        statement = select(func.count(), func.coalesce(func.sum(IMAGES.c.size), 0)).where(_IS_ACTIVE)
         with self._engine.connect() as connection:
             count, size = connection.execute(statement).one()
         return count, int(size)  # a Decimal, for some databases
@@ -122,13 +133,13 @@ class ActiveImages:
             return [record(row, {}) for row in connection.execute(_ACTIVE, {"ids": ids})]
 
 
-_IS_ACTIVE = ImageRow.status == constant(Status.ACTIVE)
+_IS_ACTIVE = IMAGES.c.status == constant(Status.ACTIVE)
 _ACTIVE: Statement = (
     select(*COLUMNS)
-    .select_from(ImageRow)
-    .outerjoin(LocationRow, WITH_LOCATION)
-    .where(_IS_ACTIVE, ImageRow.id.in_(bindparam("ids", expanding=True)))
-    .order_by(ImageRow.id)
+    .select_from(IMAGES)
+    .outerjoin(LOCATIONS, WITH_LOCATION)
+    .where(_IS_ACTIVE, IMAGES.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(IMAGES.c.id)
 )
 
 
@@ -136,10 +147,10 @@ _ACTIVE: Statement = (
 def find_statement(*, is_admin: bool, has_project: bool) -> Statement:
     """Make the SELECT of one image, with a row for each of its properties."""
     statement = (
-        select(*COLUMNS, PropertyRow.key, PropertyRow.value)
-        .select_from(ImageRow)
-        .outerjoin(LocationRow, WITH_LOCATION)
-        .outerjoin(PropertyRow, PropertyRow.image_id == ImageRow.id)
-        .where(ImageRow.id == bindparam("id"))
+        select(*COLUMNS, PROPERTIES.c.key, PROPERTIES.c.value)
+        .select_from(IMAGES)
+        .outerjoin(LOCATIONS, WITH_LOCATION)
+        .outerjoin(PROPERTIES, PROPERTIES.c.image_id == IMAGES.c.id)
+        .where(IMAGES.c.id == bindparam("id"))
     )
-    return statement if is_admin else statement.where(ImageRow.deleted == false(), visible(has_project))
+    return statement if is_admin else statement.where(IMAGES.c.deleted == false(), visible(has_project))

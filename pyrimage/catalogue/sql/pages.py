@@ -9,10 +9,23 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, false, func, or_, select, true, tuple_, union_all
 
 from ...errors import Invalid
-from ...models import ImageRow, LocationRow, MemberRow, PropertyRow
 from ..queries import ListQuery
 from ..records import SUMMARY_FIELDS, Identity, Image, ImageSummary, Status
-from .rows import COLUMNS, WITH_LOCATION, Found, PageSelect, Statement, constant, record, summary, visible
+from .rows import (
+    COLUMNS,
+    IMAGES,
+    LOCATIONS,
+    MEMBERS,
+    PROPERTIES,
+    WITH_LOCATION,
+    Found,
+    PageSelect,
+    Statement,
+    constant,
+    record,
+    summary,
+    visible,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +110,16 @@ def _marker(connection: Connection, query: ListQuery, order: Order, viewer: Iden
 
 # What a deletion changes: a list that showed the marker while it was alive goes on from where it stood then.
 _UNTIL_DELETED = {
-    "status": func.coalesce(ImageRow.final_status, ImageRow.status),
-    "updated_at": func.coalesce(ImageRow.final_updated_at, ImageRow.updated_at),
+    "status": func.coalesce(IMAGES.c.final_status, IMAGES.c.status),
+    "updated_at": func.coalesce(IMAGES.c.final_updated_at, IMAGES.c.updated_at),
 }
 
 
 @lru_cache
 def _cursor(order: Order, is_admin: bool, has_project: bool, shows_deleted: bool) -> Statement:
     stood = {} if shows_deleted else _UNTIL_DELETED
-    columns: list[Any] = [stood.get(name, getattr(ImageRow, name)) for name in order.names]
-    return select(*columns).where(ImageRow.id == bindparam("id"), true() if is_admin else visible(has_project))
+    columns: list[Any] = [stood.get(name, IMAGES.c[name]) for name in order.names]
+    return select(*columns).where(IMAGES.c.id == bindparam("id"), true() if is_admin else visible(has_project))
 
 
 def _properties(connection: Connection, image_ids: Sequence[str]) -> Mapping[str, dict[str, str]]:
@@ -116,8 +129,8 @@ def _properties(connection: Connection, image_ids: Sequence[str]) -> Mapping[str
     return found
 
 
-_PROPERTIES = select(PropertyRow.image_id, PropertyRow.key, PropertyRow.value).where(
-    PropertyRow.image_id.in_(bindparam("ids", expanding=True))
+_PROPERTIES = select(PROPERTIES.c.image_id, PROPERTIES.c.key, PROPERTIES.c.value).where(
+    PROPERTIES.c.image_id.in_(bindparam("ids", expanding=True))
 )
 
 
@@ -132,9 +145,9 @@ def _scopes(viewer: Identity, query: ListQuery) -> tuple[str, ...]:
 
 
 _REASONS: Mapping[str, Sequence[ColumnElement[bool]]] = {
-    "public": (ImageRow.is_public == true(),),
-    "private": (ImageRow.is_public == false(),),
-    "own": (ImageRow.owner == bindparam("project"),),
+    "public": (IMAGES.c.is_public == true(),),
+    "private": (IMAGES.c.is_public == false(),),
+    "own": (IMAGES.c.owner == bindparam("project"),),
     "shared": (),  # a join
 }
 
@@ -146,16 +159,16 @@ _INDEXES = {
 }
 
 _FILTERS: Mapping[str, ColumnElement[bool]] = {
-    "name": ImageRow.name == bindparam("name"),
-    "status": ImageRow.status == bindparam("status"),
-    "container_format": ImageRow.container_format == bindparam("container_format"),
-    "disk_format": ImageRow.disk_format == bindparam("disk_format"),
-    "min_ram": ImageRow.min_ram == bindparam("min_ram"),
-    "min_disk": ImageRow.min_disk == bindparam("min_disk"),
-    "size_min": ImageRow.size >= bindparam("size_min"),
-    "size_max": ImageRow.size <= bindparam("size_max"),
-    "protected": ImageRow.protected == bindparam("protected"),
-    "changes_since": ImageRow.updated_at > bindparam("changes_since"),
+    "name": IMAGES.c.name == bindparam("name"),
+    "status": IMAGES.c.status == bindparam("status"),
+    "container_format": IMAGES.c.container_format == bindparam("container_format"),
+    "disk_format": IMAGES.c.disk_format == bindparam("disk_format"),
+    "min_ram": IMAGES.c.min_ram == bindparam("min_ram"),
+    "min_disk": IMAGES.c.min_disk == bindparam("min_disk"),
+    "size_min": IMAGES.c.size >= bindparam("size_min"),
+    "size_max": IMAGES.c.size <= bindparam("size_max"),
+    "protected": IMAGES.c.protected == bindparam("protected"),
+    "changes_since": IMAGES.c.updated_at > bindparam("changes_since"),
 }
 
 
@@ -186,7 +199,7 @@ def _page(
     parts = []
     for scope in scopes:
         part = _scope(scope, filters, deleted, order, detailed).where(*conditions).limit(bindparam("limit"))
-        columns = [getattr(ImageRow, name) for name in order.names]
+        columns = [IMAGES.c[name] for name in order.names]
         parts.append(part.order_by(*(column.desc() if order.descending else column for column in columns)))
     if len(parts) == 1:
         return parts[0]
@@ -195,44 +208,44 @@ def _page(
 
 def _scope(scope: str, filters: Sequence[str], deleted: bool | None, order: Order, detailed: bool) -> Statement:
     if detailed:
-        statement = select(*COLUMNS).select_from(ImageRow).outerjoin(LocationRow, WITH_LOCATION)
+        statement = select(*COLUMNS).select_from(IMAGES).outerjoin(LOCATIONS, WITH_LOCATION)
     else:  # what it is sorted by, too, for the pages of several scopes
         names = dict.fromkeys((*SUMMARY_FIELDS, *order.names))
-        statement = select(*(getattr(ImageRow, name) for name in names))
+        statement = select(*(IMAGES.c[name] for name in names))
     statement = statement.where(*_REASONS[scope])
     if scope == "shared":
-        shared = and_(MemberRow.image_id == ImageRow.id, MemberRow.member == bindparam("project"))
-        statement = statement.join(MemberRow, shared)
+        shared = and_(MEMBERS.c.image_id == IMAGES.c.id, MEMBERS.c.member == bindparam("project"))
+        statement = statement.join(MEMBERS, shared)
     if deleted is None:
         return statement
     if deleted:
-        return statement.where(ImageRow.deleted == true())
-    statement = statement.where(ImageRow.status != constant(Status.KILLED), ImageRow.deleted == false())
+        return statement.where(IMAGES.c.deleted == true())
+    statement = statement.where(IMAGES.c.status != constant(Status.KILLED), IMAGES.c.deleted == false())
     if scope in _INDEXES and ("name" in filters or order.sort_key in ("name", "created_at")):
         column = "_name" if "name" in filters or order.sort_key == "name" else ""
         # MariaDB has to be told: behind a marker it would rather read all that is newer as well.
         hint = f"FORCE INDEX ({_INDEXES[scope]}{column}_created_at_id)"
         for dialect in ("mysql", "mariadb"):
-            statement = statement.with_hint(ImageRow, hint, dialect)
+            statement = statement.with_hint(IMAGES, hint, dialect)
     return statement
 
 
 def _has_properties(count: int) -> ColumnElement[bool]:
     wanted = or_(
         *(
-            and_(PropertyRow.key == bindparam(f"key_{number}"), PropertyRow.value == bindparam(f"value_{number}"))
+            and_(PROPERTIES.c.key == bindparam(f"key_{number}"), PROPERTIES.c.value == bindparam(f"value_{number}"))
             for number in range(count)
         )
     )
-    mine = and_(PropertyRow.image_id == ImageRow.id, wanted)
+    mine = and_(PROPERTIES.c.image_id == IMAGES.c.id, wanted)
     if count == 1:  # the common case: PostgreSQL may begin with the few properties that are so
-        return select(PropertyRow.image_id).where(mine).exists()
+        return select(PROPERTIES.c.image_id).where(mine).exists()
     # Counted in one subquery: it would take a second and more to plan the joins of twenty.
-    return select(func.count()).select_from(PropertyRow).where(mine).scalar_subquery() == count
+    return select(func.count()).select_from(PROPERTIES).where(mine).scalar_subquery() == count
 
 
 def _after_marker(order: Order, dialect: str) -> ColumnElement[bool]:
-    columns: list[Any] = [getattr(ImageRow, name) for name in order.names]
+    columns: list[Any] = [IMAGES.c[name] for name in order.names]
     values: list[Any] = [bindparam(f"marker_{column.key}", type_=column.type) for column in columns]
     if dialect in ("sqlite", "postgresql"):
         if dialect == "postgresql":

@@ -21,10 +21,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from ...models import ImageRow, LocationRow, MemberRow
+from ...models import ImageRow, LocationRow, MemberRow, PropertyRow
 from ...models.image import is_text
 from ...models.location import ACTIVE
 from ..records import IMAGE_FIELDS, SUMMARY_FIELDS, Image, ImageSummary, Location
+
+# What SELECTs are made of. SQLAlchemy finds a statement's SQL by hashing all its parts, each time; there are twice as
+# many in the attributes of the mapped classes.
+IMAGES, PROPERTIES = ImageRow.__table__, PropertyRow.__table__
+LOCATIONS, MEMBERS = LocationRow.__table__, MemberRow.__table__
 
 Statement = Select[*tuple[Any, ...]]
 PageSelect = Statement | CompoundSelect[*tuple[Any, ...]]
@@ -34,7 +39,7 @@ _NAMES = tuple(IMAGE_FIELDS)
 _TEXTS = tuple(name for name, field in IMAGE_FIELDS.items() if is_text(field) and field.unset is None)
 _TEXTS_OF_SUMMARY = tuple(name for name in _TEXTS if name in SUMMARY_FIELDS)
 _VALUES = attrgetter(*_NAMES)
-COLUMNS = (*(getattr(ImageRow, name) for name in _NAMES), LocationRow.store, LocationRow.key, LocationRow.owned)
+COLUMNS = (*(IMAGES.c[name] for name in _NAMES), LOCATIONS.c.store, LOCATIONS.c.key, LOCATIONS.c.owned)
 
 
 def constant(word: str) -> ColumnElement[str]:
@@ -42,7 +47,7 @@ def constant(word: str) -> ColumnElement[str]:
     return literal_column(f"'{word}'")
 
 
-WITH_LOCATION = and_(LocationRow.image_id == ImageRow.id, LocationRow.state == constant(ACTIVE))
+WITH_LOCATION = and_(LOCATIONS.c.image_id == IMAGES.c.id, LOCATIONS.c.state == constant(ACTIVE))
 
 
 def write(session: Session, statement: Any) -> int:
@@ -80,8 +85,8 @@ def summary(row: Found) -> ImageSummary:
 def visible(has_project: bool) -> ColumnElement[bool]:
     """Select what is public, own or shared; the project is a parameter."""
     if not has_project:
-        return ImageRow.is_public == true()
-    shared = select(MemberRow.image_id).where(
-        MemberRow.image_id == ImageRow.id, MemberRow.member == bindparam("project")
+        return IMAGES.c.is_public == true()
+    shared = select(MEMBERS.c.image_id).where(
+        MEMBERS.c.image_id == IMAGES.c.id, MEMBERS.c.member == bindparam("project")
     )
-    return or_(ImageRow.is_public == true(), ImageRow.owner == bindparam("project"), shared.exists())
+    return or_(IMAGES.c.is_public == true(), IMAGES.c.owner == bindparam("project"), shared.exists())
