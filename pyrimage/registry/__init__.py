@@ -16,10 +16,11 @@ claims.
 
 from pyramid.config import Configurator
 
+from ..web.views import scan_views
 from .resources import Root
 
 
 def includeme(config: Configurator) -> None:
     """Serve this face."""
     config.set_root_factory(Root)
-    config.scan(f"{__name__}.views")
+    scan_views(config, f"{__name__}.views")

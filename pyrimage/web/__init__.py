@@ -4,6 +4,7 @@ from pyramid.config import Configurator
 
 from ..identity.policy import SecurityPolicy
 from .request import Request
+from .views import scan_views
 
 
 def includeme(config: Configurator) -> None:
@@ -13,4 +14,4 @@ def includeme(config: Configurator) -> None:
     for module in ("tweens", "errors", "paths"):
         config.include(f"{__name__}.{module}")
     for module in ("members", "resources"):
-        config.scan(f"{__name__}.{module}")
+        scan_views(config, f"{__name__}.{module}")

@@ -16,6 +16,7 @@ from .fields import Flag, is_member_id
 from .request import Request
 from .resources import MemberContainer, MemberResource, SharedWith
 from .responses import json_response
+from .views import get_view_config
 
 
 class CanShare(JsonType):
@@ -134,7 +135,7 @@ def read_can_share(request: Request) -> bool | None:
     return can_share
 
 
-@view_config(context=MemberContainer, request_method="GET", permission=Permission.VIEW_IMAGE)
+@get_view_config(context=MemberContainer, permission=Permission.VIEW_IMAGE)
 def list_members(context: MemberContainer, request: Request) -> Response:
     """List the members: ``{"members": [{"member_id": "tenant-b", "can_share": false}]}``. 200."""
     members = request.catalogue.members_of(context.image.id)
@@ -162,7 +163,7 @@ def remove_member(context: MemberResource, request: Request) -> Response:
     return Response(status=204)
 
 
-@view_config(context=SharedWith, request_method="GET", permission=Permission.LIST_SHARED_IMAGES)
+@get_view_config(context=SharedWith, permission=Permission.LIST_SHARED_IMAGES)
 def list_shared_images(context: SharedWith, request: Request) -> Response:
     """List what a project shares in: ``{"shared_images": [{"image_id": "...", "can_share": false}]}``. 200, 403."""
     members = request.catalogue.shared_with(context.__name__)

@@ -8,7 +8,6 @@ from typing import Protocol
 
 from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
-from pyramid.view import view_config
 
 from ..catalogue.records import Image
 from ..environ import IMAGE_ID
@@ -17,6 +16,7 @@ from ..identity.policy import Ace, Acl, acl_of_member, acl_of_members, acl_of_sh
 from .fields import IMAGE_ID_FORM, is_member_id
 from .paths import check_request
 from .request import Request
+from .views import get_view_config
 
 
 class Parent(Protocol):
@@ -130,7 +130,7 @@ class SharedWith:
         return acl_of_shared_images(self.__name__)
 
 
-@view_config(context=Root, name="healthcheck", request_method="GET", permission=NO_PERMISSION_REQUIRED)
+@get_view_config(context=Root, name="healthcheck", permission=NO_PERMISSION_REQUIRED)
 def check_health(context: Root, request: Request) -> Response:
     """``GET /healthcheck``: OK, to everybody; it asks neither the database nor a store."""
     return Response("OK", content_type="text/plain")

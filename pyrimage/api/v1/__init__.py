@@ -2,10 +2,11 @@
 
 from pyramid.config import Configurator
 
+from ...web.views import scan_views
 from .resources import find_root
 
 
 def includeme(config: Configurator) -> None:
     """Serve this face."""
     config.set_root_factory(find_root)
-    config.scan(f"{__name__}.views")
+    scan_views(config, f"{__name__}.views")

@@ -8,20 +8,21 @@ from ...environ import IMAGE_ID
 from ...identity.policy import Permission
 from ...web.listing import read_registry_list_query
 from ...web.request import Request
+from ...web.views import get_view_config
 from .. import responses
 from ..resources import ImageContainer, ImageResource, Root
 from ..schemas.record import read_changed_record, read_new_record, spell
 
 
-@view_config(context=Root, request_method="GET", permission=Permission.LIST_IMAGES)
-@view_config(context=ImageContainer, request_method="GET", permission=Permission.LIST_IMAGES)
+@get_view_config(context=Root, permission=Permission.LIST_IMAGES)
+@get_view_config(context=ImageContainer, permission=Permission.LIST_IMAGES)
 def list_images(context: Root | ImageContainer, request: Request) -> Response:
     """List in brief. 200, 400."""
     query = read_registry_list_query(request)
     return responses.image_list(request.catalogue.brief_page(query, request.identity))
 
 
-@view_config(context=ImageContainer, name="detail", request_method="GET", permission=Permission.LIST_IMAGES)
+@get_view_config(context=ImageContainer, name="detail", permission=Permission.LIST_IMAGES)
 def list_images_in_detail(context: ImageContainer, request: Request) -> Response:
     """List with everything that is known. 200, 400."""
     query = read_registry_list_query(request)
@@ -39,7 +40,7 @@ def add_image(context: ImageContainer, request: Request) -> Response:
     return responses.image_json(request, image)
 
 
-@view_config(context=ImageResource, request_method="GET", permission=Permission.VIEW_IMAGE)
+@get_view_config(context=ImageResource, permission=Permission.VIEW_IMAGE)
 def show_image(context: ImageResource, request: Request) -> Response:
     """Show an image, whatever its status. 200."""
     return responses.image_json(request, context.image)

@@ -1,7 +1,8 @@
 """The images: list, add, show, download, change, delete. Source: docs/v1.md, "Operations"."""
 
+from pyramid.exceptions import PredicateMismatch
 from pyramid.response import Response
-from pyramid.view import view_config
+from pyramid.view import exception_view_config, view_config
 
 from ....catalogue.records import Image, Status
 from ....catalogue.rules import check_changeable, check_publicity
@@ -10,8 +11,10 @@ from ....errors import NotFound
 from ....identity.policy import Permission
 from ....uploads.receive import open_reader, receive, remove_after_commit, temporary_url
 from ....web.bodies import has_body
+from ....web.errors import error_view
 from ....web.listing import read_list_query
 from ....web.request import Request
+from ....web.views import get_view_config
 from .. import responses
 from ..resources import V1, ImageContainer, ImageFile, ImageResource
 from ..schemas.conditions import CONDITIONS, check_preconditions, is_known, read_range
@@ -20,14 +23,14 @@ from ..schemas.headers import header_name
 from ..schemas.image import read_changed_image, read_new_image
 
 
-@view_config(context=ImageContainer, request_method="GET", permission=Permission.LIST_IMAGES)
+@get_view_config(context=ImageContainer, permission=Permission.LIST_IMAGES)
 def list_images(context: ImageContainer, request: Request) -> Response:
     """List in brief. 200, 400."""
     images = request.catalogue.brief_page(read_list_query(request), request.identity)
     return responses.image_list(context.url, context.dialect, images)
 
 
-@view_config(context=V1, request_method="GET", permission=Permission.LIST_IMAGES)
+@get_view_config(context=V1, permission=Permission.LIST_IMAGES)
 def list_images_of_version(context: V1, request: Request) -> Response:
     """List in brief at ``/v1/``, to which ``/v1`` leads. 200, 302, 400."""
     if not request.environ["PATH_INFO"].endswith("/"):
@@ -35,7 +38,7 @@ def list_images_of_version(context: V1, request: Request) -> Response:
     return list_images(context.images, request)
 
 
-@view_config(context=ImageContainer, name="detail", request_method="GET", permission=Permission.LIST_IMAGES)
+@get_view_config(context=ImageContainer, name="detail", permission=Permission.LIST_IMAGES)
 def list_images_in_detail(context: ImageContainer, request: Request) -> Response:
     """List with everything that is known. 200, 400."""
     images = request.catalogue.page(read_list_query(request), request.identity)
@@ -54,13 +57,13 @@ def add_image(context: ImageContainer, request: Request) -> Response:
     return responses.image_created(request, f"{context.url}/{image.id}", context.dialect, image)
 
 
-@view_config(context=ImageContainer, request_method="DELETE", path_info=".*/$")
-def refuse_blank_id(context: ImageContainer, request: Request) -> Response:
-    """Answer ``DELETE /images/``, which names an image whose id is blank: 404."""
-    raise NotFound("An image's id is missing at the path's end.")
+@exception_view_config(PredicateMismatch, request_method="DELETE", path_info=".*/images/$")
+def refuse_blank_id(error: PredicateMismatch, request: Request) -> Response:
+    """Answer ``DELETE /images/``, which names an image whose id is blank: 404, not the 405 of other methods."""
+    return error_view(NotFound("An image's id is missing at the path's end."), request)
 
 
-@view_config(context=ImageResource, request_method="GET", permission=Permission.VIEW_IMAGE)
+@get_view_config(context=ImageResource, permission=Permission.VIEW_IMAGE)
 def show_image(context: ImageResource, request: Request) -> Response:
     """Show an image's headers (HEAD), and send its bytes or a part of them (GET).
 
@@ -73,7 +76,7 @@ def show_image(context: ImageResource, request: Request) -> Response:
     return _send_data(request, image, metadata)
 
 
-@view_config(context=ImageFile, request_method="GET", permission=Permission.VIEW_IMAGE)
+@get_view_config(context=ImageFile, permission=Permission.VIEW_IMAGE)
 def send_file(context: ImageFile, request: Request) -> Response:
     """Send an image's bytes, or a part of them, and nothing else that is known about it.
 

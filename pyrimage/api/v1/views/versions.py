@@ -8,17 +8,18 @@ from pyramid.view import view_config
 
 from ....web.request import Request
 from ....web.responses import json_response
+from ....web.views import get_view_config
 from ..resources import Root, VersionChoice
 
 
-@view_config(context=Root, request_method="GET", permission=NO_PERMISSION_REQUIRED)
+@get_view_config(context=Root, permission=NO_PERMISSION_REQUIRED)
 @view_config(context=VersionChoice, permission=NO_PERMISSION_REQUIRED)
 def choose_version(context: Root | VersionChoice, request: Request) -> Response:
     """``GET /``, and any path where ``Accept`` wants another version: 300 and the versions."""
     return json_response(_versions(request), status=300)
 
 
-@view_config(context=Root, name="versions", request_method="GET", permission=NO_PERMISSION_REQUIRED)
+@get_view_config(context=Root, name="versions", permission=NO_PERMISSION_REQUIRED)
 def list_versions(context: Root, request: Request) -> Response:
     """``GET /versions``: 200 and the versions."""
     return json_response(_versions(request))
