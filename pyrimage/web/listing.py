@@ -97,21 +97,12 @@ class RegistryListSchema(ListSchema):
     deleted = _parameter(Choice(_BOTH, "true or false"))
 
 
-_SCHEMA, _REGISTRY_SCHEMA = ListSchema(), RegistryListSchema()
+API_LIST, REGISTRY_LIST = ListSchema(), RegistryListSchema()
 _ADMIN_ONLY = ("is_public", "deleted")  # only an administrator's value counts
 
 
-def read_list_query(request: Request) -> ListQuery:
+def read_list_query(request: Request, schema: ListSchema) -> ListQuery:
     """Read the query string; parameters nobody knows are ignored. Raises Invalid naming each bad parameter."""
-    return _read(request, _SCHEMA)
-
-
-def read_registry_list_query(request: Request) -> ListQuery:
-    """Read the query string of the registry's lists, which know ``deleted`` too."""
-    return _read(request, _REGISTRY_SCHEMA)
-
-
-def _read(request: Request, schema: ListSchema) -> ListQuery:
     known = {node.name for node in schema.children}
     try:
         sent = {name: text for name, text in request.GET.items() if name in known or name.startswith(PROPERTY)}

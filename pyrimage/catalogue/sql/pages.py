@@ -196,9 +196,14 @@ def _page(
         conditions.append(_has_properties(properties))
     if after_marker:
         conditions.append(_after_marker(order, dialect))
+    if detailed:
+        shown: Statement = select(*COLUMNS).select_from(IMAGES).outerjoin(LOCATIONS, WITH_LOCATION)
+    else:
+        merged_by = order.names if len(scopes) > 1 else ()
+        shown = select(*(IMAGES.c[name] for name in dict.fromkeys((*SUMMARY_FIELDS, *merged_by))))
     parts = []
     for scope in scopes:
-        part = _scope(scope, filters, deleted, order, detailed).where(*conditions).limit(bindparam("limit"))
+        part = _scope(shown, scope, filters, deleted, order).where(*conditions).limit(bindparam("limit"))
         columns = [IMAGES.c[name] for name in order.names]
         parts.append(part.order_by(*(column.desc() if order.descending else column for column in columns)))
     if len(parts) == 1:
@@ -206,13 +211,8 @@ def _page(
     return union_all(*(select(part.subquery()) for part in parts))
 
 
-def _scope(scope: str, filters: Sequence[str], deleted: bool | None, order: Order, detailed: bool) -> Statement:
-    if detailed:
-        statement = select(*COLUMNS).select_from(IMAGES).outerjoin(LOCATIONS, WITH_LOCATION)
-    else:  # what it is sorted by, too, for the pages of several scopes
-        names = dict.fromkeys((*SUMMARY_FIELDS, *order.names))
-        statement = select(*(IMAGES.c[name] for name in names))
-    statement = statement.where(*_REASONS[scope])
+def _scope(shown: Statement, scope: str, filters: Sequence[str], deleted: bool | None, order: Order) -> Statement:
+    statement = shown.where(*_REASONS[scope])
     if scope == "shared":
         shared = and_(MEMBERS.c.image_id == IMAGES.c.id, MEMBERS.c.member == bindparam("project"))
         statement = statement.join(MEMBERS, shared)

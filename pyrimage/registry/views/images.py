@@ -6,7 +6,7 @@ from pyramid.view import view_config
 from ...catalogue.rules import check_publicity
 from ...environ import IMAGE_ID
 from ...identity.policy import Permission
-from ...web.listing import read_registry_list_query
+from ...web.listing import REGISTRY_LIST, read_list_query
 from ...web.request import Request
 from ...web.views import get_view_config
 from .. import responses
@@ -18,14 +18,14 @@ from ..schemas.record import read_changed_record, read_new_record, spell
 @get_view_config(context=ImageContainer, permission=Permission.LIST_IMAGES)
 def list_images(context: Root | ImageContainer, request: Request) -> Response:
     """List in brief. 200, 400."""
-    query = read_registry_list_query(request)
+    query = read_list_query(request, REGISTRY_LIST)
     return responses.image_list(request.catalogue.brief_page(query, request.identity))
 
 
 @get_view_config(context=ImageContainer, name="detail", permission=Permission.LIST_IMAGES)
 def list_images_in_detail(context: ImageContainer, request: Request) -> Response:
     """List with everything that is known. 200, 400."""
-    query = read_registry_list_query(request)
+    query = read_list_query(request, REGISTRY_LIST)
     return responses.detailed_list(request, request.catalogue.page(query, request.identity))
 
 

@@ -12,7 +12,7 @@ from ....identity.policy import Permission
 from ....uploads.receive import open_reader, receive, remove_after_commit, temporary_url
 from ....web.bodies import has_body
 from ....web.errors import error_view
-from ....web.listing import read_list_query
+from ....web.listing import API_LIST, read_list_query
 from ....web.request import Request
 from ....web.views import get_view_config
 from .. import responses
@@ -26,7 +26,7 @@ from ..schemas.image import read_changed_image, read_new_image
 @get_view_config(context=ImageContainer, permission=Permission.LIST_IMAGES)
 def list_images(context: ImageContainer, request: Request) -> Response:
     """List in brief. 200, 400."""
-    images = request.catalogue.brief_page(read_list_query(request), request.identity)
+    images = request.catalogue.brief_page(read_list_query(request, API_LIST), request.identity)
     return responses.image_list(context.url, context.dialect, images)
 
 
@@ -41,7 +41,7 @@ def list_images_of_version(context: V1, request: Request) -> Response:
 @get_view_config(context=ImageContainer, name="detail", permission=Permission.LIST_IMAGES)
 def list_images_in_detail(context: ImageContainer, request: Request) -> Response:
     """List with everything that is known. 200, 400."""
-    images = request.catalogue.page(read_list_query(request), request.identity)
+    images = request.catalogue.page(read_list_query(request, API_LIST), request.identity)
     return responses.detailed_list(request, context.url, context.dialect, images)
 
 
