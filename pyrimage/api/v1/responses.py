@@ -47,7 +47,7 @@ def image_json(request: Request, url: str, dialect: Dialect, image: Image, statu
     """Answer a POST or PUT: the image as headers and as ``{"image": {...}}``."""
     location = shown_location(request, image)
     response = json_response({"image": dialect.detail(image, url, location)}, status)
-    _add_headers(response, image, dialect.headers(image, url, location))
+    response.headers.extend([*dialect.headers(image, url, location), *_etag(image)])
     return response
 
 
@@ -58,24 +58,23 @@ def image_created(request: Request, url: str, dialect: Dialect, image: Image) ->
     return response
 
 
-def image_headers(image: Image, metadata: Metadata) -> Response:
-    """Answer a HEAD: what a GET would, without the bytes; their length is told."""
-    response = Response(content_type=OCTETS, charset=None)
-    _add_headers(response, image, metadata)
-    response.content_length = image.size
-    _add_validators(response, image)
+def image_headers(
+    image: Image, metadata: Metadata, byte_range: ByteRange | None = None, body: Iterable[bytes] = ()
+) -> Response:
+    """Answer a HEAD: what a GET would, without the bytes; their length is told.
+
+    All headers at once: WebOb looks through those that are there for each that is set.
+    """
+    length = image.size if byte_range is None else byte_range.length
+    headers = [("Content-Type", OCTETS), ("Content-Length", str(length)), *metadata, *_validators(image)]
     if image.status == Status.ACTIVE:
-        response.headers.add("Accept-Ranges", "bytes")
-        response.headers.add("Content-Disposition", content_disposition(image))
-    return response
+        headers += [("Accept-Ranges", "bytes"), ("Content-Disposition", content_disposition(image))]
+    return Response(headerlist=headers, app_iter=body)
 
 
 def image_unchanged(image: Image, metadata: Metadata) -> Response:
     """Answer 304: the client has the bytes. It gets the headers, for these may have changed all the same."""
-    response = Response(status=304)
-    _add_headers(response, image, metadata)
-    _add_validators(response, image)
-    return response
+    return Response(status=304, headerlist=[*metadata, *_validators(image)])
 
 
 def image_data(
@@ -85,10 +84,8 @@ def image_data(
 
     data: a file of exactly the bytes to send, None for no bytes. byte_range: where they lie in the image, None for all.
     """
-    response = image_headers(image, metadata)
-    if data is not None:
-        response.app_iter = request.environ.get("wsgi.file_wrapper", FileIter)(data)
-        response.content_length = image.size if byte_range is None else byte_range.length
+    body = () if data is None else request.environ.get("wsgi.file_wrapper", FileIter)(data)
+    response = image_headers(image, metadata, byte_range, body)
     if byte_range is not None:
         response.status = "206 Partial Content"
         last = byte_range.offset + byte_range.length - 1
@@ -113,18 +110,17 @@ def moved(request: Request, url: str) -> Response:
     return response
 
 
-def _add_headers(response: Response, image: Image, metadata: Metadata) -> None:
-    response.headers.extend(metadata)
-    if image.checksum is not None:
-        response.headers.add("ETag", image.checksum)  # bare digits: clients compare them with the checksum's
+def _etag(image: Image) -> Metadata:
+    # Bare digits: clients compare them with the checksum's.
+    return () if image.checksum is None else (("ETag", image.checksum),)
 
 
-def _add_validators(response: Response, image: Image) -> None:
+def _validators(image: Image) -> Metadata:
     """Say since when the bytes are there, and what their digest is. Not of the JSON that answers a POST or PUT."""
-    since = image.modified_at.replace(microsecond=0, tzinfo=UTC)
-    response.headers.add("Last-Modified", format_datetime(since, usegmt=True))
+    yield from _etag(image)
+    yield "Last-Modified", format_datetime(image.modified_at.replace(tzinfo=UTC), usegmt=True)
     if image.sha256 is not None and image.status == Status.ACTIVE:  # else it is announced at most
-        response.headers.add("Repr-Digest", f"sha-256=:{b64encode(bytes.fromhex(image.sha256)).decode()}:")
+        yield "Repr-Digest", f"sha-256=:{b64encode(bytes.fromhex(image.sha256)).decode()}:"
 
 
 def content_disposition(image: Image) -> str:
