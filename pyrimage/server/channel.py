@@ -9,8 +9,9 @@ from waitress.channel import HTTPChannel
 from waitress.task import ThreadedTaskDispatcher
 
 from .connections import SCRATCH
+from .downloads import Download
 from .parser import Parser
-from .tasks import Download, ErrorTask, Task
+from .tasks import ErrorTask, Task
 
 PARTIAL_REQUEST_SECONDS = 5.0  # that a stopping server waits at least for the rest of a request that has begun
 LINGER_SECONDS, SILENT_SECONDS = 30.0, 5.0  # in all, and without a byte: nginx' lingering_time and lingering_timeout

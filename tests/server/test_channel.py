@@ -9,11 +9,12 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
 
-from pyrimage.server import tasks
+from pyrimage.server import downloads
 from pyrimage.server.channel import Channel
+from pyrimage.server.downloads import Download
 from pyrimage.server.options import read_options
 from pyrimage.server.parser import Parser
-from pyrimage.server.tasks import Download, Task
+from pyrimage.server.tasks import Task
 from servers.in_process_server import (
     MIB,
     SECONDS,
@@ -49,7 +50,7 @@ def test_a_turn_of_the_loop_sends_no_more_of_a_file_than_its_part(
     connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Or the fastest reader would have the loop for itself."""
-    monkeypatch.setattr(tasks, "BYTES_PER_TURN", 10000)
+    monkeypatch.setattr(downloads, "BYTES_PER_TURN", 10000)
     monkeypatch.setattr(Download, "turn_left", 10000)
     channel, client = connect()
     begin_download(channel, sparse(tmp_path / "image", 35000))

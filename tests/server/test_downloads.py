@@ -10,7 +10,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import pytest
 
-from pyrimage.server import tasks
+from pyrimage.server import downloads
 from servers.in_process_server import MIB, Answer, Running, download, receive_all, request, serving, sparse
 
 CONTENT = bytes(range(256)) * 1024
@@ -79,13 +79,13 @@ FILES: dict[str, tuple[Callable[[Path], WSGIApplication], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("part", [1000, tasks.BYTES_PER_TURN])
+@pytest.mark.parametrize("part", [1000, downloads.BYTES_PER_TURN])
 @pytest.mark.parametrize(("make", "content"), FILES.values(), ids=FILES)
 def test_a_file_is_sent_and_logged_when_it_is_through(
     make: Callable[[Path], WSGIApplication], content: bytes, part: int, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tasks, "BYTES_PER_TURN", part)
-    monkeypatch.setattr(tasks.Download, "turn_left", part)
+    monkeypatch.setattr(downloads, "BYTES_PER_TURN", part)
+    monkeypatch.setattr(downloads.Download, "turn_left", part)
     with serving(make(image)) as server:
         answer = server.get()
     (line,) = server.lines()
