@@ -1,4 +1,4 @@
-"""A client's connection, and the two pools of worker threads that answer requests."""
+"""A client's connection, and the pools of threads that answer requests."""
 
 import contextlib
 import socket
@@ -11,6 +11,7 @@ from waitress.task import ThreadedTaskDispatcher
 from .connections import SCRATCH
 from .downloads import Download
 from .parser import Parser
+from .relays import Pool, Relay
 from .tasks import ErrorTask, Task
 
 PARTIAL_REQUEST_SECONDS = 5.0  # that a stopping server waits at least for the rest of a request that has begun
@@ -26,6 +27,8 @@ class Channel(HTTPChannel):
     error_task_class = ErrorTask
     lingers = False  # whether the client may still be sending a body that was answered before it was read
     is_answered = False  # no thread works for its request any more; the loop may still be sending the answer
+    awaited: Relay  # of a ``Waiting`` connection: what it sends
+    has_sent_ahead = False  # whether something has come while it was one
     is_waiting = False  # the next request is held back until the answer to the last one is sent
     linger_began = last_byte = 0.0
 
@@ -41,7 +44,7 @@ class Channel(HTTPChannel):
 
     def send(self, data: Any, do_close: bool = True) -> int:
         """Send bytes, or some of a file; return how many went."""
-        if data.__class__ is not Download:
+        if not isinstance(data, Download):
             count: int = super().send(data, do_close)
             return count
         try:
@@ -50,6 +53,10 @@ class Channel(HTTPChannel):
             if do_close:
                 self.handle_close()
             return 0
+
+    def wait_for(self, relay: Relay) -> None:
+        """Leave the connection to a thread that reads the file it sends."""
+        self.awaited, self.has_sent_ahead, self.__class__ = relay, False, Waiting
 
     def handle_close(self) -> None:
         """Close; if the client may still be sending, only our side, and read on for a while.
@@ -110,6 +117,40 @@ class Channel(HTTPChannel):
         return time.time() - self.last_activity > (max(seconds, PARTIAL_REQUEST_SECONDS) if begun else seconds)
 
 
+class Waiting(Channel):
+    """A connection that a thread works for, which reads a file and sends it; its client may leave meanwhile."""
+
+    def readable(self) -> bool:
+        """Tell whether the client is watched: what it sends in advance stays in the socket, and hides its leaving."""
+        return self.awaited.is_being_read and not self.has_sent_ahead
+
+    def writable(self) -> bool:
+        """Tell whether it is the main loop's turn to send, or the connection is to be closed."""
+        return self.will_close or not self.awaited.is_being_read
+
+    def handle_read(self) -> None:
+        """Close if the client has closed its side, as it does when it leaves."""
+        try:
+            self.has_sent_ahead = bool(self.socket.recv(1, socket.MSG_PEEK))
+        except BlockingIOError:
+            return
+        except OSError:
+            self.has_sent_ahead = False
+        if not self.has_sent_ahead:
+            self.handle_close()
+
+    def handle_write(self) -> None:
+        """Send."""
+        del self.awaited  # which may be sent now, and free
+        self.__class__ = Channel
+        self.handle_write()
+
+    def abort(self) -> None:
+        """Shut the connection down, and let the main loop close it, which may not watch it."""
+        super().abort()
+        self.will_close = True
+
+
 class Lingering(Channel):
     """A connection whose last answer is sent: what the client still sends is read and discarded, for a while."""
 
@@ -148,11 +189,11 @@ class Lingering(Channel):
 
 
 class Dispatcher(ThreadedTaskDispatcher):
-    """Two pools of threads, so that no number of slow uploads keeps the other requests waiting."""
+    """Pools of threads: slow uploads keep no other request waiting. relays: reads files that have no descriptor."""
 
-    def __init__(self, threads: int, upload_threads: int) -> None:
+    def __init__(self, threads: int, upload_threads: int, relay_threads: int) -> None:
         super().__init__()
-        self.uploads = ThreadedTaskDispatcher()
+        self.uploads, self.relays = ThreadedTaskDispatcher(), Pool(relay_threads)
         self.set_thread_count(threads)
         self.uploads.set_thread_count(upload_threads)
 
@@ -171,4 +212,5 @@ class Dispatcher(ThreadedTaskDispatcher):
         deadline = time.monotonic() + timeout
         super().shutdown(cancel_pending, timeout)
         ended: bool = self.uploads.shutdown(cancel_pending, max(deadline - time.monotonic(), 0))
+        self.relays.shutdown(max(deadline - time.monotonic(), 0))
         return ended

@@ -56,7 +56,8 @@ class Options(Adjustments):
     """The options as attributes. Waitress' documentation explains its own.
 
     workers: number of processes that serve; 0: this one does, without a supervisor. upload_threads: of each process,
-    for streamed bodies; other requests have ``threads``. upload_timeout: seconds to wait for the next byte of a body.
+    for streamed bodies; other requests have ``threads``. relay_threads: of each process, to read files that have no
+    descriptor; a slow client holds none. upload_timeout: seconds to wait for the next byte of a body.
     upload_min_rate: bytes/s, over 30 seconds of waiting for the client; 0: no minimum. shutdown_timeout: seconds that
     running transfers get when the server is stopped. worker_timeout: seconds without a heartbeat after which a worker
     that waits for no disk is killed and replaced; 0: never. pid_file: path of a file with the process id, locked while
@@ -76,6 +77,7 @@ class Options(Adjustments):
         ("threads", integer(1)),
         ("workers", worker_count),
         ("upload_threads", integer(1)),
+        ("relay_threads", integer(1)),
         ("upload_timeout", integer(1)),
         ("upload_min_rate", integer(0)),
         ("shutdown_timeout", integer(0)),
@@ -88,6 +90,7 @@ class Options(Adjustments):
     connection_limit = 1000  # waitress' 100 are soon taken, and a quarter of them by one host with many processes
     connections_per_client: int | None = None
     upload_threads = 64
+    relay_threads = 64
     upload_timeout = 60
     upload_min_rate = 4096
     shutdown_timeout = 60

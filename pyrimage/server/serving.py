@@ -167,7 +167,8 @@ def raise_descriptor_limit(options: Options) -> None:
     Without a free descriptor the main loop would try again and again to accept a connection. Raises ValueError where
     fewer than MIN_CONNECTIONS would be possible.
     """
-    others = OTHER_DESCRIPTORS + options.upload_threads  # each has a duplicate of its connection's descriptor
+    # A thread has a duplicate of its connection's descriptor, or the file of a connection that is gone.
+    others = OTHER_DESCRIPTORS + options.upload_threads + options.relay_threads
     wanted = DESCRIPTORS * options.connection_limit + others
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY or hard >= wanted:
@@ -177,7 +178,7 @@ def raise_descriptor_limit(options: Options) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     options.connection_limit = (hard - others) // DESCRIPTORS
     if options.connection_limit < MIN_CONNECTIONS:
-        raise ValueError(f"the system allows {hard} open files (ulimit -Hn); upload_threads and others need {others}")
+        raise ValueError(f"the system allows {hard} open files (ulimit -Hn); the threads and others need {others}")
     log.warning(
         "connection_limit is lowered to %d: it needs %d open files, and the system allows %d (ulimit -Hn)",
         options.connection_limit,
@@ -193,7 +194,7 @@ class Serving:
         self.options = options
         self.channels: dict[int, Any] = {}  # by descriptor: listeners, their triggers and connections
         self.connections = Connections(options)
-        self.dispatcher = Dispatcher(options.threads, options.upload_threads)
+        self.dispatcher = Dispatcher(options.threads, options.upload_threads, options.relay_threads)
         self.listeners = [self._listener(app, listening) for listening in sockets]
         self.is_stopping = self.cuts_transfers = False
         self._deadline = 0.0  # when transfers are cut

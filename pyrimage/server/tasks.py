@@ -13,10 +13,10 @@ from waitress.channel import ClientDisconnected
 from waitress.utilities import BadRequest, Error, RequestEntityTooLarge, RequestHeaderFieldsTooLarge
 
 from .body import Body
-from .downloads import Download
 from .forwarding import MalformedForwarding
 from .logtext import LINE, SHORT, shown
 from .parser import Parser
+from .relays import wrap_file
 
 access_log = logging.getLogger("pyrimage.access")
 
@@ -89,11 +89,7 @@ class LoggedTask(task.Task):
             return
         request = self.request
         caller = str(request.environ.get("pyrimage.identity") or UNKNOWN)
-        fields = {
-            "request_id": request.environ.get("pyrimage.request_id"),
-            "image_id": request.environ.get("pyrimage.image_id"),
-            "caller": None if caller == UNKNOWN else caller[:SHORT],
-        }
+        fields = self.log_fields(caller)
         access_log.info(
             "%s %s %s %s %s %dms %s %s",
             shown(request.environ.get("REMOTE_ADDR", self.channel.addr[0])),  # the client's, behind a trusted proxy
@@ -104,8 +100,16 @@ class LoggedTask(task.Task):
             (time.monotonic() - request.began) * 1000,
             fields["request_id"] or UNKNOWN,
             shown(caller, SHORT),
-            extra={"request_fields": fields},  # for formatters that show them apart
+            extra={"request_fields": fields},
         )
+
+    def log_fields(self, caller: str = UNKNOWN) -> dict[str, str | None]:
+        """Return what formatters show apart from the text of a line about this request."""
+        return {
+            "request_id": self.request.environ.get("pyrimage.request_id"),
+            "image_id": self.request.environ.get("pyrimage.image_id"),
+            "caller": None if caller == UNKNOWN else caller[:SHORT],
+        }
 
 
 class Task(LoggedTask, task.WSGITask):
@@ -148,7 +152,7 @@ class Task(LoggedTask, task.WSGITask):
         environ: dict[str, Any] = super().get_environment()
         request = self.request
         request.environ = environ
-        environ["wsgi.file_wrapper"] = functools.partial(Download, self)
+        environ["wsgi.file_wrapper"] = functools.partial(wrap_file, self)
         environ["wsgi.multiprocess"] = self.channel.adj.workers > 0
         if request.streaming:
             self.body = Body(self.channel, request)

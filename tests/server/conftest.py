@@ -25,7 +25,7 @@ hypothesis.settings.load_profile("server")
 @pytest.fixture(scope="module")
 def stopped_loop() -> Iterator[Serving]:
     """A server whose main loop does not run: nothing is received or sent but what the test calls for."""
-    options = read_options({"listen": "127.0.0.1:0", "threads": 1, "upload_threads": 1})
+    options = read_options({"listen": "127.0.0.1:0", "threads": 1, "upload_threads": 1, "relay_threads": 1})
     made = Serving(echo, options, bind(options))
     yield made
     made.stop()

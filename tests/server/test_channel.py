@@ -11,7 +11,7 @@ import pytest
 
 from pyrimage.server import downloads
 from pyrimage.server.channel import Channel
-from pyrimage.server.downloads import Download
+from pyrimage.server.downloads import Download, FileDownload
 from pyrimage.server.options import read_options
 from pyrimage.server.parser import Parser
 from pyrimage.server.tasks import Task
@@ -38,9 +38,9 @@ Connect = Callable[[], tuple[Channel, socket.socket]]
 # The loop
 
 
-def begin_download(channel: Channel, path: Path) -> Download:
+def begin_download(channel: Channel, path: Path) -> FileDownload:
     """Let a thread answer with a file; nothing is sent yet, for the connection is not the loop's turn."""
-    file = Download(Task(channel, Parser(channel.adj)), path.open("rb"))
+    file = FileDownload(Task(channel, Parser(channel.adj)), path.open("rb"))
     file.prepare(path.stat().st_size)
     channel.write_soon(file)
     return file

@@ -157,8 +157,13 @@ def test_a_file_that_ends_early_breaks_the_connection(large: Path, in_memory: bo
 # Many at once
 
 
-def test_the_loop_is_idle_while_clients_read_nothing(large: Path) -> None:
-    with serving(download(large, SIZE)) as server:
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_the_loop_is_idle_while_clients_read_nothing(large: Path, in_memory: bool) -> None:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        made = send_file(io.BytesIO(bytes(SIZE)), SIZE) if in_memory else download(large, SIZE)
+        return made(environ, start_response)
+
+    with serving(app) as server:
         for _ in range(10):
             server.send(request("GET /")).recv(1)
         assert is_idle(server)

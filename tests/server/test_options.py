@@ -13,6 +13,7 @@ from pyrimage.server.options import Options, read_options
 OURS = {
     "connections_per_client": None,
     "pid_file": None,
+    "relay_threads": 64,
     "shutdown_timeout": 60,
     "upload_min_rate": 4096,
     "upload_threads": 64,
@@ -37,6 +38,7 @@ WRONG = {
     "server setting threads = 0: use a whole number from 1": {"threads": "0"},
     "server setting workers = -1: use a whole number from 0": {"workers": "-1"},
     "server setting workers = many: use": {"workers": "many"},
+    "server setting relay_threads = 0: use a whole number from 1": {"relay_threads": "0"},
     "server setting upload_threads = 0: use a whole number from 1": {"upload_threads": "0"},
     "server setting upload_timeout = 0: use a whole number from 1": {"upload_timeout": "0"},
     "server setting upload_timeout = 10000000000: use": {"upload_timeout": "10000000000"},

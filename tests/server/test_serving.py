@@ -133,7 +133,7 @@ def test_no_more_connections_are_accepted_than_the_system_has_descriptors_for(
     allowed = 300 + 2 * possible
     monkeypatch.setattr(resource, "getrlimit", lambda _: (allowed, allowed))
     monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
-    options = read_options({"upload_threads": "44"})
+    options = read_options({"upload_threads": "40", "relay_threads": "4"})
     if possible < 16:
         with pytest.raises(ValueError, match=rf"allows {allowed} open files.* need 300$"):
             raise_descriptor_limit(options)

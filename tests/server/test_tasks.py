@@ -1,6 +1,7 @@
 """What the application is told, what the server answers itself, and the access line of each answer."""
 
 import gc
+import io
 import logging
 import re
 import weakref
@@ -234,16 +235,21 @@ def no_collector() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("no_collector")
-@pytest.mark.parametrize("kind", ["file", "upload", "neither"])
+@pytest.mark.parametrize("kind", ["file", "relay", "upload", "neither"])
 def test_what_a_request_took_is_free_when_it_is_answered(tmp_path: Path, kind: str) -> None:
     """And not some requests later, when Python looks for what nobody can reach."""
     taken: list[weakref.ref[Any]] = []
     answer = download(sparse(tmp_path / "image", MIB), MIB) if kind == "file" else echo
 
+    def relay(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        file: Iterable[bytes] = environ["wsgi.file_wrapper"](io.BytesIO(bytes(MIB)))
+        return file
+
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         task, body = environ["wsgi.file_wrapper"].args[0], environ["wsgi.input"]
         taken.append(weakref.ref(body.raw if kind == "upload" else task))
-        return answer(environ, start_response)
+        return (relay if kind == "relay" else answer)(environ, start_response)
 
     with serving(app) as server:
         raw = upload(b"abc", 3 * (kind == "upload"), "/", "Connection: close")

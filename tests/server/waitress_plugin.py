@@ -25,7 +25,7 @@ class ThreadedTaskDispatcher(Dispatcher):
     """Ours, made as waitress' is."""
 
     def __init__(self) -> None:
-        super().__init__(0, 4)
+        super().__init__(0, 4, 4)
 
 
 def in_waitress_shape(self: ErrorTask, ident: str) -> Any:

@@ -163,7 +163,7 @@ def serving(app: WSGIApplication, level: int = logging.INFO, **settings: Any) ->
     logger.setLevel(level)
     logger.addHandler(handler)
     place = {} if "unix_socket" in settings else {"listen": "127.0.0.1:0"}
-    options = read_options({**place, "upload_threads": 8, "shutdown_timeout": SECONDS, **settings})
+    options = read_options({**place, "upload_threads": 8, "relay_threads": 4, "shutdown_timeout": SECONDS, **settings})
     server = Serving(app, options, bind(options))
     loop = threading.Thread(target=server.run)
     loop.start()

@@ -138,7 +138,8 @@ def test_unit_fits_the_server_settings_of_the_sample(tree: Path, unit: str, sect
     del ini[section]["use"]
     settings, told = read_options(dict(ini[section])), options(tree, unit)
     assert int(told["TimeoutStopSec"]) == settings.shutdown_timeout + 15
-    needed = DESCRIPTORS * settings.connection_limit + OTHER_DESCRIPTORS + settings.upload_threads
+    threads = settings.upload_threads + settings.relay_threads
+    needed = DESCRIPTORS * settings.connection_limit + OTHER_DESCRIPTORS + threads
     assert int(told["LimitNOFILE"]) >= needed
 
 

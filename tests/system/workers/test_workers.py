@@ -143,7 +143,7 @@ def start_limited(server: Server, limit: str) -> None:
 
 
 def test_the_limit_of_open_files_is_raised_to_what_the_connections_need(tmp_path: Path) -> None:
-    server = Server(tmp_path, server={"connection_limit": "1000", "upload_threads": "44"})
+    server = Server(tmp_path, server={"connection_limit": "1000", "upload_threads": "40", "relay_threads": "4"})
     start_limited(server, "400:5000")
     assert limits(server) == ["2300", "5000"]
     assert "connection_limit" not in server.log()
@@ -151,7 +151,7 @@ def test_the_limit_of_open_files_is_raised_to_what_the_connections_need(tmp_path
 
 
 def test_where_the_system_refuses_that_fewer_connections_are_taken_and_the_log_says_so(tmp_path: Path) -> None:
-    server = Server(tmp_path, server={"connection_limit": "1000", "upload_threads": "44"})
+    server = Server(tmp_path, server={"connection_limit": "1000", "upload_threads": "40", "relay_threads": "4"})
     start_limited(server, "400:500")
     assert limits(server) == ["500", "500"]
     assert logged(server, "WARNING", "connection_limit is lowered to 100")()
