@@ -69,6 +69,7 @@ setup(
         "python-swiftclient>=4.6",
         "SQLAlchemy>=2.1",
         "transaction>=5.0",
+        "urllib3>=2.2",
         "waitress>=3.0.2,<3.1",  # our server leans on its internals
         "WebOb>=1.8.11",
         "zope.interface>=7.0",

@@ -1,11 +1,14 @@
 """What a setting is, and the readers that make its value of the ini's text."""
 
 import dataclasses
+import ipaddress
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+from .addresses import AllowedHosts, Network, is_name
 
 
 def setting(
@@ -56,6 +59,23 @@ def directory(text: str) -> Path:
     if path.exists() and not path.is_dir():
         raise ValueError("is not a directory")
     return path
+
+
+def allowed_hosts(text: str) -> AllowedHosts:
+    """Read names of hosts, addresses and networks, with commas between them."""
+    names: set[str] = set()
+    networks: list[Network] = []
+    for part in text.split(","):
+        word = part.strip().lower()
+        if is_name(word):
+            names.add(word)
+        else:
+            try:
+                networks.append(ipaddress.ip_network(word))
+            except ValueError as error:
+                example = "images.example.org, 10.1.2.3, 10.2.0.0/16"
+                raise ValueError(f"use names of hosts, addresses and networks: {example}") from error
+    return AllowedHosts(frozenset(names), tuple(networks))
 
 
 _BYTES = {"": 1, "B": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}  # as Glance counts them

@@ -20,6 +20,18 @@ STARTERS = ("pyrimage/server/supervisor.py", "pyrimage/scripts/background.py")
 
 OS_PROGRAMS = {name for name in dir(os) if name.startswith(("exec", "popen", "posix_spawn", "spawn", "system"))}
 
+# Modules that can open connections, and who may have them: the opener, stores with a host of the settings, the server.
+# The others ask for the machine's name, and talk to processes that they started.
+NETWORK = re.compile(
+    r"(aiohttp|boto3|botocore|ftplib|http\.client|httpx|requests|socket|swiftclient|telnetlib|urllib\.request|urllib3)\b"
+)
+OPENERS = ("pyrimage/opener.py", "pyrimage/stores/s3/", "pyrimage/stores/swift/", "pyrimage/server/")
+NO_OPENERS = (
+    "pyrimage/catalogue/sql/claims.py",
+    "pyrimage/scripts/background.py",
+    "pyrimage/scripts/control.py",
+)
+
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 40
 
@@ -42,6 +54,15 @@ def starts_a_program(node: ast.stmt | ast.expr) -> bool:
             return module == "subprocess" or (module == "os" and any(alias.name in OS_PROGRAMS for alias in names))
         case ast.Attribute(ast.Name("os"), name):
             return name in OS_PROGRAMS
+    return False
+
+
+def can_connect(node: ast.stmt | ast.expr) -> bool:
+    match node:
+        case ast.Import(names):
+            return any(NETWORK.match(alias.name) for alias in names)
+        case ast.ImportFrom(module, names, 0):
+            return any(NETWORK.match(module or "") or NETWORK.match(f"{module}.{alias.name}") for alias in names)
     return False
 
 
@@ -72,6 +93,12 @@ def test_no_function_is_longer_than_the_limit() -> None:
 
 def test_no_other_program_is_started_s25() -> None:
     assert [place for place in places(starts_a_program) if not place.startswith(STARTERS)] == []
+
+
+def test_one_module_opens_urls_that_others_name() -> None:
+    """S23: a second way to fetch them would need its own checks of every address."""
+    found = {place.rpartition(":")[0] for place in places(can_connect)}
+    assert {place for place in found if not place.startswith(OPENERS)} == set(NO_OPENERS)
 
 
 def test_system_tests_carry_their_mark_and_lie_together() -> None:
