@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from .addresses import AllowedHosts
 from .errors import ConfigurationError
-from .readers import directory, endpoint, flag, page_length, quota, setting, size, word
+from .readers import allowed_hosts, directory, endpoint, flag, page_length, quota, setting, size, word
 
 PREFIX = "pyrimage."
 CONFIG_NAME = "pyrimage.ini"
@@ -108,6 +109,17 @@ class Settings:
         "Whose downloads are sent to the store, where it gives out URLs for that. anonymous: those of requests without "
         "credentials, for clients may send theirs on to wherever they are sent.",
         default="never",
+    )
+    set_image_location: str = setting(
+        word("owner", "admin"), "Who may register the location of an image's bytes at a URL.", default="owner"
+    )
+    allowed_hosts: AllowedHosts = setting(
+        allowed_hosts,
+        "Hosts that the server may ask for the bytes of images though they are no public ones: names, addresses and "
+        "networks, with commas between them. All others with an address of this machine, of a private network or of "
+        "many receivers are refused.",
+        default=AllowedHosts(),
+        default_text="none",
     )
     require_formats: bool = setting(flag, "Refuse data for an image without disk and container format.", default=False)
     limit_param_default: int = setting(page_length, "Images on a page of a list that asks for no limit.", default=25)

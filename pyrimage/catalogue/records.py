@@ -17,6 +17,7 @@ DISK_FORMATS = ("aki", "ari", "ami", "raw", "iso", "vhd", "vhdx", "vdi", "vmdk",
 CONTAINER_FORMATS = ("aki", "ari", "ami", "bare", "ovf", "ova", "docker")
 MAX_INT = 2**31 - 1  # what an INTEGER column holds
 MAX_BYTES = 2**63 - 1  # what a BIGINT column holds
+LOCATION_LENGTH = 512  # characters of a location's key, which may be a URL
 
 
 class Status:
@@ -158,16 +159,16 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """Bytes that arrived whole.
+    """Bytes that arrived whole, or lie where a client has registered them.
 
-    size: bytes. checksum, sha256: lower-case hex digits.
+    size: bytes. checksum, sha256: lower-case hex digits; None for registered ones of which nobody told them.
     location: None for no bytes at all; then no store is ever asked.
     claim: key of the upload's claim, which the row's commit ends.
     """
 
     size: int
-    checksum: str
-    sha256: str
+    checksum: str | None
+    sha256: str | None
     location: Location | None = None
     claim: str | None = None
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import Conflict, Forbidden, LimitExceeded
 from ..settings import Settings
-from .records import FACTS, IMAGE_FIELDS, Blob, Identity, Image, SetBy, Status, new_image_id, utcnow
+from .records import FACTS, IMAGE_FIELDS, Blob, Identity, Image, Location, SetBy, Status, new_image_id, utcnow
 
 Fields = dict[str, Any]
 Spelling = Callable[[str], str]  # of a field's name: as a header, or in JSON
@@ -38,19 +38,28 @@ class Body:
     spell: Spelling
 
 
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """Data that lies where the client says. size: bytes, None if nobody said: then the location's store is asked."""
+
+    location: Location
+    size: int | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageDraft:
     """What a valid request asks for.
 
     image: the record as it shall be, its data aside. old: the image as it was found, None for a new one.
-    data: None, a body that is still to come, or a blob that is there: ``EMPTY``, or that of an upload elsewhere.
+    data: None, a body that is still to come, a registered location, or a blob that is there: ``EMPTY``, or that of an
+    upload elsewhere.
     updated_at: an administrator's word, for images copied from elsewhere. activated_at: when that upload was complete.
     purge: no property stays but those that were sent.
     """
 
     image: Image
     old: Image | None = None
-    data: Body | Blob | None = None
+    data: Body | Registered | Blob | None = None
     updated_at: datetime | None = None
     activated_at: datetime | None = None
     purge: bool = False
@@ -125,6 +134,14 @@ def check_publicity(settings: Settings, caller: Identity, draft: ImageDraft, spe
     may_publish = caller.is_admin or (settings.publicize_image == "owner" and caller.is_known)
     if draft.image.is_public and not was_public and not may_publish:
         raise Forbidden(f"{spell('is_public')}: only administrators may publish here (pyrimage.publicize_image).")
+
+
+def check_registration(settings: Settings, caller: Identity, draft: ImageDraft, spell: Spelling) -> None:
+    """Refuse a location from whom the settings do not allow to register one. Raises Forbidden."""
+    may_register = caller.is_admin or settings.set_image_location == "owner"
+    if isinstance(draft.data, Registered) and not may_register:
+        only = "only administrators may register locations here (pyrimage.set_image_location)"
+        raise Forbidden(f"{spell('location')}: {only}.")
 
 
 def immutability_problems(fields: Fields, image: Image, spell: Spelling) -> list[str]:

@@ -5,9 +5,9 @@ from datetime import datetime
 from sqlalchemy import BigInteger
 from sqlalchemy.orm import Mapped, mapped_column
 
+from ..catalogue.records import LOCATION_LENGTH
 from ..settings import STORE_NAME_LENGTH
 from .image import ID_LENGTH
-from .location import KEY_LENGTH
 from .meta import Base, text, utc_datetime
 
 LIVE = "live"
@@ -24,7 +24,7 @@ class ClaimRow(Base):
 
     __tablename__ = "claims"
 
-    key: Mapped[str] = mapped_column(text(KEY_LENGTH), primary_key=True)
+    key: Mapped[str] = mapped_column(text(LOCATION_LENGTH), primary_key=True)
     image_id: Mapped[str] = mapped_column(text(ID_LENGTH), unique=True)
     store: Mapped[str] = mapped_column(text(STORE_NAME_LENGTH))
     owner: Mapped[str] = mapped_column(text(255), index=True)

@@ -3,14 +3,13 @@
 from sqlalchemy import BigInteger, ForeignKey, Index, Integer
 from sqlalchemy.orm import Mapped, mapped_column
 
+from ..catalogue.records import LOCATION_LENGTH
 from ..settings import STORE_NAME_LENGTH
 from .image import ID_LENGTH, ImageRow
 from .meta import Base, text
 
 ACTIVE = "active"
 GARBAGE = "garbage"
-
-KEY_LENGTH = 512
 
 
 class LocationRow(Base):
@@ -24,7 +23,7 @@ class LocationRow(Base):
     id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
     image_id: Mapped[str] = mapped_column(text(ID_LENGTH), ForeignKey(ImageRow.id))
     store: Mapped[str] = mapped_column(text(STORE_NAME_LENGTH))
-    key: Mapped[str] = mapped_column(text(KEY_LENGTH), index=True)
+    key: Mapped[str] = mapped_column(text(LOCATION_LENGTH), index=True)
     owned: Mapped[bool]
     state: Mapped[str] = mapped_column(text(20), index=True)
 

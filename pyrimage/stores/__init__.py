@@ -12,10 +12,12 @@ from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError as PyramidConfigurationError
 from pyramid.registry import Registry
 
-from ..errors import ConfigurationError, StoreUnavailable
+from ..catalogue.records import Location
+from ..errors import ConfigurationError, Invalid, StoreUnavailable
+from ..server.logtext import shown
 from ..settings import STORE_NAME, Settings, read_settings
 from .directory import Identify
-from .interfaces import ReadableStore, Store
+from .interfaces import LocationStore, ReadableStore, Store
 
 __all__ = [
     "Identify",
@@ -29,7 +31,7 @@ __all__ = [
     "store_kinds",
 ]
 
-BUILT_IN = ("pyrimage.stores.file",)
+BUILT_IN = ("pyrimage.stores.file", "pyrimage.stores.http")
 
 _KINDS = "pyrimage.store_kinds"  # in Pyramid's registry
 
@@ -62,6 +64,20 @@ class Stores(dict[str, ReadableStore]):
         if not isinstance(store, Store):
             raise StoreUnavailable(f"The store {name} can only be read.")
         return store
+
+    def locate(self, url: str) -> Location:
+        """Return where the bytes lie that a client wants to register at a URL; asks nobody. Raises Invalid."""
+        for store in self.values():
+            if isinstance(store, LocationStore) and (key := store.register(url)) is not None:
+                return Location(store.name, key, owned=False)
+        raise Invalid(f"External sources are not supported: '{shown(url)}'.")
+
+    def stat(self, location: Location) -> int:
+        """Ask how many bytes lie at a registered location. Raises Invalid where there are none, StoreError."""
+        store = self[location.store]
+        if not isinstance(store, LocationStore):
+            raise StoreUnavailable(f"In the store {location.store} no location can be registered.")
+        return store.stat(location.key)
 
 
 def make_stores(settings: Settings, identify: Identify) -> Stores:

@@ -8,8 +8,8 @@ from pyramid.request import Request
 
 from ..catalogue.interfaces import Claims
 from ..catalogue.records import DIGESTS, EMPTY, Blob, Claim, Image, Location
-from ..catalogue.rules import Body, ImageDraft
-from ..errors import BlobDamaged, DataMismatch, LimitExceeded, NotFound
+from ..catalogue.rules import Body, ImageDraft, Registered, check_limits
+from ..errors import BlobDamaged, DataMismatch, Invalid, LimitExceeded, NotFound
 from ..stores.interfaces import RedirectingStore
 from ..stores.transfer import copy
 from .data_manager import Removal, Upload
@@ -34,13 +34,16 @@ class _Meter:
 
 
 def receive(request: Request, draft: ImageDraft) -> Blob | None:
-    """Take the data of a draft: a body into its store, verified, durable and readable; a blob as it is; None.
+    """Take the data of a draft: a body into its store, verified, durable and readable; what is there as it is; None.
 
     No connection to the database is held meanwhile. What becomes of the bytes is the transaction's to say.
 
-    Raises DataMismatch, LimitExceeded, Conflict, StoreError, ClientLeft, ClientTooSlow.
+    Raises DataMismatch, LimitExceeded, Conflict, StoreError, ClientLeft, ClientTooSlow, and Invalid for a registered
+    location at which nothing is.
     """
     body, image = draft.data, draft.image
+    if isinstance(body, Registered):
+        return _registered(request, draft, body)
     if not isinstance(body, Body):
         return body
     store, claims = request.stores.writable(body.store), request.claims
@@ -58,6 +61,18 @@ def receive(request: Request, draft: ImageDraft) -> Blob | None:
         return dataclasses.replace(blob, claim=claim.key)
     writer.finish()
     return dataclasses.replace(blob, location=Location(store.name, claim.key), claim=claim.key)
+
+
+def _registered(request: Request, draft: ImageDraft, data: Registered) -> Blob:
+    """Make the blob of a location, whose store is asked for the size if nobody told it."""
+    image, location, size = draft.image, data.location, data.size
+    if size is None:
+        size = request.stores.stat(location)
+        check_limits(request.settings, image, draft.old, size)
+    if not size:
+        raise Invalid("There are no bytes at the location; an image of none has no location.")
+    log.info("image %s: %d bytes are registered in the store %s", image.id, size, location.store)
+    return Blob(size, image.checksum, image.sha256, location)
 
 
 def _verify(image: Image, body: Body, blob: Blob) -> None:

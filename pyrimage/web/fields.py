@@ -164,14 +164,6 @@ class Timestamp(HeaderType):
         return found
 
 
-class NoSource(HeaderType):
-    """A place to take the bytes from; no store that could is there yet, so the empty text is refused as well."""
-
-    def deserialize(self, node: colander.SchemaNode, cstruct: Any) -> Any:
-        """Refuse any value."""
-        raise colander.Invalid(node, "external sources are not supported; send the bytes as the body")
-
-
 _TYPES: dict[type[Any], Callable[[str, Any], HeaderType]] = {
     records.Text: lambda name, kind: Text(kind.length),
     records.Project: lambda name, kind: Owner(kind.length),

@@ -41,6 +41,8 @@ VAULT = {
     "vault_store_pin": "1234",
 }
 
+OURS = store_kinds(make_configurator({}))
+
 Start = Callable[..., Installation]
 
 
@@ -376,7 +378,7 @@ def test_verify_leaves_out_a_store_that_is_away_and_looks_at_the_others(
 @pytest.mark.parametrize(
     ("keys", "more", "says"),
     [
-        (VAULT, "", "pyrimage.stores = file, safe:vault: vault is no kind of store here; use file."),
+        (VAULT, "", f"pyrimage.stores = file, safe:vault: vault is no kind of store here; use {' or '.join(OURS)}."),
         (
             {**VAULT, "safe.vault_store_relm": "away"},
             INCLUDES,
@@ -404,7 +406,7 @@ def add(kind: str, factory: Any) -> Configurator:
 def test_a_plug_in_may_be_included_twice() -> None:
     config = make_configurator({"pyramid.includes": "vault_store pyrimage.stores"})
     config.include("vault_store")
-    assert store_kinds(config) == {"file": FileStoreFactory, "vault": vault_store.VaultStoreFactory}
+    assert store_kinds(config) == {**OURS, "vault": vault_store.VaultStoreFactory}
 
 
 def test_a_kind_has_one_factory() -> None:

@@ -36,7 +36,7 @@ class SqlWrites(MemberWrites):
     def add(self, image: Image, blob: Blob | None) -> None:
         """Insert the rows of a new image."""
         if blob is None or blob.claim is None:
-            self._admit(image)
+            self._admit(image, is_more=True)
             self._refuse_claimed(image.id)
         try:
             self._session.execute(insert(ImageRow), [columns(image)])
@@ -58,8 +58,11 @@ class SqlWrites(MemberWrites):
             kept += [*FORMATS, *FACTS]  # the data was checked against these
         elif changed.keys() & set(FORMATS):  # they were checked against each other
             kept += FORMATS
-        if blob is None and "owner" in changed:
-            self._admit(new)
+        if blob is not None and blob.claim is None:  # registered
+            self._admit(new, is_more="owner" in changed)
+            self._refuse_claimed(old.id)
+        elif blob is None and "owner" in changed:
+            self._admit(new, is_more=True)
         same = and_(ImageRow.id == old.id, *(getattr(ImageRow, name) == before[name] for name in kept))
         updated_at = self._update(same, changed, new.updated_at)
         if updated_at is None:
@@ -122,10 +125,13 @@ class SqlWrites(MemberWrites):
         write(self._session, statement.ordered_values(*values.items(), ("updated_at", updated_at)))
         return updated_at
 
-    def _admit(self, image: Image) -> None:
-        """Refuse an image for which its owner has no room. That of an upload was admitted with its claim."""
+    def _admit(self, image: Image, *, is_more: bool) -> None:
+        """Refuse an image for which its owner has no room. That of an upload was admitted with its claim.
+
+        is_more: the owner did not have it so far.
+        """
         size = image.size if image.status == Status.ACTIVE else 0
-        admit(self._settings, self._session, image.owner, image.id, is_more=True, size=size or None)
+        admit(self._settings, self._session, image.owner, image.id, is_more=is_more, size=size or None)
 
     def _add_properties(self, image_id: str, properties: Mapping[str, str]) -> None:
         if properties:
@@ -154,8 +160,8 @@ class SqlWrites(MemberWrites):
         if blob is None:
             return
         if blob.location is not None:
-            row = {"image_id": image.id, "store": blob.location.store, "key": blob.location.key}
-            self._session.execute(insert(LocationRow), [{**row, "owned": True, "state": ACTIVE}])
+            row = {"image_id": image.id, **dataclasses.asdict(blob.location), "state": ACTIVE}
+            self._session.execute(insert(LocationRow), [row])
         if blob.claim is not None and not write(self._session, delete(ClaimRow).where(_is_claim_of(image, blob))):
             raise UploadEnded(f"The upload into image {image.id} took longer than its lease, and was ended.")
 

@@ -9,7 +9,7 @@ from typing import Any
 import colander
 from pyramid.request import Request
 
-from ...catalogue.records import Claim, Location
+from ...catalogue.records import LOCATION_LENGTH, Claim, Location
 from ...errors import Invalid
 from ...settings import STORE_NAME_LENGTH
 from ...web.bodies import MAX_BODY, JsonType, Object, read_json
@@ -61,7 +61,7 @@ def _claim_node() -> colander.SchemaNode:
         Object(),
         _node(Required(ImageId()), "image_id"),
         _node(Required(Text(STORE_NAME_LENGTH)), "store"),
-        _node(Required(Text(512)), "key"),
+        _node(Required(Text(LOCATION_LENGTH)), "key"),
         _node(Value(Text()), "owner"),
         _node(Value(Digits()), "size"),
         name="claim",
@@ -72,7 +72,9 @@ def _claim_node() -> colander.SchemaNode:
 _RESERVE = _body(_claim_node(), _node(Required(Digits()), "came"))
 _RENEW = _body(_node(Keys(), "keys"))
 _END = _body(
-    _node(Required(Text(512)), "key"), _node(Required(ImageId()), "image_id"), _node(Value(Text(MAX_BODY)), "reason")
+    _node(Required(Text(LOCATION_LENGTH)), "key"),
+    _node(Required(ImageId()), "image_id"),
+    _node(Value(Text(MAX_BODY)), "reason"),
 )
 _EXPIRED = _body(_node(Seconds(), "grace"), _node(Value(ImageId()), "image_id", missing=None))
 _SEIZE = _body(_claim_node(), _node(Seconds(), "grace"))

@@ -12,7 +12,7 @@ from typing import Any
 import colander
 from pyramid.request import Request
 
-from ...catalogue.records import EMPTY, FACTS, IMAGE_FIELDS, Blob, Image, Location, Status, utcnow
+from ...catalogue.records import EMPTY, FACTS, IMAGE_FIELDS, LOCATION_LENGTH, Blob, Image, Location, Status, utcnow
 from ...catalogue.rules import (
     Fields,
     ImageDraft,
@@ -28,6 +28,7 @@ from ...catalogue.rules import (
 from ...errors import Conflict, DataMismatch, Forbidden, Invalid
 from ...identity.signed import MAX_CLOCK_SECONDS
 from ...settings import STORE_NAME_LENGTH
+from ...stores import Store
 from ...web.bodies import JsonType, Object, read_json
 from ...web.fields import (
     CONTROL,
@@ -154,7 +155,10 @@ class Nullable(Object):
 def location_node(kind: colander.SchemaType, name: str) -> colander.SchemaNode:
     """Make the node of ``{"store": "file", "key": "<image id>.<random>"}``."""
     node = colander.SchemaNode(
-        kind, _node(Required(Text(STORE_NAME_LENGTH)), "store"), _node(Required(Text(512)), "key"), name=name
+        kind,
+        _node(Required(Text(STORE_NAME_LENGTH)), "store"),
+        _node(Required(Text(LOCATION_LENGTH)), "key"),
+        name=name,
     )
     node.missing_msg = "is missing"
     return node
@@ -162,9 +166,10 @@ def location_node(kind: colander.SchemaType, name: str) -> colander.SchemaNode:
 
 def location_problems(request: Request, store: str, key: str, where: str) -> list[str]:
     """Say why bytes cannot lie there, if they cannot; the store judges its keys. where: what the client calls it."""
-    if store not in request.stores:
-        return [f"{where}.store: {store!a} is not a store here."]
-    if not request.stores.writable(store).is_key(key):
+    place = request.stores.get(store)
+    if not isinstance(place, Store):
+        return [f"{where}.store: {store!a} is not a store here that takes uploads."]
+    if not place.is_key(key):
         return [f"{where}.key: {key!a} is not a key of the store {store}."]
     return []
 
@@ -174,7 +179,7 @@ _BLOB = colander.SchemaNode(
     _node(Required(Digits()), "size"),
     *(_node(Required(Hex(digits)), name) for name, digits in (("checksum", 32), ("sha256", 64))),
     location_node(Nullable(), "location"),
-    _node(Value(Text(512)), "claim"),
+    _node(Value(Text(LOCATION_LENGTH)), "claim"),
     name="blob",
     missing=None,
 )

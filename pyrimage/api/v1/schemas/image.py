@@ -8,10 +8,22 @@ from typing import Any
 import colander
 from pyramid.request import Request
 
-from ....catalogue.records import DIGESTS, EMPTY, IMAGE_FIELDS, MAX_BYTES, Image, Shown, Status
+from ....catalogue.records import (
+    DIGESTS,
+    EMPTY,
+    IMAGE_FIELDS,
+    LOCATION_LENGTH,
+    MAX_BYTES,
+    Image,
+    Location,
+    Shown,
+    Status,
+)
 from ....catalogue.rules import (
     Body,
     ImageDraft,
+    Registered,
+    Spelling,
     changed_image,
     check_limits,
     cleared,
@@ -21,9 +33,10 @@ from ....catalogue.rules import (
     permitted,
 )
 from ....errors import Invalid
+from ....stores import Store
 from ....web.bodies import content_length, has_body
 from ....web.digests import demand_digests
-from ....web.fields import HeaderType, Ignored, ImageId, NoSource, Text, read_purge, type_of
+from ....web.fields import HeaderType, Ignored, ImageId, Text, read_purge, type_of
 from .dialect import Dialect, shown_location
 from .headers import Headers, header_name, read_headers
 
@@ -34,7 +47,7 @@ _OTHERS: dict[str, HeaderType] = {
     "id": ImageId(),
     "status": Text(),
     "store": Text(),
-    "location": NoSource(),
+    "location": Text(LOCATION_LENGTH),
     **dict.fromkeys(("copy_from", "uri", "virtual_size"), Ignored()),
 }
 
@@ -62,21 +75,24 @@ def read_new_image(request: Request, dialect: Dialect) -> ImageDraft:
     problems, body = headers.problems, has_body(request)
     if headers.fields.get("size") == "":
         del fields["size"]  # announces nothing, where 0 announces an empty image
-    is_empty = not body and fields.get("size") == 0
-    size = _expected_size(request, fields.get("size"), problems) if body else None
+    location = _location(fields, request, problems)
+    is_empty = not body and location is None and fields.get("size") == 0
+    size = _expected_size(fields.get("size"), request, location, problems)
     spell = demand_digests(request, fields, problems, header_name, has_data=body)
     if dialect.name_required and not headers.fields.get("name"):
         problems.append("x-image-meta-name is required.")
     if is_empty and any(fields.get(name) not in (None, getattr(EMPTY, name)) for name in DIGESTS):
         problems.append("x-image-meta-checksum or -sha256 is not the digest of an empty image.")
-    problems += format_problems(fields, request.settings, header_name, complete=body or is_empty)
+    problems += format_problems(
+        fields, request.settings, header_name, complete=body or is_empty or location is not None
+    )
     _check_content_type(request, dialect, problems, has_data=body)
     if problems:
         raise Invalid(*problems)
     fields = permitted(fields, request.identity)
     image = new_image(fields, headers.properties, request.identity)
     check_limits(request.settings, image, None, size)
-    data = Body(_store(fields, request), size, spell) if body else EMPTY if is_empty else None
+    data = EMPTY if is_empty else _data(fields, request, location, size, spell)
     return ImageDraft(image=image, data=data, updated_at=fields.get("updated_at"))
 
 
@@ -91,10 +107,13 @@ def read_changed_image(request: Request, dialect: Dialect, image: Image) -> Imag
         _check_location(headers, shown_location(request, image))
     fields = _validated(headers, request)
     problems, body = headers.problems, has_body(request)
-    size = _expected_size(request, fields.get("size") or image.size or None, problems) if body else None
+    location = _location(fields, request, problems)
+    size = _expected_size(fields.get("size") or image.size or None, request, location, problems)
     spell = demand_digests(request, fields, problems, header_name, has_data=body, image=image)
     problems += immutability_problems(fields, image, header_name)
-    problems += format_problems(fields, request.settings, header_name, complete=body, image=image)
+    problems += format_problems(
+        fields, request.settings, header_name, complete=body or location is not None, image=image
+    )
     _check_content_type(request, dialect, problems, has_data=body)
     purge = read_purge(request, problems, default=True) and not body
     if problems:
@@ -102,13 +121,16 @@ def read_changed_image(request: Request, dialect: Dialect, image: Image) -> Imag
     fields = permitted(fields, request.identity)
     changed = changed_image(image, fields, headers.properties, header_name, purge=purge)
     check_limits(request.settings, changed, image, size)
-    data = Body(_store(fields, request), size, spell) if body else None
+    data = _data(fields, request, location, size, spell)
     return ImageDraft(image=changed, old=image, data=data, purge=purge)
 
 
-def _store(fields: dict[str, Any], request: Request) -> str:
-    store: str = fields.get("store") or request.settings.default_store
-    return store
+def _data(
+    fields: dict[str, Any], request: Request, location: Location | None, size: int | None, spell: Spelling
+) -> Body | Registered | None:
+    if location is not None:
+        return Registered(location, size)
+    return Body(fields.get("store") or request.settings.default_store, size, spell) if has_body(request) else None
 
 
 def _validated(headers: Headers, request: Request) -> dict[str, Any]:
@@ -132,7 +154,33 @@ def _validated(headers: Headers, request: Request) -> dict[str, Any]:
     return cleared(fields)
 
 
-def _expected_size(request: Request, declared: int | None, problems: list[str]) -> int | None:
+def _location(fields: dict[str, Any], request: Request, problems: list[str]) -> Location | None:
+    """Return where the data lies already, if the client says so; and judge the store that it names."""
+    store, body = fields.get("store"), has_body(request)
+    if body and store is not None and not isinstance(request.stores[store], Store):
+        problems.append(f"x-image-meta-store: the store {store} takes no uploads.")
+    if "location" not in fields:
+        return None
+    if body:
+        problems.append("x-image-meta-location: data comes with the body already; send one of them.")
+    try:
+        location = request.stores.locate(fields["location"] or "")
+    except Invalid as error:
+        problems.append(f"x-image-meta-location: {error}")
+        return None
+    if store not in (None, location.store):
+        problems.append(f"x-image-meta-store: the location is one of the store {location.store}.")
+    return location
+
+
+def _expected_size(
+    declared: int | None, request: Request, location: Location | None, problems: list[str]
+) -> int | None:
+    """Return how many bytes the data must have, None if nobody said; 0 of a location is what clients echo."""
+    if location is not None:
+        return declared or None
+    if not has_body(request):
+        return None
     length = content_length(request)
     if length is not None and length > MAX_BYTES:
         problems.append(f"Content-Length is more than {MAX_BYTES}.")

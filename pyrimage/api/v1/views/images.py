@@ -5,7 +5,7 @@ from pyramid.response import Response
 from pyramid.view import exception_view_config, view_config
 
 from ....catalogue.records import Image, Status
-from ....catalogue.rules import check_changeable, check_publicity
+from ....catalogue.rules import check_changeable, check_publicity, check_registration
 from ....environ import IMAGE_ID
 from ....errors import NotFound
 from ....identity.policy import Permission
@@ -47,10 +47,14 @@ def list_images_in_detail(context: ImageContainer, request: Request) -> Response
 
 @view_config(context=ImageContainer, request_method="POST", permission=Permission.ADD_IMAGE)
 def add_image(context: ImageContainer, request: Request) -> Response:
-    """Create an image from its headers and, if present, store the body. 201, 400, 403, 409, 413, 503, 507."""
+    """Create an image from its headers and, if present, store the body or register a location.
+
+    201, 400, 403, 409, 413, 502, 503, 504, 507.
+    """
     draft = read_new_image(request, context.dialect)
     request.environ[IMAGE_ID] = draft.image.id
     check_publicity(request.settings, request.identity, draft, header_name)
+    check_registration(request.settings, request.identity, draft, header_name)
     blob = receive(request, draft)
     image = draft.completed(blob)
     request.writes.add(image, blob)  # SQL last: no lock is held while bytes arrive
@@ -67,7 +71,7 @@ def refuse_blank_id(error: PredicateMismatch, request: Request) -> Response:
 def show_image(context: ImageResource, request: Request) -> Response:
     """Show an image's headers (HEAD), and send its bytes or a part of them (GET).
 
-    200, 206, 304, 307 to the store, 404 without readable data, 412, 416, 500, 503.
+    200, 206, 304, 307 to the store, 404 without readable data, 412, 416, 500, 502, 503, 504.
     """
     image = context.image
     if request.method != "HEAD":
@@ -80,7 +84,7 @@ def show_image(context: ImageResource, request: Request) -> Response:
 def send_file(context: ImageFile, request: Request) -> Response:
     """Send an image's bytes, or a part of them, and nothing else that is known about it.
 
-    200, 206, 304, 307 to the store, 404 without readable data (for HEAD too), 412, 416, 500, 503.
+    200, 206, 304, 307 to the store, 404 without readable data (for HEAD too), 412, 416, 500, 502, 503, 504.
     """
     _check_readable(context.image)
     return _send_data(request, context.image, ())
@@ -113,12 +117,13 @@ def _send_data(request: Request, image: Image, metadata: responses.Metadata) -> 
 def change_image(context: ImageResource, request: Request) -> Response:
     """Change what is known about an image, or give a queued one its data.
 
-    200, 400, 403, 404, 409, 412, 413, 503, 507.
+    200, 400, 403, 404, 409, 412, 413, 502, 503, 504, 507.
     """
     image = context.image
     check_changeable(image, has_data=has_body(request))
     draft = read_changed_image(request, context.dialect, image)
     check_publicity(request.settings, request.identity, draft, header_name)
+    check_registration(request.settings, request.identity, draft, header_name)
     check_preconditions(request, image)
     blob = receive(request, draft)
     changed = request.writes.change(image, draft.completed(blob), blob, purge=draft.purge)
