@@ -84,7 +84,6 @@ setup(
             *MARIADB,
             *KEYSTONE,
             "build>=1.2",
-            "httpx>=0.27",
             "hypothesis>=6.100",
             "pytest>=8.3",
             "pytest-cov>=6.0",

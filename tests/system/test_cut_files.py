@@ -51,31 +51,6 @@ def test_file_of_another_size_is_a_500_before_its_first_byte(
 
 
 @PARTS
-def test_unreadable_file_is_a_503(server: Server, image: tuple[str, Path], headers: dict[str, str]) -> None:
-    """A file in the place of its directory stands for a file that we may not read: root reads those."""
-    path, file = image
-    aside = file.parent.rename(file.parent.with_name("aside"))
-    file.parent.touch()
-    refused = server.request("GET", path, headers=headers)
-    file.parent.unlink()
-    aside.rename(file.parent)
-    assert (refused.status, refused.headers["Retry-After"]) == (503, "5")
-    assert error_of(refused)
-
-
-@PARTS
-def test_missing_file_or_a_pipe_in_its_place_is_a_500_and_not_waited_for(
-    server: Server, image: tuple[str, Path], headers: dict[str, str]
-) -> None:
-    path, file = image
-    file.unlink()
-    assert server.request("GET", path, headers=headers).status == 500
-    os.mkfifo(file)
-    assert server.request("GET", path, headers=headers).status == 500
-    file.unlink()
-
-
-@PARTS
 @CUTS
 def test_file_cut_during_a_download_breaks_the_connection(
     server: Server, image: tuple[str, Path], size: int, headers: dict[str, str]

@@ -131,13 +131,6 @@ def server_of_rows(tmp_path: Path, disk: Path) -> Iterator[PausableServer]:
 METHODS = pytest.mark.parametrize("method", ["POST", "PUT"])  # elsewhere PUT, whose image has to stay queued
 
 
-def test_more_than_there_is_room_for_is_refused_at_once(server: PausableServer) -> None:
-    upload = Upload(server, "PUT")
-    upload.check_refused(upload(bytes(DISK + 1)))
-    assert "has no room for" in server.log()
-    upload.check_works()
-
-
 def test_more_than_there_is_room_for_is_refused_when_it_came_unannounced(server: PausableServer) -> None:
     upload = Upload(server, "PUT")
     upload.check_refused(upload(bytes(DISK + 1), chunked=True))
@@ -266,13 +259,6 @@ def test_disk_of_the_database_full_at_commit(
             server_of_rows.resume("finish")
             upload.check_refused(answer.result())
     upload.check_works()
-
-
-def test_row_that_the_full_disk_refused_does_not_come_back(server_of_rows: PausableServer, disk: Path) -> None:
-    with full(disk):
-        assert server_of_rows.request("POST", "/v1/images", headers=meta(name="refused")).status == 507
-    assert server_of_rows.request("POST", "/v1/images", headers=meta(name="kept")).status == 201
-    assert server_of_rows.sql("SELECT name FROM images") == [("kept",)]
 
 
 def test_delete_that_the_full_disk_refused_leaves_the_image_whole(server_of_rows: PausableServer, disk: Path) -> None:

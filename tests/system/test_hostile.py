@@ -63,25 +63,6 @@ INJECTIONS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def place(server: Server) -> bytes:
-    """The path of an image."""
-    answer = server.ask(b"POST /v1/images", b"x-image-meta-id: Twin-1", b"x-image-meta-name: f17")
-    assert answer.status == 201
-    return b"/images/Twin-1"
-
-
-@pytest.mark.parametrize("method", [b"GET", b"PUT", b"DELETE"])
-@pytest.mark.parametrize("path", TRICKS)
-def test_path_tricks_lead_nowhere(server: Server, place: bytes, path: bytes, method: bytes) -> None:
-    """S26."""
-    refused = server.ask(method + b" " + path)
-    assert refused.status in (400, 404)
-    assert error_of(refused)
-    assert "Set-Cookie" not in refused.headers
-    assert server.ask(b"HEAD " + place).status == 200
-
-
 def test_nothing_lies_outside_of_the_data_directory(tmp_path: Path) -> None:
     """S26: after each trick as path and as id, with a body that asks to be stored."""
     with Server(tmp_path) as server:

@@ -9,20 +9,16 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from factories import data_headers
 from pyrimage.server.pidfile import holder
-from servers.controlled import refuses
 from servers.processes import PROGRAMS, free_port, wait_until
 from servers.programs import Programs
 from servers.pyrimage import READY_SECONDS
-from servers.transfers import REST, begin_upload
 
 pytestmark = pytest.mark.system
 
@@ -45,42 +41,6 @@ def with_workers(tmp_path: Path) -> Iterator[Programs]:
 def test_the_ini_that_was_found_is_served(place: Programs) -> None:
     place.start("pyrimage-api", **place.environment)
     assert place.request("GET", "/images").status == 200
-
-
-def test_a_start_that_fails_says_why_in_one_line(place: Programs) -> None:
-    with closing(socket.create_server(("127.0.0.1", place.port))):
-        busy = place.run("pyrimage-api", place.ini, "--pid-file", "x.pid")
-    assert busy.err.endswith(f"cannot listen on http://127.0.0.1:{place.port}: Address already in use\n")
-    assert not (place.directory / "x.pid").exists()
-    place.configure("app:main", {"pyrimage.auto_migrate": "false"})
-    behind = place.run("pyrimage-api", place.ini)
-    assert behind.err.startswith("ERROR: The database's schema is of revision None")
-    for said in busy, behind:
-        assert (said.status, said.out, said.err.count("\n")) == (1, "", 1)
-
-
-# Stopping
-
-
-def test_a_transfer_ends_before_the_program_does(place: Programs) -> None:
-    place.serve()
-    with begin_upload(place) as upload:
-        os.killpg(place.pid, signal.SIGINT)
-        wait_until(lambda: refuses(place.port), READY_SECONDS, place.log)
-        upload.send(REST)
-        assert upload.getresponse().status == 201
-    assert place.ended() == 0
-
-
-def test_a_transfer_that_takes_longer_than_shutdown_timeout_is_cut_and_leaves_nothing(with_workers: Programs) -> None:
-    place = with_workers
-    place.serve("--shutdown-timeout", "1")
-    with begin_upload(place) as upload:
-        os.kill(place.pid, signal.SIGTERM)
-        with pytest.raises(ConnectionError):
-            upload.getresponse()
-    assert place.ended() == 0
-    assert (place.sql("SELECT * FROM claims"), place.sql("SELECT * FROM images"), place.files()) == ([], [], [])
 
 
 # Options

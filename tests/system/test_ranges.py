@@ -1,6 +1,5 @@
 """Parts of images over real sockets, for programs that resume: on our server, and on waitress as it is."""
 
-import http.client
 import os
 import random
 import subprocess
@@ -39,49 +38,12 @@ def curl(server: Server, path: str, target: Path, *options: str) -> str:
     return done.stdout.decode()
 
 
-@pytest.mark.parametrize(
-    ("asked", "start", "stop"),
-    [
-        ("0-0", 0, 1),
-        ("1000-2999999", 1000, 3_000_000),
-        ("-1", SIZE - 1, SIZE),
-        ("-3000000", SIZE - 3_000_000, SIZE),
-        (f"{HALF}-", HALF, SIZE),
-        ("0-18446744073709551615", 0, SIZE),
-    ],
-)
-def test_curl_gets_a_part(server: Server, path: str, tmp_path: Path, asked: str, start: int, stop: int) -> None:
-    target = tmp_path / "part"
-    assert curl(server, path, target, "-r", asked) == f"206 {stop - start}"
-    assert target.read_bytes() == DATA[start:stop]
-
-
 @pytest.mark.parametrize("have", [1, HALF, SIZE - 1])
 def test_curl_resumes_a_download(server: Server, path: str, tmp_path: Path, have: int) -> None:
     target = tmp_path / "disk.img"
     target.write_bytes(DATA[:have])
     assert curl(server, path, target, "-C", "-") == f"206 {SIZE - have}"
     assert target.read_bytes() == DATA
-
-
-def test_curl_resumes_a_download_that_is_complete(server: Server, path: str, tmp_path: Path) -> None:
-    target = tmp_path / "disk.img"
-    target.write_bytes(DATA)
-    assert curl(server, path, target, "-C", "-").startswith("416 ")
-    assert target.read_bytes() == DATA
-
-
-def test_next_request_on_the_connection_is_answered_after_a_part(server: Server, path: str) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=RUN_SECONDS)
-    try:
-        for start, stop in ((0, 1), (7, 3_000_000), (SIZE - 5, SIZE), (HALF, HALF + 1)):
-            connection.request("GET", path, headers={"Range": f"bytes={start}-{stop - 1}"})
-            answer = connection.getresponse()
-            assert (answer.status, answer.will_close) == (206, False)
-            assert answer.headers["Content-Range"] == f"bytes {start}-{stop - 1}/{SIZE}"
-            assert answer.read() == DATA[start:stop]
-    finally:
-        connection.close()
 
 
 def test_part_beyond_four_gibibytes_is_found(server: Server) -> None:

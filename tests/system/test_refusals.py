@@ -6,7 +6,6 @@ Nobody else waits for them, and neither disk, database nor memory grows (S34, S4
 import contextlib
 import http.client
 import json
-import re
 import socket
 import subprocess
 import threading
@@ -15,12 +14,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import httpx
 import pytest
 
 from factories import OCTETS, data_headers, error_of, files_below, meta
 from servers.machine import client
-from servers.processes import OWNED, RUN_SECONDS, wait_until
+from servers.processes import OWNED, wait_until
 from servers.pyrimage import READY_SECONDS, Answer, Server
 
 pytestmark = pytest.mark.system
@@ -31,7 +29,6 @@ QUOTA = 2 * SIZE
 FULL = "full"  # an owner whose quota has room for one byte less
 SECONDS = 0.1  # for a refusal
 TRIES = 5  # of which one must be quick enough: the machine does other things too
-TAKEN = 64 * 1024  # bytes of a body that may come before its refusal
 GROWTH = 32 * MIB
 STREAMS, CALLS = 4, 50
 PIECE = bytes(MIB)
@@ -176,39 +173,6 @@ def test_impatient_client_that_expected_continue_is_told(server: Server, refusal
         refusal.check(read_answer(client))
 
 
-# Without
-
-
-def curl(server: Server, refusal: Refusal, directory: Path, *options: str) -> tuple[Answer, int]:
-    """Upload with curl; return the answer and how many bytes of the body curl sent."""
-    head, body = directory / "head", directory / "body"
-    fields = [option for name, value in refusal.headers.items() for option in ("-H", f"{name}: {value}")]
-    written = ("-D", str(head), "-o", str(body), "-w", "%{size_upload}")
-    command = ["curl", "-sS", "-X", refusal.method, *fields, *written, *options, server.url + refusal.path]
-    done = subprocess.run([*OWNED, *command], capture_output=True, text=True, timeout=RUN_SECONDS, check=False)
-    (last,) = re.findall(rb"HTTP/1.1 (?!100).*?(?=\r\n\r\n)", head.read_bytes(), re.DOTALL)
-    return Answer.parse(last, body.read_bytes()), int(done.stdout)
-
-
-@told_refusal
-def test_curl_sends_no_body_that_will_be_refused(
-    server: Server, refusal: Refusal, sparse: Callable[[int], Path], tmp_path: Path
-) -> None:
-    """Asks first of its own, as it does for bodies over a megabyte."""
-    answer, sent = curl(server, refusal, tmp_path, "-T", str(sparse(refusal.size)), "--expect100-timeout", "50")
-    refusal.check(answer)
-    assert sent < TAKEN
-
-
-@told_refusal
-def test_curl_that_does_not_ask_is_told(
-    server: Server, refusal: Refusal, sparse: Callable[[int], Path], tmp_path: Path
-) -> None:
-    answer, sent = curl(server, refusal, tmp_path, "-T", str(sparse(refusal.size)), "-H", "Expect:")
-    refusal.check(answer)
-    assert sent < refusal.size
-
-
 # Other clients, which do not ask before they send
 
 
@@ -283,23 +247,6 @@ def test_client_is_told(server: Server, sparse: Callable[[int], Path], script: s
     for (status, message), refusal in zip(json.loads(done.stdout), refusals, strict=True):
         assert status == refusal.status
         assert refusal.words in message
-
-
-def pieces(size: int) -> Iterator[bytes]:
-    while size:
-        piece = PIECE[:size]
-        size -= len(piece)
-        yield piece
-
-
-@pytest.mark.parametrize("framing", [{"Content-Length": str(SIZE)}, {}], ids=["length", "chunks"])
-def test_httpx_is_told(server: Server, framing: dict[str, str]) -> None:
-    refusal = REFUSALS["data is there"]
-    with httpx.Client(timeout=RUN_SECONDS, trust_env=False) as client:
-        url, fields = server.url + refusal.path, {**refusal.headers, **framing}
-        response = client.request(refusal.method, url, content=pieces(refusal.size), headers=fields)
-    assert (response.status_code, response.headers["connection"]) == (refusal.status, "close")
-    assert refusal.words in response.json()["error"]["message"]
 
 
 # Beside others

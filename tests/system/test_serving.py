@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from factories import OCTETS, data_headers, error_of, md5
-from servers.processes import run
+from factories import OCTETS, error_of, md5
 from servers.pyrimage import Server
 
 pytestmark = pytest.mark.system
@@ -55,33 +54,3 @@ def test_hyphen_callers_of_this_machine_are_served(server: Server) -> None:
     assert missing.headers["x-openstack-request-id"].startswith("req-")
     refused = server.request("GET", "/images", headers={"Host": "rebound.example.org"})
     assert (refused.status, "pyrimage.allow_anonymous" in error_of(refused)) == (403, True)
-
-
-# The schema
-
-
-def test_production_ini_serves_once_its_database_was_made_by_the_command_it_names(tmp_path: Path) -> None:
-    server = Server(tmp_path, sample="production")
-    refused = run("pserve", server.ini, cwd=tmp_path)
-    assert refused.returncode != 0
-    assert "pyrimage-manage --config" in refused.stderr
-    assert "db upgrade" in refused.stderr
-    assert not server.datadir.exists()
-    upgraded = run("pyrimage-manage", "--config", server.ini, "db", "upgrade", cwd=tmp_path)
-    assert upgraded.returncode == 0, upgraded.stderr
-    with server:
-        made = server.request("POST", "/images", b"bytes", data_headers(name="f17", is_public="true"))
-        assert server.request("GET", f"/images/{made.image['id']}").body == b"bytes"
-
-
-@pytest.mark.parametrize(
-    ("main", "server", "words"),
-    [({"pyrimage.no_such_thing": "1"}, {}, "pyrimage.no_such_thing"), ({}, {"treads": "4"}, "threads")],
-)
-def test_bad_setting_is_named_at_the_start(
-    tmp_path: Path, main: dict[str, str], server: dict[str, str], words: str
-) -> None:
-    refused = run("pserve", Server(tmp_path, main=main, server=server).ini, cwd=tmp_path)
-    assert refused.returncode != 0
-    assert words in refused.stderr
-    assert not (tmp_path / "var").exists()

@@ -1,6 +1,6 @@
-"""Clients that are slow, say nothing, never end, or leave: the others are served, and nothing of theirs stays.
+"""Clients that are slow, or leave: the others are served, and nothing of theirs stays. More: tests/server/.
 
-The server waits half a minute before it judges a body's rate, and so do the two longest tests here.
+The server waits half a minute before it judges a body's rate, and so does the longest test here.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import struct
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -39,15 +39,6 @@ PATIENCE = 120  # seconds
 OCTETS = b"Host: localhost\r\nContent-Type: application/octet-stream\r\n"
 SIZED = b"Content-Length: 1000000\r\n\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
-
-
-def read_answer(client: socket.socket) -> Answer:
-    """Read to the end of the connection."""
-    received = bytearray()
-    while piece := client.recv(65536):
-        received += piece
-    head, _, body = received.partition(b"\r\n\r\n")
-    return Answer.parse(bytes(head), bytes(body))
 
 
 def check_nothing_stays(server: Server, images: int = 0) -> None:
@@ -183,100 +174,6 @@ def test_many_slow_uploads_keep_nobody_waiting_and_end_in_408(tmp_path: Path, wo
         assert watch.descriptors < DESCRIPTORS
         server.sql("DELETE FROM images WHERE status = 'deleted'")
         check_nothing_stays(server, images=1)
-
-
-def drip(client: socket.socket, piece: bytes) -> None:
-    """Send a little at a time until there is an answer."""
-    deadline = time.monotonic() + PATIENCE
-    while not select.select([client], [], [], 0.1)[0]:
-        assert time.monotonic() < deadline, "no answer"
-        client.sendall(piece)
-
-
-@pytest.fixture
-def hasty_server(tmp_path: Path) -> Iterator[Server]:
-    """A server that waits for nobody."""
-    with Server(tmp_path, server={"channel_timeout": "1", "cleanup_interval": "1", "upload_timeout": "1"}) as server:
-        yield server
-
-
-TRICKLES = {
-    b"": b"x",
-    b"GET /v1/images HTTP/1.1\r\n": b"x-a: b\r\n",
-    b"POST /v1/images HTTP/1.1\r\n" + OCTETS + b"Content-Length: 20000\r\n\r\n": b"x",
-}
-
-
-def test_request_that_trickles_is_given_up(hasty_server: Server) -> None:
-    """S40: its start line, its headers, or a small body."""
-    for start, piece in TRICKLES.items():
-        with hasty_server.connect(start) as client:
-            drip(client, piece)
-            answer = read_answer(client)
-        assert (answer.status, answer.headers["Connection"]) == (408, "close")
-        assert "channel_timeout" in error_of(answer)
-    check_nothing_stays(hasty_server)
-
-
-def test_silent_upload_is_given_up_and_noted(hasty_server: Server) -> None:
-    """S40."""
-    server = hasty_server
-    image = server.request("POST", "/v1/images", headers=meta(name="f17")).image
-    for begin in (SIZED + b"x" * 1000, CHUNKED + b"3e8\r\n" + b"x" * 1000):
-        with server.connect(f"PUT /v1/images/{image['id']} HTTP/1.1\r\n".encode() + OCTETS + begin) as client:
-            answer = read_answer(client)
-        assert (answer.status, answer.headers["Connection"]) == (408, "close")
-        assert "upload_timeout" in error_of(answer)
-        (noted,) = server.request("GET", "/images/detail?is_public=None").json["images"]
-        assert (noted["status"], noted["last_error"]) == ("queued", error_of(answer))
-        check_nothing_stays(server, images=1)
-
-
-# Without end
-
-
-def send_on(client: socket.socket, piece: bytes) -> None:
-    """Send a piece again and again, long after the server has answered, which reads on for a while."""
-    for _ in range(128 * MIB // len(piece)):
-        client.sendall(piece)
-
-
-def test_endless_header_is_refused(own_server: Server) -> None:
-    """S40."""
-    before = own_server.memory("VmRSS")
-    with own_server.connect(b"GET /v1/images HTTP/1.1\r\n") as client:
-        send_on(client, b"x-a: b\r\n" * 1000)
-        answer = read_answer(client)
-    assert (answer.status, answer.headers["Connection"]) == (431, "close")
-    assert own_server.memory("VmHWM") < before + 64 * MIB
-
-
-def test_endless_chunks_end_at_the_cap(tmp_path: Path) -> None:
-    """S34, S40."""
-    with Server(tmp_path, main={"pyrimage.image_size_cap": str(10 * MIB)}) as server:
-        before = server.memory("VmRSS")
-        with server.connect(b"POST /v1/images HTTP/1.1\r\n" + OCTETS + CHUNKED) as client:
-            send_on(client, b"100000\r\n%s\r\n" % bytes(MIB))
-            answer = read_answer(client)
-        assert (answer.status, answer.headers["Connection"]) == (413, "close")
-        assert "pyrimage.image_size_cap" in error_of(answer)
-        assert server.memory("VmHWM") < before + 64 * MIB
-        assert server.files() == []
-        check_nothing_stays(server)
-
-
-def test_connections_that_say_nothing_are_closed_where_others_want_in(tmp_path: Path) -> None:
-    """S40."""
-    options = {
-        "connection_limit": "20",
-        "connections_per_client": "0",
-        "channel_timeout": "1",
-        "cleanup_interval": "1",
-    }
-    with Server(tmp_path, server=options) as server, contextlib.ExitStack() as idle:
-        clients = [idle.enter_context(server.connect()) for _ in range(50)]
-        assert server.request("GET", "/v1/images").status == 200
-        assert clients[0].recv(1) == b""
 
 
 # Clients that leave

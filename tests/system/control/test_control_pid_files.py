@@ -1,8 +1,6 @@
 """The pid files of ``pyrimage-control``: whose they are, what was left there, and where there is a place for them."""
 
-import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,10 +11,9 @@ import psutil
 import pytest
 
 from pyrimage.server.pidfile import holder
-from servers.controlled import NOT_RUNNING, Controlled
-from servers.processes import OWNED, PROGRAMS, wait_until
+from servers.controlled import Controlled
+from servers.processes import OWNED, PROGRAMS
 from servers.pyrimage import READY_SECONDS
-from traffic import is_alive
 
 pytestmark = pytest.mark.system
 
@@ -85,17 +82,6 @@ def test_of_two_starts_at_the_same_moment_one_works(alone: Controlled) -> None:
     assert (len(children), alone.processes()) == (1, {alone.pid, *children})
 
 
-def test_a_pid_file_that_a_killed_server_left_is_removed(place: Controlled) -> None:
-    place.control("api", "start", place.ini)
-    os.kill(place.pid, signal.SIGKILL)
-    place.wait_for_nobody()  # workers end without their supervisor
-    assert place.pid_file().exists()
-    assert place.try_control("api", "status") == (NOT_RUNNING, "No pyrimage-api running\n", "")
-    lines = place.control("api", "start", place.ini)
-    assert lines[0] == f"Removing stale pid file {place.pid_file()}"
-    assert place.request("GET", "/images").status == 200
-
-
 def test_a_number_that_somebody_else_has_is_nobodys(alone: Controlled) -> None:
     """Though that program seems to be older than the file: in a container numbers come again."""
     with stranger() as process:
@@ -118,20 +104,6 @@ def test_a_pid_file_that_another_program_holds_gets_it_no_signal(alone: Controll
             )
     assert pid_file.read_text(encoding="ascii") == "1\n"
     assert not alone.processes()
-
-
-def test_a_file_that_is_no_pid_file_stays_as_it_is(alone: Controlled) -> None:
-    text = "to do: feed the cat\n"
-    pid_file = write_pid_file(alone, text)
-    said = alone.try_control("api", "start", alone.ini)
-    assert (said.status, said.out) == (1, "")
-    assert said.err == f"ERROR: {pid_file} is not a pid file, and stays as it is: name another one\n"
-    assert pid_file.read_text(encoding="ascii") == text
-
-
-def test_an_empty_pid_file_is_stale(alone: Controlled) -> None:
-    write_pid_file(alone, "")
-    assert alone.control("api", "start", alone.ini)[0].startswith("Removing stale pid file")
 
 
 def test_a_pid_file_named_in_the_ini_is_used_by_every_command(alone: Controlled) -> None:
@@ -185,10 +157,3 @@ def test_what_is_beside_a_pid_file_is_never_the_pid_file_itself(alone: Controlle
     alone.control("api", "start", alone.ini, "--pid-file=x.log")
     assert holder(alone.directory / "x.log") is not None
     assert (alone.directory / "x.log").read_text(encoding="utf-8").strip().isdigit()
-
-
-def test_a_server_that_was_killed_and_that_nobody_took_note_of_is_gone(alone: Controlled) -> None:
-    with subprocess.Popen(["true"]) as process:
-        wait_until(lambda: not is_alive(process.pid), READY_SECONDS)
-        pid_file = write_pid_file(alone, f"{process.pid}\n")
-        assert alone.control("api", "start", alone.ini)[0] == f"Removing stale pid file {pid_file}"
