@@ -5,7 +5,9 @@ import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import hypothesis
@@ -21,7 +23,7 @@ from pyrimage.catalogue.records import Identity
 from pyrimage.catalogue.sql.catalogue import SqlCatalogue
 from pyrimage.environ import IDENTITY
 from pyrimage.errors import StoreError
-from pyrimage.models import Base, StoreRow
+from pyrimage.models import Base, StoreRow, make_engine, migrations
 from pyrimage.settings import Settings
 from pyrimage.stores import Store, Stores
 from pyrimage.uploads.scrub import scrub
@@ -126,9 +128,23 @@ def ini_settings(directory: Path, **more: str) -> dict[str, str]:
     }
 
 
+@cache
+def migrated_database() -> bytes:
+    """Migrate an SQLite database once; what is in its file serves every installation that has its own."""
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / "pyrimage.sqlite"
+        engine = make_engine({"sqlalchemy.url": f"sqlite:///{path}"})
+        migrations.upgrade(engine)
+        engine.dispose()
+        return path.read_bytes()
+
+
 def install(directory: Path, **more: str) -> Installation:
     """Make an installation; the caller disposes of its engine."""
-    settings = ini_settings(directory, **more)
+    settings, database = ini_settings(directory, **more), directory / "pyrimage.sqlite"
+    if not database.exists() and {"sqlalchemy.url", "auto_migrate"}.isdisjoint(more):
+        directory.mkdir(parents=True, exist_ok=True)
+        database.write_bytes(migrated_database())
     place = {key: text for key, text in settings.items() if key == "pyrimage.stores" or "_store_" in key}
     datadir = place.get("pyrimage.filesystem_store_datadir", directory / "images")
     return Installation(main({}, **settings), Path(datadir), place)
