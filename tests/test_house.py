@@ -4,6 +4,7 @@ import ast
 import os
 import re
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -38,12 +39,14 @@ LONGEST_FUNCTION = 40
 
 def places(wanted: Callable[[ast.stmt | ast.expr], bool]) -> list[str]:
     """Find the nodes of the package that are ``wanted``: ``["pyrimage/app.py:12"]``."""
-    return [
-        f"{path}:{node.lineno}"
-        for path, source in sorted(MODULES.items())
-        for node in ast.walk(ast.parse(source, path))
-        if isinstance(node, ast.stmt | ast.expr) and wanted(node)
-    ]
+    return [f"{path}:{node.lineno}" for path, node in nodes() if wanted(node)]
+
+
+@cache
+def nodes() -> list[tuple[str, ast.stmt | ast.expr]]:
+    """Return every node of the package."""
+    trees = [(path, ast.parse(source, path)) for path, source in sorted(MODULES.items())]
+    return [(path, node) for path, tree in trees for node in ast.walk(tree) if isinstance(node, ast.stmt | ast.expr)]
 
 
 def starts_a_program(node: ast.stmt | ast.expr) -> bool:

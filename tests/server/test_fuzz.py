@@ -223,7 +223,7 @@ def compare(server: Serving, ours: bytes, stocks: bytes, options: Options, split
     stock.close()
 
 
-@settings(max_examples=500)
+@settings(max_examples=250)
 @given(
     st.sampled_from(STARTS[:2]) | st.sampled_from(STARTS) | st.sampled_from(ODD_STARTS),
     st.lists(HEADER, max_size=4),
@@ -254,7 +254,7 @@ def test_a_request_is_understood_as_by_waitress(
     compare(stopped_loop, raw(ours), raw([hyphenated(name) for name in ours]), options, splits, sizes)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(BODY, st.sampled_from([b"", b"PUT / HTTP/1.1\r\n\r\n"]), SPLITS, SIZES)
 def test_chunks_are_decoded_or_refused_as_by_waitress(
     stopped_loop: Serving, body: bytes, behind: bytes, splits: list[int], sizes: list[int]
@@ -264,7 +264,7 @@ def test_chunks_are_decoded_or_refused_as_by_waitress(
     compare(stopped_loop, raw, raw, STREAMED, splits, sizes)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(st.binary(max_size=300), SPLITS, SIZES)
 def test_random_bytes_are_no_worse(stopped_loop: Serving, raw: bytes, splits: list[int], sizes: list[int]) -> None:
     """S40."""

@@ -5,7 +5,7 @@ from pathlib import PurePath
 from urllib.parse import unquote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from factories import make_image
@@ -62,6 +62,7 @@ def test_a_name_that_not_every_client_reads_as_it_is_comes_twice(name: str, valu
 TEXTS = st.text(max_size=300) | st.text(st.sampled_from("a./\\\"%;=' é日\u202e"), max_size=300)
 
 
+@settings(max_examples=50)
 @given(name=TEXTS, disk=st.sampled_from([None, *DISK_FORMATS]), container=st.sampled_from([None, *CONTAINER_FORMATS]))
 def test_every_name_is_one_file_s_and_one_header_s(name: str, disk: str | None, container: str | None) -> None:
     image = make_image(name=name, disk_format=disk, container_format=container)
