@@ -15,7 +15,6 @@ from factories import (
     md5,
     meta,
     reserve,
-    send_chunked,
     sha256,
     stored,
     upload,
@@ -127,30 +126,6 @@ def test_a_contradiction_is_refused_and_nothing_stored(
     assert stored(installation) == before
 
 
-@pytest.mark.parametrize(
-    ("fields", "says"),
-    [
-        ({"size": 6}, "6 bytes were announced, but 5 came"),
-        ({"size": 4}, "More than the 4 bytes"),
-        ({"checksum": md5(b"other")}, "x-image-meta-checksum"),
-        ({"sha256": sha256(b"other")}, "x-image-meta-sha256"),
-    ],
-)
-def test_chunks_that_are_not_what_was_announced_are_refused(
-    fields: dict[str, Any], says: str, testapp: TestApp, installation: "Installation"
-) -> None:
-    """S17 for chunks; S39."""
-    path = reserve(testapp)
-    before = stored(installation)
-    for method, target in (("POST", "/v1/images"), ("PUT", path)):
-        headers = data_headers(name="f17", **fields)
-        assert says in error_of(send_chunked(testapp, method, target, DATA, headers, status=400))
-    after = stored(installation)
-    [row], [row_before] = after.pop("images"), before.pop("images")
-    assert {**row._mapping, "last_error": None} == row_before._mapping
-    assert after == before
-
-
 @pytest.mark.parametrize("data", [b"", b"byte"])
 def test_a_body_that_ends_early_is_refused_and_nothing_stored(
     data: bytes, testapp: TestApp, installation: "Installation"
@@ -202,13 +177,6 @@ def test_all_that_is_wrong_is_told_at_once(testapp: TestApp) -> None:
     message = error_of(testapp.put(upload(testapp), headers=headers, status=400))
     named_too = ("x-image-meta-size", "x-image-meta-min-disk", "x-image-meta-no-such-thing", "registry-purge-props")
     assert [name for name in named_too if name not in message] == []
-
-
-@pytest.mark.parametrize("word", ["aki", "ari", "ami"])
-def test_an_amazon_format_is_both(word: str, testapp: TestApp) -> None:
-    for sent in (["disk_format"], ["container_format"], ["disk_format", "container_format"]):
-        made = detail(testapp, reserve(testapp, **dict.fromkeys(sent, word)))
-        assert (made["disk_format"], made["container_format"]) == (word, word)
 
 
 def test_an_empty_size_announces_nothing(testapp: TestApp) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 from webtest import TestApp
 
-from factories import add_row, data_headers, error_of, id_of, image_headers, insert_rows, meta, stored, upload, wire
+from factories import add_row, data_headers, error_of, image_headers, insert_rows, meta, stored, upload, wire
 from pyrimage.models import PropertyRow
 
 if TYPE_CHECKING:
@@ -89,16 +89,6 @@ def test_fields_are_taken_in_both_spellings(separator: str, collection: str, tes
     assert {name: listed[name] for name in fields} == fields
     assert shown["disk-format" if collection == "/images" else "disk_format"] == "qcow2"
     assert shown["uri"] == listed["uri"] == f"http://localhost:80{collection}/{listed['id']}"
-
-
-def test_a_change_answers_in_the_dialect_and_with_the_fields_of_the_list(testapp: TestApp) -> None:
-    image = id_of(upload(testapp, name="f17", is_public=True, min_ram=1))
-    for collection in BOTH:
-        changed = testapp.put(f"{collection}/{image}", headers=meta(min_disk=1))
-        [listed] = testapp.get(f"{collection}/detail").json["images"]
-        assert changed.json["image"] == listed
-        assert image_headers(changed) == image_headers(testapp.head(f"{collection}/{image}"))
-        assert "Location" not in changed.headers
 
 
 # What Glance 16 takes as headers of an image beside the sources of data; any other is 400 there.

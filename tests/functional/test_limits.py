@@ -12,9 +12,7 @@ from webtest import TestApp
 
 from conftest import Installation, install
 from factories import (
-    ADMIN,
     ALICE,
-    BOB,
     CHUNKED,
     data_headers,
     detail,
@@ -87,7 +85,6 @@ def limited(class_installation: Installation) -> Iterator[Installation]:
 
 Announce = Callable[[int], dict[str, str]]
 known = pytest.mark.parametrize("announce", [with_length, with_size])
-every_way = pytest.mark.parametrize("announce", [with_length, with_size, chunked])
 Target = Callable[[TestApp], tuple[str, str]]
 
 
@@ -262,16 +259,6 @@ class TestImages:
         reserve(client)
         client.post("/v1/images", headers=meta(), status=413)
 
-    def test_an_image_is_not_given_to_an_owner_who_has_enough(self, limited: Installation) -> None:
-        for _ in range(2):
-            reserve(limited.client(ALICE))
-        path, admin = reserve(limited.client(BOB)), limited.client(ADMIN)
-        before = stored(limited)
-        assert refuse(admin, "PUT", path, data_headers(owner="tenant-a")) == self.MESSAGE
-        assert error_of(admin.put(path, headers=meta(owner="tenant-a"), status=413)) == self.MESSAGE
-        assert stored(limited) == before
-        admin.put(path, headers=meta(owner="tenant-c"), status=200)
-
 
 class TestStorage:
     """``pyrimage.user_storage_quota``: ALICE may have a chunk and five bytes, and has five."""
@@ -311,18 +298,6 @@ class TestStorage:
             send(client, "PUT", path, Source(CHUNK), data_headers(), status=200)
         else:
             assert {**stored(limited), "owners": []} == {**before, "owners": []}
-
-    @every_way
-    def test_data_that_just_fits_is_accepted(self, limited: Installation, target: Target, announce: Announce) -> None:
-        """S36: a deleted image leaves its bytes to others, and an announcement is not counted."""
-        client = limited.client(ALICE)
-        reserve(client, size=100 * CHUNK)
-        for _ in range(2):
-            method, path = target(client)
-            image = send(client, method, path, Source(CHUNK), announce(CHUNK)).json["image"]
-            client.post("/v1/images", b"x", headers=data_headers(), status=413)
-            send(client, "POST", "/v1/images", Source(0), data_headers(), status=201)
-            client.delete(f"/v1/images/{image['id']}")
 
 
 def test_without_a_quota_no_statement_is_spent_on_it(testapp: TestApp, statements: list[str]) -> None:

@@ -107,15 +107,6 @@ def test_changes_since_a_moment_are_later_and_include_what_was_deleted(
     assert [(image["id"], image["deleted"]) for image in changed] == [("later", False), ("gone", True)]
 
 
-def test_a_marker_is_an_image_that_the_caller_could_have_seen(installation: "Installation") -> None:
-    public, private = (upload(installation.client(ALICE), name="f17", is_public=public) for public in (True, False))
-    stranger = installation.client(BOB)
-    assert "marker" in error_of(stranger.get(f"/v1/images?marker={id_of(private)}", status=400))
-    stranger.get(f"/v1/images?marker={id_of(public)}", status=200)
-    installation.client(ALICE).delete(public)
-    stranger.get(f"/v1/images?marker={id_of(public)}", status=200)
-
-
 def test_the_settings_bound_a_page(install_with: Callable[..., "Installation"]) -> None:
     bounded = install_with(limit_param_default="2", api_limit_max="3")
     add_aged(bounded, "a", "b", "c", "d")

@@ -135,19 +135,6 @@ def test_bad_setting_is_named(manage: Manage, key: str, value: str) -> None:
     assert key in manage.refused("scrub")
 
 
-def test_first_ini_found_wins(manage: Manage, monkeypatch: pytest.MonkeyPatch) -> None:
-    home = manage.directory / "home"
-    monkeypatch.setenv("HOME", str(home))
-    places = [manage.directory, home / ".pyrimage", home]
-    for place in places:
-        place.mkdir(parents=True, exist_ok=True)
-        (place / "pyrimage.ini").write_text((ROOT / "production.ini").read_text())
-    for place in places:
-        manage("db", "upgrade")
-        assert (place / "var/pyrimage.sqlite").exists()
-        (place / "pyrimage.ini").unlink()
-
-
 # The database
 
 

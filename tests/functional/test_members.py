@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 from webtest import TestApp
 
-from factories import ALICE, BOB, detail, error_of, id_of, send_chunked, stored, upload, wire
+from factories import detail, error_of, send_chunked, stored, upload, wire
 
 if TYPE_CHECKING:
     from conftest import Installation
@@ -32,24 +32,6 @@ def put(app: TestApp, path: str, member: str, can_share: bool | None = None, **e
     if can_share is None:
         return app.put(f"{path}/members/{member}", **expected)
     return app.put_json(f"{path}/members/{member}", {"member": {"can_share": can_share}}, **expected)
-
-
-@pytest.mark.parametrize("version", ["", "/v1.0", "/v1.1"])
-def test_the_whole_way_of_sharing(version: str, installation: "Installation") -> None:
-    owner, member = installation.client(ALICE), installation.client(BOB)
-    image = id_of(upload(owner, name="f17"))
-    members = f"{version}/images/{image}/members"
-    member.head(f"{version}/images/{image}", status=404)
-    owner.put(f"{members}/tenant-b", status=204)
-    owner.put_json(f"{members}/", {"memberships": [{"member_id": "tenant-b"}, {"member_id": "tenant-c"}]}, status=204)
-    assert member.get(f"{version}/images/{image}", status=200).body == b"bytes"
-    assert [each["id"] for each in member.get(f"{version}/images").json["images"]] == [image]
-    shared = {"shared_images": [{"image_id": image, "can_share": False}]}
-    assert member.get(f"{version}/shared-images/tenant-b", status=200).json == shared
-    owner.delete(f"{members}/tenant-b", status=204)
-    member.head(f"{version}/images/{image}", status=404)
-    assert member.get(f"{version}/shared-images/tenant-b").json == {"shared_images": []}
-    assert owner.get(f"{members}/").json == {"members": [{"member_id": "tenant-c", "can_share": False}]}
 
 
 def test_a_body_needs_no_content_type_and_may_come_in_chunks(testapp: TestApp, path: str) -> None:
@@ -147,36 +129,6 @@ def test_a_body_without_end_is_cut_off(
         answer = testapp.request(f"{path}/{place}", method="PUT", environ=environ, status=413)
         assert "1048576 bytes" in error_of(answer)
     assert stored(installation) == before
-
-
-@pytest.mark.parametrize("rest", ["/members/b/", "/members/b/c", "/members//b", "/Members", "/member", "/members.json"])
-def test_other_paths_are_not_there(rest: str, testapp: TestApp, path: str, installation: "Installation") -> None:
-    put(testapp, path, "b")
-    before = stored(installation)
-    for method in ("GET", "PUT", "DELETE"):
-        answer = testapp.request("/", method=method, environ={"PATH_INFO": path + rest}, status=404)
-        assert error_of(answer) == "There is nothing at this path."
-    assert stored(installation) == before
-
-
-def test_an_image_that_is_not_there_is_shared_with_nobody(
-    testapp: TestApp, path: str, installation: "Installation"
-) -> None:
-    for each in (path, upload(testapp, id="kept")):
-        put(testapp, each, "tenant-b")
-    testapp.delete(path)
-    before = stored(installation)
-    for collection in ("/images", "/v1/images"):
-        for image_id in ("f17", "unknown", "detail", "-1"):
-            for place, method in [
-                (p, m) for p in ("members", "members/tenant-b") for m in ("GET", "PUT", "DELETE", "POST")
-            ]:
-                testapp.request(f"{collection}/{image_id}/{place}", method=method, status=404)
-    assert stored(installation) == before
-    testapp.head(path, status=200)  # though an administrator sees it
-    for app in (testapp, installation.client(BOB)):
-        shared = app.get("/v1/shared-images/tenant-b").json["shared_images"]
-        assert shared == [{"image_id": "kept", "can_share": False}]
 
 
 def test_the_quota_is_told_with_its_setting_and_never_counts_a_member_twice(install_with: Install) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from factories import ADMIN, ALICE, BOB, NOBODY, error_of, stored
 from pyrimage.catalogue.records import Identity, utcnow
-from registries import DATA_FACTS, NO_DATA, Registry, blob_of, fresh_key
+from registries import NO_DATA, Registry, blob_of, fresh_key
 
 if TYPE_CHECKING:
     from conftest import Installation
@@ -30,17 +30,6 @@ EVERYTHING: dict[str, Any] = {
 }
 
 # Lists
-
-
-def test_lists_hold_what_one_image_does(registry: Registry) -> None:
-    made = registry.upload(**EVERYTHING, protected=True)
-    assert {name: made[name] for name in EVERYTHING} == EVERYTHING
-    assert {name: made[name] for name in DATA_FACTS} == DATA_FACTS
-    for path in ("/", "/images", "/images/"):
-        brief = {name: made[name] for name in ("id", "name", "disk_format", "container_format", "size", "checksum")}
-        assert registry.ask("GET", path, status=200).json == {"images": [brief]}
-    assert registry.ask("GET", "/images/detail").json == {"images": [made]}
-    assert registry.ask("GET", f"/images/{made['id']}").json == {"image": made}
 
 
 @pytest.mark.parametrize(
@@ -87,16 +76,6 @@ def test_an_image_without_bytes_is_queued_or_empty_and_has_no_location(registry:
     assert "body.blob.claim" in error_of(registry.by(ALICE).ask("PUT", f"/images/{queued['id']}", sent, 400))
 
 
-def test_what_is_not_there_or_not_visible_is_404(registry: Registry) -> None:
-    made = registry.by(ALICE).add()
-    told = [
-        error_of(registry.by(BOB).ask(method, f"/images/{each}", {"image": {}}, status=404))
-        for method in ("GET", "PUT", "DELETE")
-        for each in (made["id"], "none", "-1", "x" * 65)
-    ]
-    assert len(set(told)) == 1
-
-
 def test_a_change_keeps_what_is_not_sent_and_null_clears(registry: Registry) -> None:
     made = registry.add(**EVERYTHING)
     path = f"/images/{made['id']}"
@@ -114,29 +93,6 @@ def test_a_change_keeps_what_is_not_sent_and_null_clears(registry: Registry) -> 
     assert changed["properties"] == {"last": "1"}
     again = registry.ask("PUT", path, {"image": changed}, 200).json["image"]  # whole, as it was told
     assert {**again, "updated_at": None} == {**changed, "updated_at": None}
-
-
-def test_a_state_that_is_not_met_is_a_conflict(registry: Registry) -> None:
-    path = f"/images/{registry.add()['id']}"
-    assert registry.ask("PUT", path, {"image": {"name": "x"}, "from_state": "queued"}, 200).json["image"]["name"] == "x"
-    message = error_of(registry.ask("PUT", path, {"image": {"name": "y"}, "from_state": "saving"}, 409))
-    assert "is queued, and not saving" in message
-    assert registry.ask("GET", path).json["image"]["name"] == "x"
-
-
-def test_a_deletion_answers_with_the_image_and_what_is_left_of_it(registry: Registry) -> None:
-    made = registry.by(ALICE).upload()
-    path = f"/images/{made['id']}"
-    answer = registry.by(ALICE).ask("DELETE", path, status=200).json
-    gone = answer["image"]
-    assert (gone["status"], gone["deleted"], gone["location_data"]) == ("deleted", True, [])
-    assert gone["deleted_at"] == gone["updated_at"]
-    assert answer["garbage"] == [{"store": "file", "key": made["location_data"][0]["key"]}]
-    assert registry.ask("POST", "/claims/garbage", status=200).json == {"garbage": answer["garbage"]}
-    registry.by(ALICE).ask("GET", path, status=404)
-    assert registry.ask("GET", path, status=200).json["image"] == gone
-    assert error_of(registry.ask("PUT", path, {"image": {}}, 403))
-    registry.ask("DELETE", path, status=404)
 
 
 # Times
@@ -310,20 +266,6 @@ def test_all_that_is_wrong_is_told_at_once(registry: Registry) -> None:
     assert [each for each in named if each not in message] == []
     for body in (b"", b"x", b"[]", b"{}", b'{"image": []}', b'{"image": null}', b'{"image": "x"}'):
         assert "body" in error_of(registry.ask("POST", "/images", body, 400))
-
-
-def test_formats_that_do_not_go_together_are_refused(registry: Registry) -> None:
-    mixed = {"image": {"disk_format": "ami", "container_format": "bare"}}
-    message = error_of(registry.ask("POST", "/images", mixed, 400))
-    assert "body.image.disk_format, body.image.container_format: aki, ari and ami" in message
-    assert registry.add(disk_format="ami")["container_format"] == "ami"
-
-
-def test_an_error_names_its_kind_at_the_registry_alone(registry: Registry, installation: "Installation") -> None:
-    registry.add(id="f17")
-    answer = registry.ask("POST", "/images", {"image": {"id": "f17"}}, 409)
-    assert answer.headers["X-Pyrimage-Error"] == "ImageExists"
-    assert "X-Pyrimage-Error" not in installation.client().get("/v1/images?limit=x", status=400).headers
 
 
 ALLOWED = {

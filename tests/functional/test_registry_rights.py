@@ -185,18 +185,6 @@ def test_lists_show_each_caller_the_same_images(pair: Pair) -> None:
             assert [image["id"] for image in shown] == [image["id"] for image in told]
 
 
-def test_a_refused_deletion_leaves_row_and_bytes(registry: Registry, installation: Installation) -> None:
-    """S1: through the registry."""
-    owner = installation.client(ALICE)
-    for is_public in (True, False):
-        path = upload(owner, name="f17", is_public=is_public)
-        before = stored(installation)
-        for caller in (BOB, STRANGER, HOMELESS, NOBODY):
-            registry.by(caller).ask("DELETE", path.removeprefix("/v1"), status=403 if is_public else 404)
-        assert stored(installation) == before
-        assert owner.get(path).body == b"bytes"
-
-
 def test_an_upload_counts_for_the_caps_and_quotas_of_both(
     install_with: Callable[..., Installation], tmp_path: Path
 ) -> None:
@@ -218,30 +206,6 @@ def test_an_upload_counts_for_the_caps_and_quotas_of_both(
 def names(registry: Registry, path: str) -> dict[str, bool]:
     found = registry.ask("GET", path, status=200).json["members"]
     return {each["member_id"]: each["can_share"] for each in found}
-
-
-def test_members_are_listed_added_changed_replaced_and_removed(registry: Registry) -> None:
-    alice, bob, carol = (registry.by(identity) for identity in (ALICE, BOB, STRANGER))
-    image_id = alice.add()["id"]
-    members = f"/images/{image_id}/members"
-    for word in (True, "true", "True", 1):  # Glance's words too
-        alice.ask("PUT", f"{members}/tenant-b", {"member": {"can_share": word}}, 204)
-        assert names(bob, members) == {"tenant-b": True}
-        alice.ask("PUT", members, {"memberships": [{"member_id": "tenant-b", "can_share": "false"}]}, 204)
-        assert names(alice, members) == {"tenant-b": False}
-    bodies: list[Any] = [b"x", [], {"member": 5}, {"member": {"can_share": "maybe"}}]
-    for body in bodies:
-        assert "body" in error_of(alice.ask("PUT", f"{members}/tenant-b", body, 400))
-    for caller, status in ((bob, 200), (registry, 200), (alice, 403)):
-        answer = caller.ask("GET", "/shared-images/tenant-b", status=status)
-        assert status == 403 or answer.json == {"shared_images": [{"image_id": image_id, "can_share": False}]}
-    alice.ask("PUT", members, {"memberships": [{"member_id": "tenant-b"}, {"member_id": "proj\u00e9t"}]}, 204)
-    for status in (204, 404):
-        alice.ask("DELETE", f"{members}/proj\u00e9t", status=status)
-    alice.ask("PUT", f"{members}/tenant-b", {"member": {"can_share": True}}, 204)
-    bob.ask("PUT", f"{members}/tenant-c", status=204)
-    carol.ask("DELETE", f"{members}/tenant-c", status=204)
-    assert names(registry, members) == {"tenant-b": True}
 
 
 @pytest.mark.parametrize(

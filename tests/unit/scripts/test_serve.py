@@ -19,7 +19,7 @@ from logged import LOGGERS, logs_below
 from pyrimage import __version__
 from pyrimage.logs import LogOptions
 from pyrimage.scripts import serve
-from pyrimage.scripts.serve import Configuration, main, server_options, with_hyphens
+from pyrimage.scripts.serve import main, with_hyphens
 from pyrimage.server.options import read_options
 from pyrimage.settings import store_directories
 from servers.in_process_server import SECONDS
@@ -113,27 +113,11 @@ def test_a_program_tells_what_it_is(
 # Which ini
 
 
-@pytest.fixture
-def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The places below which an ini is searched that a test can write to, best first."""
-    here, home = tmp_path / "here", tmp_path / "home"
-    for directory in (here, home / ".pyrimage"):
-        directory.mkdir(parents=True)
-    monkeypatch.chdir(here)
-    monkeypatch.setenv("HOME", str(home))
-    return [here, home / ".pyrimage", home]
-
-
-@pytest.mark.parametrize("first", [0, 1, 2])
-def test_without_a_path_the_first_ini_found_is_taken(first: int, places: list[Path]) -> None:
-    for place in places[first:]:
-        write(place / "pyrimage.ini")
-    found = Configuration.read("api", server_options().parse_args([]))
-    assert found.ini == places[first] / "pyrimage.ini"
-
-
-@pytest.mark.usefixtures("places")
-def test_without_any_ini_the_guides_words_are_printed(run: Run) -> None:
+def test_without_any_ini_the_guides_words_are_printed(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
     words = "Unable to locate any configuration file. Cannot load application pyrimage-registry"
     assert run(server="registry") == (1, "", f"ERROR: {words}\n")
 
