@@ -115,11 +115,14 @@ class Installation:
 def ini_settings(directory: Path, **more: str) -> dict[str, str]:
     """Make the ``[app:main]`` of an installation in ``directory``; ``more`` are ``pyrimage.*`` keys.
 
-    Unless ``more`` says where its stores are, it has the default store, one of its own for each directory.
+    Unless ``more`` says where its stores are, it has the default store, one of its own for each directory. That of
+    ``file, http`` has its files there, too.
     """
     keys = {key if "." in key else f"pyrimage.{key}": value for key, value in more.items()}
     if keys.keys().isdisjoint({"pyrimage.stores", "pyrimage.filesystem_store_datadir"}):
         keys |= place_in(directory)
+    elif keys.get("pyrimage.stores") == "file, http":
+        keys.setdefault("pyrimage.filesystem_store_datadir", str(directory / "images"))
     return {
         "pyrimage.auth": "none",
         "pyrimage.auto_migrate": "true",
