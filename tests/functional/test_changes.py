@@ -173,6 +173,35 @@ def test_who_is_shown_no_location_sends_none_back(
         caller.put(path, headers=meta(location=null), status=200)
 
 
+@pytest.mark.parametrize("make", [reserve, upload])
+def test_another_id_or_status_is_forbidden(make: Any, testapp: TestApp, installation: "Installation") -> None:
+    """S2."""
+    path = make(testapp, id="mine")
+    now, before = detail(testapp, path)["status"], stored(installation)
+    for word in {"queued", "saving", "active", "killed", "deleted", "pending_delete", "x"} - {now}:
+        assert "x-image-meta-status" in error_of(testapp.put(path, headers=meta(status=word), status=403))
+    assert "x-image-meta-id" in error_of(testapp.put(path, headers=meta(id="other"), status=403))
+    assert stored(installation) == before
+    testapp.put(path, headers=meta(id="mine", status=now), status=200)
+
+
+@pytest.mark.parametrize(
+    ("field", "other", "same"),
+    [("size", 6, 5), ("size", 0, 5), ("checksum", md5(b"x"), md5(DATA)), ("sha256", sha256(b"x"), sha256(DATA))],
+)
+def test_another_size_or_digest_of_an_active_image_is_refused(
+    field: str, other: object, same: object, testapp: TestApp, installation: "Installation"
+) -> None:
+    """S12."""
+    path = upload(testapp, DATA, name="f17")
+    before = stored(installation)
+    for value in (other, ""):
+        headers = meta(**{field: value})
+        assert f"x-image-meta-{field}" in error_of(testapp.put(path, headers=headers, status=400))
+    assert stored(installation) == before
+    testapp.put(path, headers=meta(**{field: same}), status=200)
+
+
 @pytest.mark.parametrize("identity", [None, ALICE, BOB])
 def test_no_request_brings_other_bytes_under_an_active_image(identity: Any, installation: "Installation") -> None:
     """S12."""
@@ -213,3 +242,12 @@ def test_the_answer_tells_the_updated_at_that_is_stored_when_the_clock_went_back
         assert answer.headers["x-image-meta-updated_at"] == detail(testapp, path)["updated_at"] == "2100-01-01T00:00:01"
     assert testapp.put(path, DATA, headers=data_headers()).json["image"]["updated_at"] == "2100-01-01T00:00:01"
     assert len(testapp.get(f"/v1/images?is_public=None&changes-since={moment}").json["images"]) == 2
+
+
+def test_a_deleted_image_is_changed_by_nobody(testapp: TestApp, installation: "Installation") -> None:
+    path = upload(testapp, name="f17")
+    testapp.delete(path)
+    before = stored(installation)
+    for data in (b"", DATA):
+        assert "deleted" in error_of(testapp.put(path, data, headers=data_headers(name="f18"), status=403))
+    assert stored(installation) == before

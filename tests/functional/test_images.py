@@ -10,8 +10,10 @@ from factories import (
     CHUNKED,
     add_row,
     data_headers,
+    detail,
     error_of,
     insert_rows,
+    md5,
     meta,
     reserve,
     send_chunked,
@@ -51,6 +53,20 @@ def test_an_empty_image_asks_no_store(own_installation: "Installation", committi
     assert own_installation.stored_keys() == []
 
 
+def test_a_failed_upload_leaves_its_reason_until_one_succeeds_and_nothing_else(
+    testapp: TestApp, installation: "Installation"
+) -> None:
+    path = reserve(testapp, name="f17", size=len(DATA), properties={"os": "linux"})
+    before = detail(testapp, path)
+    wrong = data_headers(name="f18", checksum=md5(b"other"), properties={"a": "b"})
+    message = error_of(testapp.put(path, DATA, headers=wrong, status=400))
+    assert detail(testapp, path) == {**before, "last_error": message}
+    assert "x-image-meta-last_error" not in testapp.head(path.removeprefix("/v1")).headers  # but in JSON alone
+    assert installation.stored_keys() == []
+    testapp.put(path, DATA, headers=data_headers(), status=200)
+    assert detail(testapp, path)["last_error"] is None
+
+
 def test_the_mark_of_chunks_belongs_to_the_server(testapp: TestApp) -> None:
     headers = {f"X-{name.replace('.', '-')}": "1" for name in CHUNKED} | {"pyrimage.chunked": "1"}
     made = testapp.post("/v1/images", headers={**headers, **meta(name="f17")}, status=201).json["image"]
@@ -80,6 +96,12 @@ def test_a_taken_id_is_a_conflict(taken_by: str, data: bytes, testapp: TestApp, 
     before = stored(installation)
     assert "taken" in error_of(testapp.post("/v1/images", data, headers=data_headers(id="taken"), status=409))
     assert stored(installation) == before
+
+
+def test_the_claim_of_a_dead_server_is_not_in_the_way(testapp: TestApp, installation: "Installation") -> None:
+    claim(installation, "dead", lease=-3600)
+    testapp.put(reserve(testapp, id="dead"), DATA, headers=data_headers(), status=200)
+    assert installation.rows(ClaimRow) == 0
 
 
 @pytest.mark.parametrize("status", ["active", "saving", "killed", "pending_delete", "deactivated"])

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 from webtest import TestApp
 
-from factories import detail, error_of, send_chunked, stored, upload, wire
+from factories import BOB, detail, error_of, send_chunked, stored, upload, wire
 
 if TYPE_CHECKING:
     from conftest import Installation
@@ -129,6 +129,26 @@ def test_a_body_without_end_is_cut_off(
         answer = testapp.request(f"{path}/{place}", method="PUT", environ=environ, status=413)
         assert "1048576 bytes" in error_of(answer)
     assert stored(installation) == before
+
+
+def test_an_image_that_is_not_there_is_shared_with_nobody(
+    testapp: TestApp, path: str, installation: "Installation"
+) -> None:
+    for each in (path, upload(testapp, id="kept")):
+        put(testapp, each, "tenant-b")
+    testapp.delete(path)
+    before = stored(installation)
+    for collection in ("/images", "/v1/images"):
+        for image_id in ("f17", "unknown", "detail", "-1"):
+            for place, method in [
+                (p, m) for p in ("members", "members/tenant-b") for m in ("GET", "PUT", "DELETE", "POST")
+            ]:
+                testapp.request(f"{collection}/{image_id}/{place}", method=method, status=404)
+    assert stored(installation) == before
+    testapp.head(path, status=200)  # though an administrator sees it
+    for app in (testapp, installation.client(BOB)):
+        shared = app.get("/v1/shared-images/tenant-b").json["shared_images"]
+        assert shared == [{"image_id": "kept", "can_share": False}]
 
 
 def test_the_quota_is_told_with_its_setting_and_never_counts_a_member_twice(install_with: Install) -> None:

@@ -227,7 +227,38 @@ def test_where_administrators_publish_nobody_else_does(install_with: Install) ->
     owner.put(path, headers=meta(is_public=True), status=403)
 
 
-# Sharing: how many SELECTs a request below an image costs; the first finds the image, the last does what is asked.
+# Sharing
+
+
+@pytest.mark.parametrize("kind", ["public", "private"])
+@pytest.mark.parametrize("place", ["members/new", "members"])
+def test_why_is_told_to_those_who_see_the_image(place: str, kind: str, installation: "Installation") -> None:
+    path = f"{shared_image(installation, kind)}/{place}"
+    assert error_of(installation.client(BOB).put(path, status=404)) == (
+        "Only the owner of image f17, and members that can share it, may change its members."
+    )
+
+
+@pytest.mark.parametrize("caller", ["member", "sharer"])
+@pytest.mark.parametrize("kind", IMAGES)
+def test_a_member_removes_itself_and_stays_out_until_it_is_added_again(
+    kind: str, caller: str, installation: "Installation"
+) -> None:
+    """S4."""
+    path, member = shared_image(installation, kind), CALLERS[caller]
+    app, admin = installation.client(member), installation.client(ADMIN)
+    own = f"{path}/members/{member.project}"
+    app.delete(own, status=204)
+    app.head(path, status=200 if kind == "public" else 404)
+    assert app.get(f"/v1/shared-images/{member.project}").json == {"shared_images": []}
+    app.put(own, status=404)
+    admin.put(own, status=204)
+    app.head(path, status=200)
+    shared = {"shared_images": [{"image_id": "f17", "can_share": False}]}
+    assert app.get(f"/v1/shared-images/{member.project}").json == shared
+
+
+# How many SELECTs a request below an image costs; the first finds the image, the last does what is asked.
 SELECTS = [
     *((caller, "GET", "/members", 2) for caller in ("owner", "member", "sharer", "admin")),
     ("admin", "PUT", "/members/other", 2),
