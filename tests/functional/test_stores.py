@@ -2,12 +2,9 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-from pyramid.config import Configurator
 from pyramid.paster import get_app
 from sqlalchemy import select
 from webtest import TestApp
@@ -18,10 +15,8 @@ from factories import data_headers, error_of, files_below, meta, upload
 from faults import DEAD, claim_upload
 from pyrimage.errors import ConfigurationError, StoreUnavailable
 from pyrimage.models import LocationRow, StoreRow, make_engine, migrations
-from pyrimage.readers import setting
 from pyrimage.scripts import manage
 from pyrimage.stores import make_configurator, store_kinds
-from pyrimage.stores.file import FileStoreFactory
 
 INI = """
 [app:main]
@@ -395,35 +390,3 @@ def test_what_is_wrong_with_it_is_told_at_start(
     assert refusal(start, keys, more) == says
     run_manage(tmp_path, "scrub", status=1)
     assert capsys.readouterr().err == f"pyrimage-manage: {says}\n"
-
-
-def add(kind: str, factory: Any) -> Configurator:
-    config = make_configurator({})
-    config.add_image_store(kind, factory)
-    return config
-
-
-def test_a_plug_in_may_be_included_twice() -> None:
-    config = make_configurator({"pyramid.includes": "vault_store pyrimage.stores"})
-    config.include("vault_store")
-    assert store_kinds(config) == {**OURS, "vault": vault_store.VaultStoreFactory}
-
-
-def test_a_kind_has_one_factory() -> None:
-    with pytest.raises(ConfigurationError, match="two kinds of store with the name file"):
-        add("file", vault_store.VaultStoreFactory)
-
-
-@pytest.mark.parametrize("kind", ["", "a:b", "a b", "a.b", "x" * 65])
-def test_a_kind_has_a_name_that_settings_can_have(kind: str) -> None:
-    with pytest.raises(ConfigurationError, match="cannot be the name of a kind of store"):
-        add(kind, vault_store.VaultStoreFactory)
-
-
-def test_a_kind_has_no_setting_of_the_service() -> None:
-    @dataclass(frozen=True, kw_only=True)
-    class Greedy(FileStoreFactory):
-        auth: str = setting(str, "Taken.")
-
-    with pytest.raises(ConfigurationError, match="Settings of the kind of store greedy are the service's: auth"):
-        add("greedy", Greedy)
