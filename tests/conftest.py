@@ -16,7 +16,7 @@ from pyramid.registry import Registry
 from sqlalchemy import Engine, delete, event
 from webtest import TestApp
 
-from default_store import KIND, place_in
+from default_store import KIND, SERVICES, Service, give_back, place_in
 from factories import files_below
 from pyrimage.app import main
 from pyrimage.catalogue.records import Identity
@@ -27,6 +27,13 @@ from pyrimage.models import Base, StoreRow, make_engine, migrations
 from pyrimage.settings import Settings
 from pyrimage.stores import Store, Stores
 from pyrimage.uploads.scrub import scrub
+from servers import keystone, origin, seaweedfs, swift
+from servers.keystone import Identity as IdentityService
+from servers.machine import environment, installed
+from servers.origin import Origin
+from servers.seaweedfs import S3
+from servers.shared import shared
+from servers.swift import Cluster
 
 pytest.register_assert_rewrite("pyrimage.stores.testing", "pyrimage.catalogue.testing")
 
@@ -153,6 +160,19 @@ def install(directory: Path, **more: str) -> Installation:
     return Installation(main({}, **settings), Path(datadir), place)
 
 
+@pytest.fixture(scope="session", autouse=KIND in SERVICES)
+def default_service(request: pytest.FixtureRequest) -> None:
+    """The service of the default store, where that is not on the disk."""
+    Service.running = request.getfixturevalue(SERVICES[KIND])
+
+
+@pytest.fixture(autouse=KIND in SERVICES)
+def place_given_back(tmp_path: Path) -> Iterator[None]:
+    """The places of the test's own installations, which others have after it."""
+    yield
+    give_back(tmp_path)
+
+
 @pytest.fixture(scope="session")
 def shared_installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     made = install(tmp_path_factory.mktemp("shared"))
@@ -238,3 +258,42 @@ def install_with(tmp_path: Path) -> Iterator[Callable[..., Installation]]:
 # The machines are shared: how long an example takes proves nothing.
 hypothesis.settings.register_profile("pyrimage", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("pyrimage")
+
+
+@pytest.fixture(scope="session")
+def run_directory(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The directory of the test run, the same one in each of its processes."""
+    own = tmp_path_factory.getbasetemp()
+    return own if worker_id == "master" else own.parent
+
+
+@pytest.fixture(scope="session")
+def identity_service(run_directory: Path) -> Iterator[IdentityService]:
+    """A Keystone that all tests share."""
+    environment("keystone")
+    with shared(keystone.serving, run_directory) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def swift_cluster(run_directory: Path, identity_service: IdentityService) -> Iterator[Cluster]:
+    """A Swift that all tests share, in that Keystone's catalogue: each has containers of its own."""
+    environment("swift")
+    with shared(swift.serving, run_directory, identity_service) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def s3_server(run_directory: Path) -> Iterator[S3]:
+    """A SeaweedFS that all tests share: each has buckets of its own."""
+    environment("seaweedfs")
+    with shared(seaweedfs.serving, run_directory) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def origin_server(run_directory: Path) -> Iterator[Origin]:
+    """A web server that all tests share: each has files of its own."""
+    installed("nginx")
+    with shared(origin.serving, run_directory) as running:
+        yield running

@@ -1,18 +1,93 @@
-"""The default store of the tests' installations: files, or what PYRIMAGE_TEST_STORE says.
+"""The default store of the tests' installations: files, or what PYRIMAGE_TEST_STORE says, s3 or swift.
 
 It has the name ``file`` whatever its kind is, so that tests can name it.
 """
 
 import os
+import uuid
 from pathlib import Path
+from typing import Any, ClassVar
 
+import boto3
 import pytest
+import swiftclient
+
+from pyrimage.stores import load_settings
+from servers import seaweedfs, swift
+from servers.seaweedfs import S3
+from servers.swift import Cluster
 
 KIND = os.environ.get("PYRIMAGE_TEST_STORE") or "file"
 
 file_store_only = pytest.mark.skipif(KIND != "file", reason="is about files and directories")
 
+SERVICES = {"s3": "s3_server", "swift": "swift_cluster"}  # the fixtures that start what a kind needs
+
+
+class Service:
+    """The service that the stores of a test run are in; there is none for files.
+
+    Buckets and containers are used again when their test is over, because SeaweedFS has room for a few only.
+    """
+
+    running: S3 | Cluster | None = None
+    free: ClassVar[list[dict[str, str]]] = []
+    used: ClassVar[dict[Path, dict[str, str]]] = {}
+
 
 def place_in(directory: Path) -> dict[str, str]:
-    """Return the ini's keys for a default store whose place is that of ``directory``."""
-    return {"pyrimage.filesystem_store_datadir": str(directory / "images")}
+    """Return the ini's keys for a default store in an empty place, for the same directory the same."""
+    if Service.running is None:
+        return {"pyrimage.filesystem_store_datadir": str(directory / "images")}
+    if directory not in Service.used:
+        Service.used[directory] = Service.free.pop() if Service.free else _new_place(Service.running)
+    return Service.used[directory]
+
+
+def give_back(below: Path) -> None:
+    """Empty the places of the directories below one, whatever a test made of them, for others to use."""
+    for directory in [each for each in Service.used if each.is_relative_to(below)]:
+        place = Service.used.pop(directory)
+        (settings,) = load_settings({"pyrimage.auth": "none", **place}).stores
+        store = settings.factory.make(settings.name, settings, lambda asking: "")
+        for key in {blob.key for blob in store.blobs()}:
+            store.delete(key)
+        Service.free.append(place)
+
+
+def _new_place(service: S3 | Cluster) -> dict[str, str]:
+    name = uuid.uuid4().hex
+    return _bucket(service, name) if isinstance(service, S3) else _container(service, name)
+
+
+def _bucket(service: S3, name: str) -> dict[str, str]:
+    key, secret = seaweedfs.OWNER
+    client: Any = boto3.client(
+        "s3", endpoint_url=service.url, aws_access_key_id=key, aws_secret_access_key=secret, region_name="us-east-1"
+    )
+    client.create_bucket(Bucket=name)
+    client.close()
+    return {
+        "pyrimage.stores": "file:s3",
+        "pyrimage.s3_store_host": service.url,
+        "pyrimage.s3_store_bucket": name,
+        "pyrimage.s3_store_access_key": key,
+        "pyrimage.s3_store_secret_key": secret,
+        "pyrimage.s3_store_bucket_url_format": "path",
+        "pyrimage.s3_store_large_object_chunk_size": "5",
+    }
+
+
+def _container(service: Cluster, name: str) -> dict[str, str]:
+    connection: Any = swiftclient.Connection(service.auth_url, swift.USER, swift.KEY)
+    connection.put_container(name)
+    connection.close()
+    return {
+        "pyrimage.stores": "file:swift",
+        "pyrimage.swift_store_auth_address": service.auth_url,
+        "pyrimage.swift_store_user": swift.USER,
+        "pyrimage.swift_store_key": swift.KEY,
+        "pyrimage.swift_store_container": name,
+        "pyrimage.swift_store_large_object_size": "1",
+        "pyrimage.swift_store_large_object_chunk_size": "1",
+    }
