@@ -87,7 +87,7 @@ SIZES = [1, THRESHOLD, THRESHOLD + 1, 70000, 2 * MIB + 1]
 
 
 @pytest.mark.parametrize("chunk", [0, 1000, MIB])
-@pytest.mark.parametrize(("turn", "way"), enumerate(WAYS))
+@pytest.mark.parametrize(("turn", "way"), list(enumerate(WAYS)))
 def test_a_body_arrives_whole_however_it_is_read(server: Running, turn: int, way: str, chunk: int) -> None:
     """Every way meets every framing; the sizes take turns, so that each meets all of both."""
     size = SIZES[(turn + (0, 1000, MIB).index(chunk)) % len(SIZES)]
