@@ -31,7 +31,7 @@ __all__ = [
     "store_kinds",
 ]
 
-BUILT_IN = ("pyrimage.stores.file", "pyrimage.stores.http")
+BUILT_IN = ("pyrimage.stores.file", "pyrimage.stores.http", "pyrimage.stores.s3")
 
 _KINDS = "pyrimage.store_kinds"  # in Pyramid's registry
 
@@ -67,9 +67,14 @@ class Stores(dict[str, ReadableStore]):
 
     def locate(self, url: str) -> Location:
         """Return where the bytes lie that a client wants to register at a URL; asks nobody. Raises Invalid."""
-        for store in self.values():
-            if isinstance(store, LocationStore) and (key := store.register(url)) is not None:
-                return Location(store.name, key, owned=False)
+        # All are asked: to one store it may be another bucket, and to the next its own, which may not be registered.
+        locations = [
+            Location(store.name, key, owned=False)
+            for store in self.values()
+            if isinstance(store, LocationStore) and (key := store.register(url)) is not None
+        ]
+        if locations:
+            return locations[0]
         raise Invalid(f"External sources are not supported: '{shown(url)}'.")
 
     def stat(self, location: Location) -> int:

@@ -14,9 +14,7 @@ import io
 import itertools
 import logging
 import os
-import re
 import resource
-import secrets
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -31,10 +29,10 @@ from ..readers import directory, setting
 from ..settings import Settings
 from .directory import Identify, Marker, NotAFile, fsync_directory, open_file
 from .interfaces import Buffer, Store, StoredBlob
+from .keys import is_key, new_key
 
 log = logging.getLogger(__name__)
 
-_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\.[0-9a-f]{16}")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 WRITE_BACK = 32 * 1024 * 1024  # bytes after which the disk shall begin, so that little is left for the last fsync
@@ -45,6 +43,8 @@ class FileStore:
 
     identify: asked once, says which identity the directory must carry, or raises StoreMissing.
     """
+
+    new_key, is_key = staticmethod(new_key), staticmethod(is_key)
 
     def __init__(self, name: str, directory: Path, identify: Identify) -> None:
         self.name = name
@@ -67,14 +67,6 @@ class FileStore:
         except StoreMissing as error:
             log.error("%s", error.advice)
             raise
-
-    def new_key(self, image_id: str) -> str:
-        """Make ``<image id>.<16 hex digits>``."""
-        return f"{image_id}.{secrets.token_hex(8)}"
-
-    def is_key(self, key: str) -> bool:
-        """Say whether ``key`` is an image id, a dot and 16 hex digits."""
-        return _KEY.fullmatch(key) is not None
 
     def open_writer(self, key: str, size: int | None) -> "FileWriter":
         """Begin a new blob, if there is room for ``size`` bytes."""
@@ -144,7 +136,7 @@ class FileStore:
         return f"{self._url}/{key[-2:]}/{key}"
 
     def _final(self, key: str) -> Path:
-        if not _KEY.fullmatch(key):  # no row, however it came about, leads out of the directory
+        if not is_key(key):  # no row, however it came about, leads out of the directory
             raise BlobDamaged(f"{key!a} is not a key of the file store.")
         return self._blobs / key[-2:] / key
 

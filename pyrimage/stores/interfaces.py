@@ -18,7 +18,7 @@ class BlobWriter(Protocol):
     def write(self, data: Buffer) -> None:
         """Append bytes, which are the caller's again afterwards: what is kept must be copied.
 
-        Raises StoreFull or StoreUnavailable.
+        Raises LimitExceeded for more than the store can take, StoreFull or StoreUnavailable.
         """
 
     def finish(self) -> None:
@@ -70,7 +70,8 @@ class Store(ReadableStore, Protocol):
     def open_writer(self, key: str, size: int | None) -> BlobWriter:
         """Begin a new blob. size: bytes to come, None if unknown.
 
-        Raises StoreFull where ``size`` bytes have no room, StoreUnavailable.
+        Raises LimitExceeded where the store can never take ``size`` bytes, StoreFull where they have no room,
+        StoreUnavailable.
         """
 
     def delete(self, key: str) -> None:

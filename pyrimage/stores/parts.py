@@ -17,7 +17,8 @@ class PartSender(Generic[Answer]):
     """Cuts what is written into parts, numbered from 1, and calls ``send`` for each in a thread of its own.
 
     send: sends a part whole, again if need be, and returns what the store answered; it may raise. part_size: the bytes
-    of the part of a number. A part is sent when more bytes come, so that a blob of one part can be sent in another way.
+    of the part of a number; it may raise for one that the store would not take. A part is sent when more bytes come, so
+    that a blob of one part can be sent in another way.
     """
 
     def __init__(
@@ -25,7 +26,7 @@ class PartSender(Generic[Answer]):
     ) -> None:
         self._send, self._part_size, self._in_flight = send, part_size, in_flight
         self._part = bytearray()
-        self._room = part_size(1)  # bytes, until the part is full
+        self._room = 0  # bytes, until the part is full
         self._sent = 0  # parts that were given to a thread
         self._answers: dict[int, Answer] = {}
         self._failure: BaseException | None = None
@@ -37,11 +38,13 @@ class PartSender(Generic[Answer]):
         return self._sent > 0
 
     def write(self, data: Buffer) -> None:
-        """Append bytes, and wait while too many parts are under way. Raises what a part's ``send`` raised."""
+        """Append bytes, and wait while too many parts are under way. Raises what ``send`` or ``part_size`` raised."""
         view = memoryview(data)
         while view:
             if not self._room:
-                self._send_part()
+                if self._part:
+                    self._send_part()
+                self._room = self._part_size(self._sent + 1)
             taken = view[: self._room]
             self._part += taken
             self._room -= len(taken)
@@ -72,10 +75,14 @@ class PartSender(Generic[Answer]):
         if self._failure is not None:
             self._slots.release()
             raise self._failure
-        self._sent += 1
         # A daemon: a process that ends while a store is silent must not wait for it.
-        threading.Thread(target=self._run, args=(self._sent, self.take()), name="part", daemon=True).start()
-        self._room = self._part_size(self._sent + 1)
+        thread = threading.Thread(target=self._run, args=(self._sent + 1, self.take()), name="part", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # no more threads: nobody else will release the slot
+            self._slots.release()
+            raise
+        self._sent += 1
 
     def _run(self, number: int, part: bytearray) -> None:
         try:

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from ..catalogue.records import Blob, utcnow
-from ..errors import BlobDamaged, OriginFailed
+from ..errors import BlobDamaged, OriginFailed, UploadEnded
 from .interfaces import BlobWriter, Buffer, ListedStore, ReadableStore, Store
 from .transfer import CHUNK, copy
 
@@ -35,6 +35,7 @@ PARTS = (
 )
 IDS = ("a", "A", "9", "a.b_c-d", "ends.", "0" * 64, "z" * 64)
 NO_KEYS = ("", ".", "..", "f17", "/etc/passwd", "../f17.0123456789abcdef", "f17.0123456789abcdef\n", "f17\x00")
+SEAMS = ((0, 1), (1, -1), (1, 0), (1, 1), (2, 0), (3, 1))  # whole parts, and bytes more
 SIZES = (1, 1000, CHUNK - 1, CHUNK, CHUNK + 1, 8 * 1024 * 1024 + 1)
 
 # How far a writer can get before it is discarded.
@@ -276,6 +277,61 @@ class StoreConformance(ReadingConformance):
         with ThreadPoolExecutor() as pool:
             for key, data in pool.map(write, range(4)):
                 assert read_all(store, key, len(data)) == data
+
+
+class PartedStoreConformance(StoreConformance):
+    """The contract, for a store that takes large blobs in parts. part_size: bytes of one, where the length is known."""
+
+    part_size: int
+
+    @pytest.mark.parametrize("is_announced", [True, False])
+    @pytest.mark.parametrize(("parts", "more"), SEAMS)
+    def test_blobs_of_any_number_of_parts_come_back(
+        self, store: Store, parts: int, more: int, is_announced: bool
+    ) -> None:
+        data = pattern(parts * self.part_size + more)
+        key = store.new_key(IMAGE_ID)
+        writer = store.open_writer(key, len(data) if is_announced else None)
+        self.finished.append(key)
+        for at in range(0, len(data), CHUNK):
+            writer.write(data[at : at + CHUNK])
+        writer.finish()
+        assert read_all(store, key, len(data)) == data
+
+    def test_ranges_at_the_seams_of_parts_come_back(self, store: Store) -> None:
+        seam, size = self.part_size, 2 * self.part_size + 5
+        data = pattern(size)
+        key = self.put(store, data)
+        for offset, length in ((seam - 1, 1), (seam - 1, 2), (seam, 1), (seam, seam), (2 * seam - 1, 6), (seam, None)):
+            stop = None if length is None else offset + length
+            assert read_all(store, key, size, offset, length) == data[offset:stop]
+
+    @pytest.mark.parametrize("is_finished", [True, False])
+    def test_parts_leave_nothing_when_they_are_discarded(self, store: Store, is_finished: bool) -> None:
+        size = 2 * self.part_size + 5
+        key = store.new_key(IMAGE_ID)
+        writer = store.open_writer(key, size)
+        writer.write(pattern(size))
+        if is_finished:
+            writer.finish()
+        writer.discard()
+        assert_unreadable(store, key, size)
+        writer.discard()
+
+    @pytest.mark.parametrize("is_finished", [True, False])
+    def test_delete_removes_parts_that_a_dead_server_left(self, store: Store, is_finished: bool) -> None:
+        size = 2 * self.part_size + 5
+        key = store.new_key(IMAGE_ID)
+        writer = store.open_writer(key, size)
+        writer.write(pattern(size))
+        if is_finished:
+            writer.finish()
+        store.delete(key)
+        assert_unreadable(store, key, size)
+        if not is_finished:  # it was alive after all
+            with pytest.raises(UploadEnded):
+                writer.finish()
+        writer.discard()
 
 
 class ListingConformance:
