@@ -33,11 +33,15 @@ MAX_FILE_SIZE = 6 << 20
 
 STORAGE = ("account", "container", "object")
 
-# What differs in the pipelines of the two proxies is who asks.
-PROXIES = {"proxy": "s3api tempauth", "proxy-keystone": "authtoken keystoneauth"}
+# What differs in the pipelines of the proxies: who asks, and whether there are static large objects beside the dynamic.
+PROXIES = {
+    "proxy": ("s3api tempauth", "slo dlo"),
+    "proxy-keystone": ("authtoken keystoneauth", "slo dlo"),
+    "proxy-dynamic": ("tempauth", "dlo"),
+}
 PIPELINE = (
     "catch_errors gatekeeper healthcheck cache listing_formats bulk tempurl {} copy container_quotas account_quotas"
-    " slo dlo versioned_writes symlink"
+    " {} versioned_writes symlink"
 )
 
 PROGRAM = "servers.swift_server"
@@ -60,27 +64,29 @@ OPTIONS: dict[str, dict[str, Any]] = {
 class Cluster:
     """Where a Swift is.
 
-    auth_url: where version 1 gives tokens. s3_url: S3's endpoint, path addressing. keystone_proxy: the URL of the proxy
-    that takes Keystone's tokens, which Keystone's catalogue has too; empty without Keystone. All three lead to the same
-    objects. directory: the servers' logs are there, ``proxy.log`` and others.
+    auth_url: where version 1 gives tokens. dynamic_auth_url: of a proxy that knows no static large objects. s3_url:
+    S3's endpoint, path addressing. keystone_proxy: the URL of the proxy that takes Keystone's tokens, which Keystone's
+    catalogue has too; empty without Keystone. All lead to the same objects. directory: the servers' logs are there,
+    ``proxy.log`` and others.
     """
 
     auth_url: str
+    dynamic_auth_url: str
     s3_url: str
     keystone_proxy: str
     directory: Path
 
 
 @contextmanager
-def serving(directory: Path, identity: Identity | None = None) -> Iterator[Cluster]:
+def serving(directory: Path, identity: Identity | None = None, max_file_size: int = MAX_FILE_SIZE) -> Iterator[Cluster]:
     """Run a Swift below a directory, on three devices without replicas; with Keystone if there is one."""
     python = str(environment("swift") / "bin/python")
     if not keeps_attributes(directory):
         unavailable(f"no extended attributes below {directory}")
-    ports = {name: free_port() for name in (*STORAGE, "proxy")}
+    ports = {name: free_port() for name in (*STORAGE, "proxy", "proxy-dynamic")}
     if identity is not None:
         ports["proxy-keystone"] = identity.object_store_port
-    _configure(directory, ports, identity)
+    _configure(directory, ports, identity, max_file_size)
     _build_rings(python, directory, ports)
     with ExitStack() as stack:
         started = []
@@ -92,7 +98,8 @@ def serving(directory: Path, identity: Identity | None = None) -> Iterator[Clust
         for process, port, log in started:
             wait_for_port(process, port, log)
         urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
-        yield Cluster(f"{urls['proxy']}/auth/v1.0", urls["proxy"], urls.get("proxy-keystone", ""), directory)
+        auth_url, dynamic_auth_url = f"{urls['proxy']}/auth/v1.0", f"{urls['proxy-dynamic']}/auth/v1.0"
+        yield Cluster(auth_url, dynamic_auth_url, urls["proxy"], urls.get("proxy-keystone", ""), directory)
 
 
 def _build_rings(python: str, directory: Path, ports: Mapping[str, int]) -> None:
@@ -102,8 +109,8 @@ def _build_rings(python: str, directory: Path, ports: Mapping[str, int]) -> None
     subprocess.run(command, cwd=directory, env=variables, timeout=RUN_SECONDS, check=True)
 
 
-def _configure(directory: Path, ports: Mapping[str, int], identity: Identity | None) -> None:
-    limits = {"max_file_size": MAX_FILE_SIZE}
+def _configure(directory: Path, ports: Mapping[str, int], identity: Identity | None, max_file_size: int) -> None:
+    limits = {"max_file_size": max_file_size}
     _write(directory / "swift.conf", {"swift-hash": {"swift_hash_path_suffix": "test"}, "swift-constraints": limits})
     common = {
         "bind_ip": "127.0.0.1",
@@ -122,11 +129,11 @@ def _configure(directory: Path, ports: Mapping[str, int], identity: Identity | N
         _write(directory / f"{kind}.conf", {"DEFAULT": {**common, **disks, "bind_port": ports[kind]}, **app})
     for name in PROXIES.keys() & ports:
         listen = {"DEFAULT": {**common, "bind_port": ports[name]}}
-        _write(directory / f"{name}.conf", listen | _pipeline(PROXIES[name], identity))
+        _write(directory / f"{name}.conf", listen | _pipeline(name, identity))
 
 
-def _pipeline(authentication: str, identity: Identity | None) -> dict[str, dict[str, Any]]:
-    filters = PIPELINE.format(authentication).split()
+def _pipeline(proxy: str, identity: Identity | None) -> dict[str, dict[str, Any]]:
+    filters = PIPELINE.format(*PROXIES[proxy]).split()
     options = OPTIONS | {"authtoken": _authtoken(identity)} if identity else OPTIONS
     return {
         "pipeline:main": {"pipeline": " ".join([*filters, "proxy-server"])},
