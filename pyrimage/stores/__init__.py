@@ -31,7 +31,7 @@ __all__ = [
     "store_kinds",
 ]
 
-BUILT_IN = ("pyrimage.stores.file", "pyrimage.stores.http", "pyrimage.stores.s3")
+BUILT_IN = ("pyrimage.stores.file", "pyrimage.stores.http", "pyrimage.stores.s3", "pyrimage.stores.swift")
 
 _KINDS = "pyrimage.store_kinds"  # in Pyramid's registry
 
