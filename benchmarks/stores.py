@@ -12,18 +12,25 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from boto3.s3.transfer import TransferConfig
+from swiftclient import client
+from swiftclient.service import SwiftService, SwiftUploadObject
 
+import containers
 from buckets import MEBIBYTE, TestBucket
+from containers import TestContainer
 from pyrimage.stores import Store
 from pyrimage.stores.interfaces import Buffer
-from pyrimage.stores.transfer import copy
+from pyrimage.stores.transfer import CHUNK, copy
 from servers import seaweedfs
+from servers import swift as swift_server
+from servers.machine import memory_directory
 
 from .harness import Figure, row, spread
 from .transfers import make_file
 
 AIM = "0.85 or more"
 PART_SIZE = 8 * MEBIBYTE
+SEGMENT_SIZE = 32 * MEBIBYTE
 
 
 class Seconds(NamedTuple):
@@ -122,7 +129,47 @@ def s3(directory: Path) -> Iterator[tuple[Contender, Contender]]:
         yield ours(bucket.store()), boto3s(bucket)
 
 
-SERVICES = {"S3 (SeaweedFS)": s3}
+def swiftclients(container: TestContainer) -> Contender:
+    """Let swiftclient do it: its service uploads the same segments, and compares their digests as ours does."""
+    options = {
+        "auth": container.auth_url,
+        "user": container.user,
+        "key": container.key,
+        "auth_version": "1",
+        "use_slo": True,
+        "segment_size": SEGMENT_SIZE,
+        "segment_container": container.name,
+    }
+    connection = client.Connection(container.auth_url, container.user, container.key)
+
+    def upload(path: Path) -> str:
+        with path.open("rb") as file, HashingFile(file) as hashing, SwiftService(options=options) as service:
+            for done in service.upload(container.name, [SwiftUploadObject(hashing, object_name="benchmark")]):
+                if not done["success"]:
+                    raise done["error"]
+        return "benchmark"
+
+    def download(key: str, size: int) -> None:
+        with Path(os.devnull).open("wb") as file, HashingFile(file) as hashing:
+            for data in connection.get_object(container.name, key, resp_chunk_size=CHUNK)[1]:
+                hashing.write(data)
+
+    def delete(key: str) -> None:
+        connection.delete_object(container.name, key, query_string="multipart-manifest=delete")
+
+    return Contender(upload, download, delete)
+
+
+@contextmanager
+def swift(directory: Path) -> Iterator[tuple[Contender, Contender]]:
+    """Give ours and swiftclient, over Swift."""
+    with memory_directory() as memory, swift_server.serving(memory, max_file_size=SEGMENT_SIZE) as cluster:
+        container = containers.static(cluster).create()
+        sizes = dict.fromkeys(("swift_store_large_object_size", "swift_store_large_object_chunk_size"), 32)
+        yield ours(container.store(**sizes)), swiftclients(container)
+
+
+SERVICES = {"S3 (SeaweedFS)": s3, "Swift": swift}
 
 
 def measured(step: Callable[[], object]) -> Seconds:
