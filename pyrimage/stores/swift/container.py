@@ -11,7 +11,7 @@ from typing import Any
 
 from swiftclient import client
 
-from ...errors import StoreMissing, StoreUnavailable
+from ...errors import StoreUnavailable
 from ..interfaces import Buffer
 from .account import Account, Refused, Stream, get_info, put_object
 
@@ -140,13 +140,15 @@ class Container:
             if not self._is_made:
                 raise self._missing() from error
 
-    def _missing(self) -> StoreMissing:
-        advice = (
-            f"The store {self._store}: Swift has no container {self.name!a} in the account of its user. Correct "
-            "swift_store_container, make the container, or set swift_store_create_container_on_put = true."
+    def _missing(self) -> StoreUnavailable:
+        """Tell whoever runs the server what to do, and make the error for everybody else."""
+        log.error(
+            "The store %s: Swift has no container %a in the account of its user. Correct swift_store_container, make "
+            "the container, or set swift_store_create_container_on_put = true.",
+            self._store,
+            self.name,
         )
-        log.error("%s", advice)
-        return StoreMissing("The Swift store is not there.", advice)
+        return StoreUnavailable(f"The store {self._store} is not there.")
 
     def _split(self, path: str) -> tuple[str, str]:
         if not path.startswith("/"):
