@@ -45,6 +45,8 @@ STATUSES = {
     **dict.fromkeys(("DatabaseError", "DatabaseRefused"), 500),
     **dict.fromkeys(("StoreUnavailable", "StoreMissing", "DatabaseBusy", "DatabaseAway"), 503),
     **dict.fromkeys(("StoreFull", "DatabaseFull"), 507),
+    "OriginFailed": 502,
+    "OriginTooSlow": 504,
 }
 
 
