@@ -13,6 +13,7 @@ import pytest
 import swiftclient
 
 from pyrimage.stores import load_settings
+from pyrimage.stores.interfaces import ListedStore
 from servers import seaweedfs, swift
 from servers.seaweedfs import S3
 from servers.swift import Cluster
@@ -40,7 +41,7 @@ def place_in(directory: Path) -> dict[str, str]:
     if Service.running is None:
         return {"pyrimage.filesystem_store_datadir": str(directory / "images")}
     if directory not in Service.used:
-        Service.used[directory] = Service.free.pop() if Service.free else _new_place(Service.running)
+        Service.used[directory] = Service.free.pop() if Service.free else new_place(Service.running)
     return Service.used[directory]
 
 
@@ -48,14 +49,25 @@ def give_back(below: Path) -> None:
     """Empty the places of the directories below one, whatever a test made of them, for others to use."""
     for directory in [each for each in Service.used if each.is_relative_to(below)]:
         place = Service.used.pop(directory)
-        (settings,) = load_settings({"pyrimage.auth": "none", **place}).stores
-        store = settings.factory.make(settings.name, settings, lambda asking: "")
-        for key in {blob.key for blob in store.blobs()}:
-            store.delete(key)
+        empty(store_in(place))
         Service.free.append(place)
 
 
-def _new_place(service: S3 | Cluster) -> dict[str, str]:
+def store_in(place: dict[str, str]) -> ListedStore:
+    """Make the store of a place of a service, for the tests' own use."""
+    (settings,) = load_settings({"pyrimage.auth": "none", **place}).stores
+    store: ListedStore = settings.factory.make(settings.name, settings, lambda asking: "")
+    return store
+
+
+def empty(store: ListedStore) -> None:
+    """Remove all that lies in a store, uploads that never ended too."""
+    for key in {blob.key for blob in store.blobs()}:
+        store.delete(key)
+
+
+def new_place(service: S3 | Cluster) -> dict[str, str]:
+    """Make a bucket or a container; return the ini's keys for a default store in it."""
     name = uuid.uuid4().hex
     return _bucket(service, name) if isinstance(service, S3) else _container(service, name)
 

@@ -27,10 +27,12 @@ from typing import Any, NamedTuple
 from sqlalchemy import NullPool, create_engine, text
 
 from factories import data_headers, md5, meta
+from pyrimage.stores.interfaces import ListedStore
+from pyrimage.stores.swift.store import SwiftStore
 from servers.pyrimage import ANSWER_SECONDS, Answer, Server
 
 MIB = 1 << 20
-POOL = 8 * MIB  # bytes, of which every image is a part
+POOL = 16 * MIB  # bytes, of which every image is a part
 PIECE = 100_000  # bytes of a chunk
 
 TRANSFERS = {"post": 2, "post_chunked": 2, "put": 1, "put_chunked": 1, "download": 3, "delete": 4}
@@ -62,12 +64,13 @@ class Data(NamedTuple):
 class Journal:
     """What clients tried, and what they were told.
 
-    sent: before the first byte was sent. reserved, uploaded, deleted: what was acknowledged. cut: by kind of call, the
-    requests whose answer did not come whole. wrong: answers that should not have been given, in words.
+    kept: no image is deleted while there are no more than these. sent: before the first byte was sent. reserved,
+    uploaded, deleted: what was acknowledged. cut: by kind of call, the requests whose answer did not come whole. wrong:
+    answers that should not have been given, in words.
     """
 
-    def __init__(self, seed: str, *, smallest: int = 1, largest: int = 4 * MIB) -> None:
-        self.seed = seed
+    def __init__(self, seed: str, *, smallest: int = 1, largest: int = 4 * MIB, kept: int = 20) -> None:
+        self.seed, self.kept = seed, kept
         self.pool = memoryview(random.Random(seed).randbytes(POOL))
         self.smallest, self.largest = smallest, largest
         self.sent: dict[str, Data] = {}
@@ -252,7 +255,7 @@ class Client:
         self._is_right(self._ask("GET", f"/v1/shared-images/{self._tenant()}"), 200)
 
     def _delete(self) -> None:
-        image_id = self._journal.choose(self._chance, least=20, to_delete=True)
+        image_id = self._journal.choose(self._chance, least=self._journal.kept + 1, to_delete=True)
         if image_id is not None and self._is_right(self._ask("DELETE", f"/v1/images/{image_id}"), 200):
             self._journal.deleted.add(image_id)
 
@@ -372,11 +375,23 @@ def contradictions(server: Server, url: str, journal: Journal) -> list[str]:
     return found
 
 
-def leftovers(server: Server, url: str) -> list[str]:
-    """Compare the files with the rows: every file is an image's, no upload or deletion is unfinished."""
+def stored_keys(server: Server, store: ListedStore | None = None) -> list[str]:
+    """Return the key of everything that lies in the server's file store, or in the store that is given.
+
+    A key comes once for a blob, and once for an upload to it that is under way.
+    """
+    if store is None:
+        return [Path(name).name for name in server.files()]
+    keys = [blob.key for blob in store.blobs()]
+    return sorted(set(keys)) if isinstance(store, SwiftStore) else keys  # segments have the key of their blob
+
+
+def leftovers(server: Server, url: str, store: ListedStore | None = None) -> list[str]:
+    """Compare what lies in the server's store with the rows: all is an image's, no upload or deletion is unfinished."""
     found = [f"claim of {each}" for (each,) in rows(url, "SELECT image_id FROM claims")]
     located = rows(url, "SELECT key, state FROM image_locations")
     found += [f"{state} location {key}" for key, state in located if state != "active"]
-    wanted = {f"blobs/{key[-2:]}/{key}" for key, _ in located}
-    found += [f"file or row alone: {each}" for each in wanted.symmetric_difference(server.files())]
+    wanted, stored = Counter(key for key, _ in located), Counter(stored_keys(server, store))
+    found += [f"row alone: {key}" for key in wanted - stored]
+    found += [f"in the store alone: {key}" for key in stored - wanted]
     return found

@@ -1,5 +1,7 @@
 """S37: ``kill -9`` at any moment; what was acknowledged stays, and what was not leaves nothing behind.
 
+That holds for files, for multipart uploads to S3 and for segments in Swift.
+
 The moments come from a seed that is printed; PYRIMAGE_TEST_SEED sets it.
 """
 
@@ -11,21 +13,23 @@ import signal
 import threading
 import uuid
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from amounts import amount
+from default_store import SERVICES, empty, new_place, store_in
 from factories import data_headers, meta
 from servers.paused_uploads import PausableServer
 from servers.processes import run, wait_until
 from servers.pyrimage import READY_SECONDS, Server
-from traffic import MIB, TRANSFERS, Journal, children, contradictions, is_alive, leftovers, traffic
+from traffic import MIB, TRANSFERS, Journal, children, contradictions, is_alive, leftovers, stored_keys, traffic
 
 pytestmark = pytest.mark.system
 
-KILLS = amount(10, 100)
+KILLS = amount(6, 60)
 CLIENTS = 6
 LONG_AGO = "2001-01-01 00:00:00.000000"
 
@@ -62,32 +66,44 @@ def killed_again_and_again(server: Server, chance: random.Random, journal: Journ
     return killed
 
 
+@pytest.fixture(params=["file", *SERVICES])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The ini's keys for a store of each kind; none for files, which are in the server's directory."""
+    if request.param == "file":
+        yield {}
+        shutil.rmtree(tmp_path / "var/images")
+    else:
+        made = new_place(request.getfixturevalue(SERVICES[request.param]))
+        yield made
+        empty(store_in(made))
+
+
 @pytest.mark.long
-def test_kills_lose_nothing_and_leave_nothing(tmp_path: Path) -> None:
+def test_kills_lose_nothing_and_leave_nothing(tmp_path: Path, place: dict[str, str]) -> None:
     seed = os.environ.get("PYRIMAGE_TEST_SEED") or uuid.uuid4().hex
     print("PYRIMAGE_TEST_SEED =", seed)
-    journal = Journal(seed, smallest=MIB // 4, largest=6 * MIB)
-    with Server(tmp_path, server={"workers": "2"}) as server:
+    journal = Journal(seed, smallest=MIB, largest=12 * MIB, kept=4)  # most have several segments, many several parts
+    store = store_in(place) if place else None
+    with Server(tmp_path, main=place, server={"workers": "2"}) as server:
         url = f"sqlite:///{server.database}"
         print("killed:", dict(killed_again_and_again(server, random.Random(seed), journal)))
         assert journal.wrong == []
         assert contradictions(server, url, journal) == []
         claims = server.sql("SELECT image_id, key FROM claims")
         ((garbage,),) = server.sql("SELECT count(*) FROM image_locations WHERE state = 'garbage'")
-        orphans = len({Path(name).name for name in server.files()} & {key for _, key in claims})
-        print(f"left by the kills: {len(claims)} claims with {orphans} files; {garbage} garbage rows")
+        orphans = {key for _, key in claims}.intersection(stored_keys(server, store))
+        print(f"left by the kills: {len(claims)} claims, {len(orphans)} of them with bytes; {garbage} garbage rows")
         assert claims, "no kill met an upload"
 
         server.sql("UPDATE claims SET lease = ?", LONG_AGO)
         scrub = run("pyrimage-manage", "-c", server.ini, "scrub", cwd=server.directory)
         assert scrub.returncode == 0
         assert f"{len(claims) + garbage} cleaned up" in scrub.stdout
-        assert leftovers(server, url) == []
+        assert leftovers(server, url, store) == []
         for (image_id,) in server.sql("SELECT id FROM images WHERE status = 'queued'"):
             data = bytes(journal.send(image_id, random.Random(seed)))
             assert server.request("PUT", f"/v1/images/{image_id}", data, data_headers()).status == 200
         assert contradictions(server, url, journal) == []
-    shutil.rmtree(server.datadir)
 
 
 @pytest.mark.parametrize("step", ["write", "finish"])
