@@ -38,7 +38,7 @@ def kill_somebody(server: Server, chance: random.Random, stop: threading.Event) 
     """Kill a worker, which is replaced, or the supervisor or all, and start the server again on its port."""
     least = chance.choice((1, 2))
     wait_until(lambda: len(children(server.pid)) >= least, READY_SECONDS, server.log)  # they come back by themselves
-    stop.wait(chance.uniform(0.02, 0.8))  # any moment will do
+    stop.wait(chance.uniform(0.02, 3))  # any moment will do; the first upload to S3 begins a second after the start
     workers, victim = children(server.pid), chance.choice(("worker", "supervisor", "all"))
     if victim == "worker":
         killed = chance.choice(workers)
