@@ -44,7 +44,7 @@ OPTIONS = (
     "-s3.port.lance=0",
     "-master.telemetry=false",
     "-master.volumeSizeLimitMB=512",
-    "-volume.max=0",
+    "-volume.max=1000",  # a bucket takes seven; by default there are as many as full ones would fit on the disk
     "-volume.minFreeSpacePercent=0",
 )
 
