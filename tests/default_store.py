@@ -6,7 +6,7 @@ It has the name ``file`` whatever its kind is, so that tests can name it.
 import os
 import uuid
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import boto3
 import pytest
@@ -25,15 +25,22 @@ file_store_only = pytest.mark.skipif(KIND != "file", reason="is about files and 
 SERVICES = {"s3": "s3_server", "swift": "swift_cluster"}  # the fixtures that start what a kind needs
 
 
+class Place(NamedTuple):
+    """A bucket or a container: the ini's keys, and a store there, whose client boto3 takes long to make."""
+
+    keys: dict[str, str]
+    store: ListedStore
+
+
 class Service:
     """The service that the stores of a test run are in; there is none for files.
 
-    Buckets and containers are used again when their test is over, because SeaweedFS has room for a few only.
+    Buckets and containers are used again when their test is over, because each costs SeaweedFS most of a second.
     """
 
     running: S3 | Cluster | None = None
-    free: ClassVar[list[dict[str, str]]] = []
-    used: ClassVar[dict[Path, dict[str, str]]] = {}
+    free: ClassVar[list[Place]] = []
+    used: ClassVar[dict[Path, Place]] = {}
 
 
 def place_in(directory: Path) -> dict[str, str]:
@@ -41,16 +48,20 @@ def place_in(directory: Path) -> dict[str, str]:
     if Service.running is None:
         return {"pyrimage.filesystem_store_datadir": str(directory / "images")}
     if directory not in Service.used:
-        Service.used[directory] = Service.free.pop() if Service.free else new_place(Service.running)
-    return Service.used[directory]
+        Service.used[directory] = Service.free.pop() if Service.free else _place(new_place(Service.running))
+    return Service.used[directory].keys
 
 
 def give_back(below: Path) -> None:
     """Empty the places of the directories below one, whatever a test made of them, for others to use."""
     for directory in [each for each in Service.used if each.is_relative_to(below)]:
         place = Service.used.pop(directory)
-        empty(store_in(place))
+        empty(place.store)
         Service.free.append(place)
+
+
+def _place(keys: dict[str, str]) -> Place:
+    return Place(keys, store_in(keys))
 
 
 def store_in(place: dict[str, str]) -> ListedStore:
