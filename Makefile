@@ -15,6 +15,9 @@ PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
 # These wait for servers and for time to pass, more than they compute.
 WAITING := --numprocesses 4 --dist worksteal
 
+# The functional tests of what happens to bytes; the others would show no more of a store.
+BYTES := $(patsubst %,tests/functional/test_%.py,bodies conditions deep_scrub images limits ranges redirects)
+
 # Pyramid looks up assets with pkg_resources, which says at every start that it is old.
 QUIET := ignore:pkg_resources is deprecated as an API:UserWarning
 # pip heeds these wherever it is called from: the one for what it installs, the other for what it builds with.
@@ -30,6 +33,11 @@ define renew
 	mv .venv-pins/pins $1
 endef
 EVERYTHING := '.[test,lint,docs]' # in a variable, for "call" would take its commas
+
+# Run tests with another default store than files, s3 or swift; ARGS that choose none of them are no failure.
+define with_store
+	PYRIMAGE_TEST_STORE=$1 $(VENV)/bin/pytest $(WAITING) -m "not system" $2 $(ARGS) || test $$? = 5
+endef
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -57,9 +65,13 @@ docs: $(VENV)/.docs ## build the documentation in build/docs; a warning is an er
 
 test-system: $(VENV)/.test $(CLIENTS)/.installed $(SERVERS) ## run the installed commands with other people's programs
 	$(VENV)/bin/pytest $(WAITING) -m system tests/system tests/server/test_waitress_suite.py $(ARGS)
+	$(call with_store,s3,tests/atomicity $(BYTES))
+	$(call with_store,swift,tests/atomicity $(BYTES))
 
 test-long: $(VENV)/.test $(SERVERS) ## run with large numbers what CI runs with small ones: gigabytes, loads, kills, long lists
 	PYRIMAGE_TEST_LONG=1 $(VENV)/bin/pytest -m long tests/system $(ARGS)
+	$(call with_store,s3,tests/atomicity tests/functional)
+	$(call with_store,swift,tests/atomicity tests/functional)
 
 benchmarks: $(VENV)/.test ## compare with md5sum, nginx, stock waitress and a bare view; see benchmarks/README.md
 	PYTHONWARNINGS="$(QUIET)" PYTHONPATH=tests $(VENV)/bin/python -m benchmarks.run $(ARGS)
