@@ -15,8 +15,9 @@ PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
 # These wait for servers and for time to pass, more than they compute.
 WAITING := --numprocesses 4 --dist worksteal
 
-# The functional tests of what happens to bytes; the others would show no more of a store.
-BYTES := $(patsubst %,tests/functional/test_%.py,bodies conditions deep_scrub images limits ranges redirects)
+# Tests of what happens to bytes, which other stores than files have to pass in CI; make test-long runs all with them.
+BYTES := $(patsubst %,tests/atomicity/test_%.py,bodies cleaning commit deletions downloads failures) \
+	$(patsubst %,tests/functional/test_%.py,bodies images ranges redirects)
 
 # Pyramid looks up assets with pkg_resources, which says at every start that it is old.
 QUIET := ignore:pkg_resources is deprecated as an API:UserWarning
@@ -65,8 +66,8 @@ docs: $(VENV)/.docs ## build the documentation in build/docs; a warning is an er
 
 test-system: $(VENV)/.test $(CLIENTS)/.installed $(SERVERS) ## run the installed commands with other people's programs
 	$(VENV)/bin/pytest $(WAITING) -m system tests/system tests/server/test_waitress_suite.py $(ARGS)
-	$(call with_store,s3,tests/atomicity $(BYTES))
-	$(call with_store,swift,tests/atomicity $(BYTES))
+	$(call with_store,s3,$(BYTES))
+	$(call with_store,swift,$(BYTES))
 
 test-long: $(VENV)/.test $(SERVERS) ## run with large numbers what CI runs with small ones: gigabytes, loads, kills, long lists
 	PYRIMAGE_TEST_LONG=1 $(VENV)/bin/pytest -m long tests/system $(ARGS)
