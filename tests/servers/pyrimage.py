@@ -117,7 +117,7 @@ class Server:
         ini.read(self.ini, encoding="utf-8")
         if settings.get("use") == "egg:waitress#main":
             ini[section].clear()  # it knows nothing of our server's settings
-        if "pyrimage.stores" in settings:
+        if "file" not in re.split(", *", settings.get("pyrimage.stores", "file")):
             ini.remove_option(section, "pyrimage.filesystem_store_datadir")  # only a file store knows it
         ini[section].update(settings)
         with self.ini.open("w", encoding="utf-8") as file:
