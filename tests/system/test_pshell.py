@@ -67,6 +67,6 @@ def test_shell_opens_on_a_schema_that_is_behind_and_warns(tmp_path: Path) -> Non
     """What one needs has a name all the same."""
     names = [f"type({name}).__name__" for name in ("catalogue", "dbsession", "models", "tm")]
     done = typed(Server(tmp_path, sample="production"), *names, "list(stores)")
-    assert values(done) == ["'SqlCatalogue'", "'Session'", "'module'", "'TransactionManager'", "['file']"]
+    assert values(done) == ["'SqlCatalogue'", "'Session'", "'module'", "'TransactionManager'", "['file', 'http']"]
     assert "WARNING" in done.stderr
     assert "db upgrade" in done.stderr
