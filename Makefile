@@ -15,10 +15,6 @@ PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
 # These wait for servers and for time to pass, more than they compute.
 WAITING := --numprocesses 4 --dist worksteal
 
-# Tests of what happens to bytes, which other stores than files have to pass in CI; make test-long runs all with them.
-BYTES := $(patsubst %,tests/atomicity/test_%.py,bodies cleaning commit deletions downloads failures) \
-	$(patsubst %,tests/functional/test_%.py,bodies images ranges redirects)
-
 # Pyramid looks up assets with pkg_resources, which says at every start that it is old.
 QUIET := ignore:pkg_resources is deprecated as an API:UserWarning
 # pip heeds these wherever it is called from: the one for what it installs, the other for what it builds with.
@@ -66,8 +62,6 @@ docs: $(VENV)/.docs ## build the documentation in build/docs; a warning is an er
 
 test-system: $(VENV)/.test $(CLIENTS)/.installed $(SERVERS) ## run the installed commands with other people's programs
 	$(VENV)/bin/pytest $(WAITING) -m system tests/system tests/server/test_waitress_suite.py $(ARGS)
-	$(call with_store,s3,$(BYTES))
-	$(call with_store,swift,$(BYTES))
 
 test-long: $(VENV)/.test $(SERVERS) ## run with large numbers what CI runs with small ones: gigabytes, loads, kills, long lists
 	PYRIMAGE_TEST_LONG=1 $(VENV)/bin/pytest -m long tests/system $(ARGS)
