@@ -61,6 +61,14 @@ def directory(text: str) -> Path:
     return path
 
 
+def certificates(text: str) -> Path:
+    """Read the absolute path of a file that is there."""
+    path = Path(text)
+    if not path.is_absolute() or not path.is_file():
+        raise ValueError("use the absolute path of a file with certificates in PEM format")
+    return path
+
+
 def allowed_hosts(text: str) -> AllowedHosts:
     """Read names of hosts, addresses and networks, with commas between them."""
     names: set[str] = set()

@@ -284,6 +284,15 @@ class PartedStoreConformance(StoreConformance):
 
     part_size: int
 
+    def write_parts(self, store: Store, *, is_finished: bool) -> tuple[str, int, BlobWriter]:
+        """Write a blob of two parts and a bit more; return its key, its size and its writer."""
+        size, key = 2 * self.part_size + 5, store.new_key(IMAGE_ID)
+        writer = store.open_writer(key, size)
+        writer.write(pattern(size))
+        if is_finished:
+            writer.finish()
+        return key, size, writer
+
     @pytest.mark.parametrize("is_announced", [True, False])
     @pytest.mark.parametrize(("parts", "more"), SEAMS)
     def test_blobs_of_any_number_of_parts_come_back(
@@ -308,24 +317,14 @@ class PartedStoreConformance(StoreConformance):
 
     @pytest.mark.parametrize("is_finished", [True, False])
     def test_parts_leave_nothing_when_they_are_discarded(self, store: Store, is_finished: bool) -> None:
-        size = 2 * self.part_size + 5
-        key = store.new_key(IMAGE_ID)
-        writer = store.open_writer(key, size)
-        writer.write(pattern(size))
-        if is_finished:
-            writer.finish()
+        key, size, writer = self.write_parts(store, is_finished=is_finished)
         writer.discard()
         assert_unreadable(store, key, size)
         writer.discard()
 
     @pytest.mark.parametrize("is_finished", [True, False])
     def test_delete_removes_parts_that_a_dead_server_left(self, store: Store, is_finished: bool) -> None:
-        size = 2 * self.part_size + 5
-        key = store.new_key(IMAGE_ID)
-        writer = store.open_writer(key, size)
-        writer.write(pattern(size))
-        if is_finished:
-            writer.finish()
+        key, size, writer = self.write_parts(store, is_finished=is_finished)
         store.delete(key)
         assert_unreadable(store, key, size)
         if not is_finished:  # it was alive after all

@@ -3,32 +3,50 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from sqlalchemy import Pool, event
 
+import origins
+from conftest import Installation, install
 from logged import own_logging
 from managed import Manage
 from registries import Registry, registry_of
 from servers.processes import PROGRAMS
 
-if TYPE_CHECKING:
-    from conftest import Installation
-
 
 @pytest.fixture(scope="session")
-def shared_registry(
-    shared_installation: "Installation", tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Registry]:
+def shared_registry(shared_installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     with registry_of(shared_installation, tmp_path_factory.mktemp("registry")) as made:
         yield made
 
 
 @pytest.fixture
-def registry(installation: "Installation", shared_registry: Registry) -> Registry:
+def registry(installation: Installation, shared_registry: Registry) -> Registry:
     """A registry, asked by an administrator, of the database and store of ``installation``, which is empty."""
     return shared_registry
+
+
+@pytest.fixture(scope="session")
+def shared_web_installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    made = install(tmp_path_factory.mktemp("web"), stores="file, http", allowed_hosts="127.0.0.1")
+    yield made
+    made.engine.dispose()
+
+
+@pytest.fixture
+def web_installation(shared_web_installation: Installation) -> Iterator[Installation]:
+    """An installation with a store on web servers, which may ask those of this machine; empty."""
+    yield shared_web_installation
+    shared_web_installation.empty()
+
+
+@pytest.fixture
+def origin() -> Iterator[origins.Origin]:
+    """A web server that images are registered at."""
+    with origins.serving() as made:
+        yield made
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Images whose bytes lie at a URL that their client registered: S16, S18 to S21, S25, S43."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -8,7 +7,7 @@ import pytest
 from sqlalchemy import select
 from webtest import TestApp
 
-from conftest import Installation, install
+from conftest import Installation
 from factories import (
     ADMIN,
     ALICE,
@@ -25,36 +24,16 @@ from factories import (
     upload,
 )
 from faults import claim_upload
-from origins import Origin, serving
+from origins import Origin
 from pyrimage.models import LocationRow
 
 DATA = b"0123456789" * 100
 COLLECTIONS = ["/images", "/v1/images"]
 
 
-@pytest.fixture(scope="module")
-def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    made = install(tmp_path_factory.mktemp("locations"), stores="file, http", allowed_hosts="127.0.0.1")
-    yield made
-    made.engine.dispose()
-
-
 @pytest.fixture
-def server(shared_server: Installation) -> Iterator[Installation]:
-    """An installation with a store on web servers, which may ask those of this machine; empty."""
-    yield shared_server
-    shared_server.empty()
-
-
-@pytest.fixture
-def app(server: Installation) -> TestApp:
-    return server.client()
-
-
-@pytest.fixture
-def origin() -> Iterator[Origin]:
-    with serving() as made:
-        yield made
+def app(web_installation: Installation) -> TestApp:
+    return web_installation.client()
 
 
 def register(app: TestApp, url: str, **fields: Any) -> str:
@@ -63,8 +42,8 @@ def register(app: TestApp, url: str, **fields: Any) -> str:
     return f"/v1/images/{made.headers['x-image-meta-id']}"
 
 
-def locations(server: Installation) -> list[tuple[str, str, bool, str]]:
-    with server.engine.connect() as connection:
+def locations(web_installation: Installation) -> list[tuple[str, str, bool, str]]:
+    with web_installation.engine.connect() as connection:
         rows = connection.execute(select(LocationRow)).all()
     return [(row.store, row.key, row.owned, row.state) for row in rows]
 
@@ -79,7 +58,7 @@ def methods(origin: Origin) -> list[str]:
 @pytest.mark.parametrize("collection", COLLECTIONS)
 @pytest.mark.parametrize("is_reserved", [False, True])
 def test_a_registered_image_is_active_at_once(
-    collection: str, is_reserved: bool, server: Installation, app: TestApp, origin: Origin
+    collection: str, is_reserved: bool, web_installation: Installation, app: TestApp, origin: Origin
 ) -> None:
     url = origin.put("/x?a=b", DATA)
     sent = meta(location=url, name="f17", disk_format="raw", container_format="bare")
@@ -91,11 +70,11 @@ def test_a_registered_image_is_active_at_once(
     assert (image["status"], image["size"], image["checksum"]) == ("active", len(DATA), None)
     assert made.headers["x-image-meta-location"] == url
     assert methods(origin) == ["HEAD"]
-    assert locations(server) == [("http", url, False, "active")]
+    assert locations(web_installation) == [("http", url, False, "active")]
     got = app.get(path)
     assert (got.body, got.headers.get("ETag"), got.headers["Content-Length"]) == (DATA, None, str(len(DATA)))
     assert app.get(path, headers={"Range": "bytes=7-11"}, status=206).body == DATA[7:12]
-    assert server.stored_keys() == []
+    assert web_installation.stored_keys() == []
 
 
 @pytest.mark.parametrize("is_reserved", [False, True])
@@ -140,14 +119,14 @@ def test_an_origin_that_does_not_answer_head_is_asked_for_a_byte(
     ],
 )
 def test_a_location_without_a_size_is_refused(
-    status: int, says: str, behaviour: dict[str, Any], server: Installation, app: TestApp, origin: Origin
+    status: int, says: str, behaviour: dict[str, Any], web_installation: Installation, app: TestApp, origin: Origin
 ) -> None:
-    before = stored(server)
+    before = stored(web_installation)
     url = origin.put("/secret?secret", **{"data": DATA, **behaviour})
     message = error_of(app.post("/v1/images", headers=meta(location=url), status=status))
     assert says in message
     assert "secret" not in message
-    assert stored(server) == before
+    assert stored(web_installation) == before
 
 
 @pytest.mark.parametrize(
@@ -161,10 +140,10 @@ def test_a_location_without_a_size_is_refused(
     ],
 )
 def test_a_location_that_gives_nothing_is_refused(
-    answer: str | None, status: int, says: str, server: Installation, app: TestApp, origin: Origin
+    answer: str | None, status: int, says: str, web_installation: Installation, app: TestApp, origin: Origin
 ) -> None:
     path = reserve(app)
-    before = stored(server)
+    before = stored(web_installation)
     raw = b"" if answer is None else f"HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n".encode()
     origin.paths["/secret?secret"] = lambda asked: [raw]
     for method, target in (("POST", "/v1/images"), ("PUT", path)):
@@ -172,7 +151,7 @@ def test_a_location_that_gives_nothing_is_refused(
         message = error_of(app.request(target, method=method, headers=sent, status=status))
         assert says in message
         assert "secret" not in message
-    assert stored(server) == before
+    assert stored(web_installation) == before
 
 
 REFUSED = [
@@ -187,17 +166,19 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("url", REFUSED)
-def test_a_location_that_may_not_be_registered_is_refused(url: str, server: Installation, app: TestApp) -> None:
+def test_a_location_that_may_not_be_registered_is_refused(
+    url: str, web_installation: Installation, app: TestApp
+) -> None:
     """S18, S19, S21, S25: for administrators too, with and without a size, and passwords are not said again."""
     path = reserve(app)
-    before = stored(server)
+    before = stored(web_installation)
     for method, target in (("POST", "/v1/images"), ("PUT", path)):
         for size in ({}, {"size": 5}):
             sent = meta(location=url, **size)
             message = error_of(app.request(target, method=method, headers=sent, status=400))
             assert "x-image-meta-location" in message
             assert "hunter2" not in message
-    assert stored(server) == before
+    assert stored(web_installation) == before
 
 
 @pytest.mark.parametrize("kind", ["s3", "s3+https", "swift", "swift+http", "rbd"])
@@ -207,21 +188,21 @@ def test_a_location_of_a_store_that_is_not_there_is_refused(kind: str, app: Test
     assert says in error_of(app.post("/v1/images", headers=meta(location=url), status=400))
 
 
-def test_the_place_of_an_image_cannot_be_registered(server: Installation, app: TestApp) -> None:
+def test_the_place_of_an_image_cannot_be_registered(web_installation: Installation, app: TestApp) -> None:
     """S20."""
     place = app.head(upload(app, DATA)).headers["x-image-meta-location"]
     for url in (place, place.replace("file://", "file://localhost"), place.replace("file:", "FILE:"), place[7:]):
         error_of(app.post("/v1/images", headers=meta(location=url, size=len(DATA)), status=400))
-    assert len(locations(server)) == 1
+    assert len(locations(web_installation)) == 1
 
 
-def test_data_comes_from_one_place(server: Installation, app: TestApp, origin: Origin) -> None:
+def test_data_comes_from_one_place(web_installation: Installation, app: TestApp, origin: Origin) -> None:
     path, url = reserve(app), origin.put("/x", DATA)
-    before = stored(server)
+    before = stored(web_installation)
     for method, target in (("POST", "/v1/images"), ("PUT", path)):
         answer = app.request(target, method=method, body=DATA, headers=data_headers(location=url), status=400)
         assert "data comes with the body already" in error_of(answer)
-    assert stored(server) == before
+    assert stored(web_installation) == before
 
 
 @pytest.mark.parametrize("store", ["file", "http"])
@@ -245,11 +226,13 @@ def test_an_active_image_takes_no_location(app: TestApp, origin: Origin) -> None
     assert detail(app, path)["location"] == url
 
 
-def test_an_image_that_is_uploaded_takes_no_location(server: Installation, app: TestApp, origin: Origin) -> None:
+def test_an_image_that_is_uploaded_takes_no_location(
+    web_installation: Installation, app: TestApp, origin: Origin
+) -> None:
     path = reserve(app)
-    claim_upload(server, id_of(path), is_new=False, age=timedelta(seconds=-60))
+    claim_upload(web_installation, id_of(path), is_new=False, age=timedelta(seconds=-60))
     app.put(path, headers=meta(location=origin.put("/x", DATA)), status=409)
-    assert locations(server) == []
+    assert locations(web_installation) == []
 
 
 # -- who may, and how much
@@ -284,32 +267,36 @@ def test_limits_hold_for_registered_bytes(install_with: Any, origin: Origin) -> 
 
 
 @pytest.mark.parametrize("collection", COLLECTIONS)
-def test_a_registered_location_is_for_administrators(collection: str, server: Installation, origin: Origin) -> None:
+def test_a_registered_location_is_for_administrators(
+    collection: str, web_installation: Installation, origin: Origin
+) -> None:
     """S43."""
-    alice, url = server.client(ALICE), origin.put("/x?signature", DATA)
+    alice, url = web_installation.client(ALICE), origin.put("/x?signature", DATA)
     sent = meta(name="f17", location=url, is_public=True, checksum=md5(DATA))
     path = f"{collection}/{alice.post(collection, headers=sent, status=201).json['image']['id']}"
     answers = [alice.put(path, headers=meta(name="new")), alice.put(path, headers=meta(location="x"), status=400)]
-    for caller in (alice, server.client(BOB)):
+    for caller in (alice, web_installation.client(BOB)):
         answers += [caller.head(path), caller.get(path), caller.get(path, headers={"Range": "bytes=0-1"}, status=206)]
         answers += [caller.get(path, headers={"If-None-Match": md5(DATA)}, status=304)]
         answers += [caller.get(collection), caller.get(f"{collection}/detail")]
         answers += [caller.get(path, headers={"Range": "bytes=9999-"}, status=416)]
     assert [each for each in answers if "signature" in each.text + str(each.headers)] == []
-    assert server.client(ADMIN).head(path).headers["x-image-meta-location"] == url
+    assert web_installation.client(ADMIN).head(path).headers["x-image-meta-location"] == url
 
 
 # -- deleting
 
 
-def test_what_was_only_registered_is_never_removed(server: Installation, app: TestApp, origin: Origin) -> None:
+def test_what_was_only_registered_is_never_removed(
+    web_installation: Installation, app: TestApp, origin: Origin
+) -> None:
     """S20: DELETE drops the record; another image of the same place keeps its own."""
     url = origin.put("/x", DATA)
     paths = [register(app, url) for _ in range(2)]
     app.delete(paths[0], status=200)
-    assert locations(server) == [("http", url, False, "active")]
+    assert locations(web_installation) == [("http", url, False, "active")]
     assert app.get(paths[1]).body == DATA
     assert set(methods(origin)) == {"HEAD", "GET"}
     app.delete(paths[1], status=200)
-    assert locations(server) == []
-    assert list(server.catalogue.claims.garbage()) == []
+    assert locations(web_installation) == []
+    assert list(web_installation.catalogue.claims.garbage()) == []

@@ -1,15 +1,14 @@
 """Downloads of images whose bytes lie on somebody else's server, which does what it wants: S16, S21, S22."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from webtest import TestApp
 
-from conftest import Installation, install
+from conftest import Installation
 from factories import error_of, md5, meta
 from origins import Asked, Origin, blob, nothing
-from origins import serving as serving_origin
 from pyrimage.addresses import AllowedHosts
 from pyrimage.errors import BlobDamaged, OriginFailed
 from pyrimage.opener import Opener
@@ -22,28 +21,9 @@ DATA = b"0123456789" * 20_000
 LAST = len(DATA) - 1
 
 
-@pytest.fixture(scope="module")
-def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    made = install(tmp_path_factory.mktemp("reading"), stores="file, http", allowed_hosts="127.0.0.1")
-    yield made
-    made.engine.dispose()
-
-
 @pytest.fixture
-def server(shared_server: Installation) -> Iterator[Installation]:
-    yield shared_server
-    shared_server.empty()
-
-
-@pytest.fixture
-def app(server: Installation) -> TestApp:
-    return server.client()
-
-
-@pytest.fixture
-def origin() -> Iterator[Origin]:
-    with serving_origin() as made:
-        yield made
+def app(web_installation: Installation) -> TestApp:
+    return web_installation.client()
 
 
 def register(app: TestApp, url: str, size: int = len(DATA), **fields: Any) -> str:
@@ -51,30 +31,30 @@ def register(app: TestApp, url: str, size: int = len(DATA), **fields: Any) -> st
     return f"/v1/images/{made.headers['x-image-meta-id']}"
 
 
-def download(server: Installation, path: str, *header_lines: str) -> Answer:
-    with serving(server.wsgi) as running:
+def download(web_installation: Installation, path: str, *header_lines: str) -> Answer:
+    with serving(web_installation.wsgi) as running:
         return running.get(path, *header_lines)
 
 
 @pytest.mark.parametrize("at", [0, 1, len(DATA) // 2, LAST])
 @pytest.mark.parametrize("length", [True, False])
 def test_what_broke_off_is_asked_for_once_more(
-    at: int, length: bool, server: Installation, app: TestApp, origin: Origin
+    at: int, length: bool, web_installation: Installation, app: TestApp, origin: Origin
 ) -> None:
     """S16."""
     path = register(app, origin.put("/x", DATA, broken=[at], length=length))
-    assert download(server, path).body == DATA
+    assert download(web_installation, path).body == DATA
     assert [asked.offset for asked in origin.asked] == [0, at]
 
 
 @pytest.mark.parametrize("at", [0, 1, len(DATA) // 2, LAST])
 @pytest.mark.parametrize("length", [True, False])
 def test_what_does_not_come_breaks_the_connection(
-    at: int, length: bool, server: Installation, app: TestApp, origin: Origin
+    at: int, length: bool, web_installation: Installation, app: TestApp, origin: Origin
 ) -> None:
     """S16: a download never ends as if it were complete."""
     path = register(app, origin.put("/x", DATA, broken=[at] + [0] * 9, length=length))
-    answer = download(server, path)
+    answer = download(web_installation, path)
     if at or answer.status == 200:  # else the server may hear of it before it has begun to answer
         assert answer.headers["content-length"] == str(len(DATA))
         assert DATA[:at].startswith(answer.body)  # the server sends whole pieces
@@ -95,24 +75,24 @@ def test_what_does_not_come_breaks_the_connection(
     ids=["another ETag", "longer", "shorter", "gone", "away"],
 )
 def test_what_changed_in_the_middle_is_not_put_together(
-    other: Callable[[Asked], Any], server: Installation, app: TestApp, origin: Origin
+    other: Callable[[Asked], Any], web_installation: Installation, app: TestApp, origin: Origin
 ) -> None:
     """S16."""
     path = register(app, origin.put("/x", DATA))
     whole = blob(DATA, broken=[1000])
     origin.paths["/x"] = lambda asked: (whole if len(origin.asked) == 1 else other)(asked)
-    assert DATA[:1000].startswith(download(server, path).body)  # the server sends whole pieces
+    assert DATA[:1000].startswith(download(web_installation, path).body)  # the server sends whole pieces
 
 
 @pytest.mark.parametrize("length", [True, False])
 @pytest.mark.parametrize("data", [DATA + b"m", DATA + DATA, DATA[:-1], b""], ids=["+1", "twice", "-1", "none"])
 @pytest.mark.parametrize("ranges", [True, False])
 def test_an_origin_with_another_size_is_never_served_as_complete(
-    data: bytes, length: bool, ranges: bool, server: Installation, app: TestApp, origin: Origin
+    data: bytes, length: bool, ranges: bool, web_installation: Installation, app: TestApp, origin: Origin
 ) -> None:
     """Where the origin tells its length that is told before the first byte."""
     path = register(app, origin.put("/secret?secret", data, length=length, ranges=ranges))
-    answer = download(server, path)
+    answer = download(web_installation, path)
     if length:
         assert answer.status == 502
         assert answer.message == f"127.0.0.1 has {len(data)} bytes now; the image has {len(DATA)}."
@@ -145,7 +125,7 @@ def test_an_origin_that_does_not_give_the_bytes_is_told_by_its_host(
 
 
 def test_a_slow_origin_is_told_as_such(
-    server: Installation, app: TestApp, origin: Origin, monkeypatch: pytest.MonkeyPatch
+    web_installation: Installation, app: TestApp, origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def say_nothing(asked: Asked) -> list[bytes]:
         origin.over.wait()
@@ -153,18 +133,18 @@ def test_a_slow_origin_is_told_as_such(
 
     origin.paths["/x"] = say_nothing
     path = register(app, origin.url("/x"))
-    impatient = Opener(server.settings.allowed_hosts, seconds=0.2)
-    monkeypatch.setitem(server.stores, "http", HttpStore("http", impatient))
+    impatient = Opener(web_installation.settings.allowed_hosts, seconds=0.2)
+    monkeypatch.setitem(web_installation.stores, "http", HttpStore("http", impatient))
     assert error_of(app.get(path, status=504)) == "127.0.0.1 does not answer in time."
 
 
 def test_a_host_that_may_not_be_asked_any_more_is_not(
-    server: Installation, app: TestApp, origin: Origin, monkeypatch: pytest.MonkeyPatch
+    web_installation: Installation, app: TestApp, origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """S21, S22: whatever it was when the location was registered."""
     path = register(app, origin.put("/x", DATA).replace("127.0.0.1", "origin.example"))
     strict = Opener(AllowedHosts(), resolve=lambda name: ["127.0.0.1"])
-    monkeypatch.setitem(server.stores, "http", HttpStore("http", strict))
+    monkeypatch.setitem(web_installation.stores, "http", HttpStore("http", strict))
     assert "origin.example has no address that may be asked" in error_of(app.get(path, status=502))
     assert origin.asked == []
 
@@ -199,16 +179,17 @@ def test_a_part_must_say_that_it_is_the_one(place: str, app: TestApp, origin: Or
 
 
 def test_registered_bytes_are_verified_where_a_digest_is_known(
-    server: Installation, app: TestApp, origin: Origin
+    web_installation: Installation, app: TestApp, origin: Origin
 ) -> None:
     """S13: else by their number."""
     url = origin.put("/x", DATA)
     good = {register(app, url), register(app, url, checksum=md5(DATA))}
     changed = register(app, url, checksum=md5(b""))
     gone, short = register(app, origin.url("/y")), register(app, url, size=5)
-    images = server.catalogue.active
+    images = web_installation.catalogue.active
     found = {
-        f"/v1/images/{image.id}": type(error) for image, error in verify(server.stores, images, int, sizes_only=False)
+        f"/v1/images/{image.id}": type(error)
+        for image, error in verify(web_installation.stores, images, int, sizes_only=False)
     }
     bad = {changed: BlobDamaged, gone: OriginFailed, short: OriginFailed}
     assert found == {**dict.fromkeys(good, type(None)), **bad}

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pyramid.config import Configurator
 
-from ...readers import flag, setting, word
+from ...readers import certificates, flag, setting, word
 from ...settings import Settings
 from .. import Identify, Store
 
@@ -37,14 +37,6 @@ def part_size(text: str) -> int:
     if not re.fullmatch("[0-9]{1,3}", text) or not 5 <= int(text) <= 128:
         raise ValueError("use a whole number from 5 to 128")
     return int(text)
-
-
-def certificates(text: str) -> Path:
-    """Read the absolute path of a file that is there."""
-    path = Path(text)
-    if not path.is_absolute() or not path.is_file():
-        raise ValueError("use the absolute path of a file with certificates")
-    return path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,11 +3,11 @@
 import re
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from ...addresses import PORTS
 from ...errors import Invalid
 from . import BUCKET
 
 _SCHEMES = {"s3": ("http", "https"), "s3+http": ("http",), "s3+https": ("https",)}
-_PORTS = {"http": 80, "https": 443}
 _LONGEST_NAME = 1024  # bytes
 
 # Names by which Amazon reaches buckets that have another name: the store's own could be behind them.
@@ -44,7 +44,7 @@ def registered_key(url: str, endpoint: str, own_bucket: str) -> str | None:
 
 
 def _address(parts: SplitResult, scheme: str) -> tuple[str | None, int]:
-    return parts.hostname, parts.port or _PORTS[scheme]
+    return parts.hostname, parts.port or PORTS[scheme]
 
 
 def _split(url: str) -> SplitResult | None:

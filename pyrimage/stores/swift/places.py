@@ -5,11 +5,10 @@ Clients may register what lies in other containers of the service's account, und
 
 from urllib.parse import quote, unquote, urlsplit
 
+from ...addresses import PORTS
 from ...errors import Invalid
 
 SCHEMES = ("swift", "swift+http", "swift+https")
-
-_PORTS = {"http": 80, "https": 443}
 
 
 class Places:
@@ -18,7 +17,7 @@ class Places:
     def __init__(self, address: str, own: str) -> None:
         self._address, self._own = address, own
         parts = urlsplit(address)
-        self._where = parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme]
+        self._where = parts.scheme, parts.hostname, parts.port or PORTS[parts.scheme]
         self._path = parts.path.rstrip("/") + "/"
 
     def url(self, key: str) -> str:
@@ -36,7 +35,7 @@ class Places:
         if parts.scheme not in SCHEMES:
             return None
         scheme = parts.scheme.partition("+")[2] or self._where[0]
-        if (scheme, parts.hostname, port or _PORTS[scheme]) != self._where or not parts.path.startswith(self._path):
+        if (scheme, parts.hostname, port or PORTS[scheme]) != self._where or not parts.path.startswith(self._path):
             return None
         if "@" in parts.netloc:
             raise Invalid("A location must not hold a user or a password; the store's settings have them.")

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...readers import endpoint, flag, setting, word
+from ...readers import certificates, endpoint, flag, setting, word
 
 MB = 2**20
 
@@ -28,13 +28,6 @@ def credential(text: str) -> str:
     if not text or not text.isprintable():
         raise ValueError("use a text of one line, without control characters")
     return text
-
-
-def certificates(text: str) -> Path:
-    """Read the absolute path of a file."""
-    if not Path(text).is_absolute() or not Path(text).is_file():
-        raise ValueError("use the absolute path of a file of certificates in PEM format")
-    return Path(text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
