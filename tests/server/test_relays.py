@@ -292,8 +292,10 @@ def test_a_server_that_waits_no_longer_cuts_them(store: Store, monkeypatch: pyte
     with serving(store, shutdown_timeout=0) as server:
         fill(server, store, 3)
         store.make = lambda: Remote(answers)
-        server.send(request("GET /image") + request("GET /next"))
+        client = server.send(request("GET /image"))
         wait_until(lambda: len(store.files) == 4 and store.files[3].is_asked.is_set(), SECONDS)
+        client.sendall(request("GET /next"))  # then the main loop does not watch the connection any more
+        wait_until(lambda: any(each.has_sent_ahead for each in server.connections()), SECONDS)
         server.serving.stop()
         server.thread.join(SECONDS)
         assert [file.closed_times for file in store.files] == [1, 1, 1, 0]
