@@ -14,19 +14,23 @@ def check_growth(run: Callable[[Any], object], make: Callable[[int], Any], large
     """Run with what ``make`` returns for lengths that double up to ``largest``; fail where the time more than doubles.
 
     It begins with the short ones, so that what would take minutes is found within seconds. Memory that the system
-    gives in one go can make one step higher than it should be, but not two.
+    gives in one go can make one or two steps higher than they should be, but not three: a time is too long only if it
+    is so beside a half, a quarter and an eighth of the length.
     """
     lengths = [largest]
     while lengths[0] > SMALLEST:
         lengths.insert(0, lengths[0] // 2)
-    quarter = half = FLOOR
+    times = [FLOOR] * 3
     for length in lengths:
         given = make(length)
-        allowed = max(FACTOR * half, FACTOR**2 * quarter)
-        took = min_cpu_seconds(run, given, allowed)
-        if took > allowed:
-            raise AssertionError(f"{length} bytes take {took:.4f} s, a half {half:.4f} s, a quarter {quarter:.4f} s")
-        quarter, half = half, took
+        eighth, quarter, half = times[-3:]
+        allowed = max(FACTOR * half, FACTOR**2 * quarter, FACTOR**3 * eighth)
+        times.append(min_cpu_seconds(run, given, allowed))
+        if times[-1] > allowed:
+            shown = ", ".join(f"{seconds:.4f}" for seconds in times[3:])
+            raise AssertionError(
+                f"{length} bytes take too long; seconds for {lengths[0]} bytes and each double: {shown}"
+            )
 
 
 def min_cpu_seconds(run: Callable[[Any], object], given: Any, allowed: float) -> float:
