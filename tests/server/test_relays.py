@@ -35,6 +35,8 @@ AHEAD = 2 * MIB  # that is promised to be read ahead at most
 class Remote:
     """A file as stores in the network give it: BLOCK over and over, in reads that wait until the gate is open."""
 
+    promised = SIZE  # by the application, in Content-Length
+
     def __init__(self, gate: threading.Event, size: int = SIZE, error: Exception | None = None) -> None:
         self.gate, self.size, self.error = gate, size, error
         self.is_asked = threading.Event()
@@ -56,7 +58,7 @@ class Remote:
 
 
 class Store:
-    """An application that answers with a remote file, and promises SIZE bytes of it; elsewhere with the environ."""
+    """An application that answers with a remote file; elsewhere with the environ."""
 
     def __init__(self) -> None:
         self.gate = threading.Event()
@@ -69,7 +71,7 @@ class Store:
             return echo(environ, start_response)
         environ["pyrimage.request_id"] = REQUEST_ID
         self.files.append(self.make())
-        start_response("200 OK", [("Content-Length", str(SIZE))])
+        start_response("200 OK", [("Content-Length", str(self.files[-1].promised))])
         answer: Iterable[bytes] = environ["wsgi.file_wrapper"](self.files[-1])
         return answer
 
@@ -142,6 +144,8 @@ def test_a_fast_client_of_a_fast_store_has_no_thread_for_itself(store: Store) ->
     received, is_taken, is_over = 0, threading.Condition(), threading.Event()
 
     class Endless(Remote):
+        promised = 2**50
+
         def read(self, size: int) -> bytes:
             with is_taken:
                 is_taken.wait_for(lambda: received >= self.given or is_over.is_set(), SECONDS)
@@ -157,19 +161,23 @@ def test_a_fast_client_of_a_fast_store_has_no_thread_for_itself(store: Store) ->
                 received += count
                 is_taken.notify()
 
-    store.make = lambda: Remote(store.gate) if store.files else Endless(store.gate)
+    store.make = lambda: Remote(store.gate) if store.files else Endless(store.gate, Endless.promised)
     with serving(store, relay_threads=1) as server:
         taker = threading.Thread(target=take, args=(ask(server),))
         taker.start()
         wait_until(lambda: received > MIB, SECONDS)
         assert len(receive_all(server.send(request("GET /image", "Connection: close")))) > SIZE
-        is_over.set()
+        with is_taken:
+            is_over.set()
+            is_taken.notify()
         taker.join()
         server.disconnect()
 
 
-@pytest.mark.parametrize("follows", [b"", request("GET /next")])
-@pytest.mark.parametrize("field", ["Connection: close", "Connection: keep-alive"])
+@pytest.mark.parametrize(
+    ("field", "follows"),
+    [("Connection: close", b""), ("Connection: keep-alive", b""), ("Connection: keep-alive", request("GET /next"))],
+)
 def test_the_loop_is_idle_while_the_store_is_slow(store: Store, field: str, follows: bytes) -> None:
     store.gate.clear()
     with serving(store) as server:
