@@ -56,7 +56,7 @@ class Options(Adjustments):
     """The options as attributes. Waitress' documentation explains its own.
 
     workers: number of processes that serve; 0: this one does, without a supervisor. upload_threads: of each process,
-    for streamed bodies; other requests have ``threads``. relay_threads: of each process, to read files that have no
+    for streamed bodies; other requests have ``threads``. relay_threads: likewise at most, to read files that have no
     descriptor; a slow client holds none. upload_timeout: seconds to wait for the next byte of a body.
     upload_min_rate: bytes/s, over 30 seconds of waiting for the client; 0: no minimum. shutdown_timeout: seconds that
     running transfers get when the server is stopped. worker_timeout: seconds without a heartbeat after which a worker

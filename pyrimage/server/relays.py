@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import queue
 import threading
 import time
 from collections import deque
@@ -167,30 +166,51 @@ class Relay(Download):
 
 
 class Pool:
-    """Threads that work for relays in turn. They are daemons: a read that never returns keeps no process alive."""
+    """Threads that work for relays in turn, started when they are needed first.
+
+    They are daemons: a read that never returns keeps no process alive.
+    """
 
     def __init__(self, threads: int) -> None:
-        self._relays: queue.SimpleQueue[Relay | None] = queue.SimpleQueue()
-        self._threads = [threading.Thread(target=self._run, name=f"relay-{n}", daemon=True) for n in range(threads)]
-        for thread in self._threads:
-            thread.start()
+        self._most = threads
+        self._threads: list[threading.Thread] = []
+        self._relays: deque[Relay] = deque()
+        self._waiting = 0  # threads that have nothing to do
+        self._is_over = False
+        self._changed = threading.Condition()
 
     def add(self, relay: Relay) -> None:
         """Let a thread work for a relay."""
-        self._relays.put(relay)
+        with self._changed:
+            self._relays.append(relay)
+            if len(self._relays) <= self._waiting:
+                self._changed.notify()
+            elif len(self._threads) < self._most and not self._is_over:
+                name = f"relay-{len(self._threads)}"
+                self._threads.append(threading.Thread(target=self._run, name=name, daemon=True))
+                self._threads[-1].start()
 
     def _run(self) -> None:
-        while (relay := self._relays.get()) is not None:
+        while (relay := self._next()) is not None:
             while relay.work():
-                if not self._relays.empty():  # one piece for each, or fast clients would keep new ones waiting
+                if self._relays:  # one piece for each, or fast clients would keep new ones waiting
                     self.add(relay)
                     break
             del relay  # or its memory would stay until the thread has another one
 
+    def _next(self) -> Relay | None:
+        """Wait for a relay to work for; None: there will be no more."""
+        with self._changed:
+            self._waiting += 1
+            self._changed.wait_for(lambda: self._relays or self._is_over)
+            self._waiting -= 1
+            return self._relays.popleft() if self._relays else None
+
     def shutdown(self, timeout: float) -> None:
         """End the threads when they have done what they were asked for; wait ``timeout`` seconds at most."""
-        for _ in self._threads:
-            self._relays.put(None)
+        with self._changed:
+            self._is_over = True
+            self._changed.notify_all()
         deadline = time.monotonic() + timeout
         for thread in self._threads:
             thread.join(max(deadline - time.monotonic(), 0))
