@@ -10,6 +10,7 @@
     ├── ClientLeft                  before all of its request had come
     ├── ClientTooSlow               the request was given up
     ├── Unauthenticated             nobody knows who asks
+    ├── TooManyAttempts             to log in, with wrong credentials
     ├── Forbidden                   understood, and not for this caller
     │   └── RightLost               not any more, for what allowed it went away meanwhile
     ├── LimitExceeded               more than a cap or a quota of the settings allows
@@ -78,6 +79,14 @@ class Unauthenticated(PyrimageError):
     def __init__(self, message: str, challenge: str) -> None:
         super().__init__(message)
         self.challenge = challenge
+
+
+class TooManyAttempts(PyrimageError):
+    """The caller has to wait before its credentials are looked at. seconds: how long."""
+
+    def __init__(self, message: str, seconds: int) -> None:
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class Forbidden(PyrimageError):

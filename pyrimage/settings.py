@@ -87,6 +87,11 @@ class Settings:
         word("api", "registry"), "What is served: the Image API, or the registry's API.", default="api"
     )
     auth: str = setting(word("none"), "Who may come in. none: everybody on this machine is an administrator.")
+    anonymous: str = setting(
+        word("none", "public"),
+        "With auth = users or keystone, what callers without credentials may do. public: list and read public images.",
+        default="none",
+    )
     allow_anonymous: bool = setting(
         flag, "With auth = none, answer callers from other machines too: everybody is an administrator.", default=False
     )

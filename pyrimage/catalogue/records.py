@@ -124,11 +124,15 @@ def _field(kind: Kind, shown: Shown = Shown.EXTRA, *, unset: Any = None, is_requ
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A caller: nobody, a user of a project, or one who holds the role ``admin``."""
+    """A caller: nobody, a user of a project, or one who holds the role ``admin``.
+
+    can_write: False for a user who is only a reader of the project, and for a token that only reads.
+    """
 
     user: str | None = None
     project: str | None = None
     roles: frozenset[str] = frozenset()
+    can_write: bool = True
 
     @property
     def is_admin(self) -> bool:
@@ -146,6 +150,7 @@ class Identity:
 
 
 ADMINISTRATOR = Identity(roles=frozenset({ADMIN}))
+NOBODY = Identity(can_write=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,10 @@ from typing import Any
 from pyramid.authorization import ALL_PERMISSIONS, ACLHelper, Allow, Authenticated, Deny, Everyone
 from pyramid.request import Request
 
-from ..catalogue.records import ADMIN, Identity, Image
-from ..environ import IDENTITY
+from ..catalogue.records import ADMIN, NOBODY, Identity, Image
+from ..environ import CHALLENGE, IDENTITY, UNAUTHENTICATED
+from ..errors import Forbidden, Unauthenticated
+from ..settings import Settings
 
 WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -30,6 +32,9 @@ class Permission(StrEnum):
     CLEAN_UP = "clean_up"
 
 
+READING = frozenset({Permission.LIST_IMAGES, Permission.VIEW_IMAGE, Permission.LIST_SHARED_IMAGES})
+
+
 class SecurityPolicy:
     """Pyramid's security policy: the identity is what the middleware left in the environ, the rules are ACLs."""
 
@@ -37,7 +42,9 @@ class SecurityPolicy:
         self._acl = ACLHelper()
 
     def identity(self, request: Request) -> Identity:
-        """Return the caller."""
+        """Return the caller. Raises Unauthenticated for one who has not said who it is, or not truly."""
+        if UNAUTHENTICATED in request.environ:
+            raise request.environ[UNAUTHENTICATED]
         identity: Identity = request.environ[IDENTITY]
         return identity
 
@@ -46,14 +53,24 @@ class SecurityPolicy:
         return self.identity(request).user
 
     def permits(self, request: Request, context: Any, permission: str) -> Any:
-        """Ask the ACLs from ``context`` up to the root: of ``project:<id>``, ``role:<name>`` and Pyramid's own two."""
+        """Ask the ACLs from ``context`` up to the root: of ``project:<id>``, ``role:<name>`` and Pyramid's own two.
+
+        Raises Unauthenticated for nobody who may not, Forbidden for a reader who would write.
+        """
         identity = request.identity
+        if identity.is_known and not identity.can_write and permission not in READING:
+            raise Forbidden(
+                "You may read here, and change nothing: your role in the project is reader, or your token is read-only."
+            )
         principals = [Everyone, *(f"role:{role}" for role in identity.roles)]
         if identity.is_known:
             principals.append(Authenticated)
         if identity.project is not None:
             principals.append(f"project:{identity.project}")
-        return self._acl.permits(context, principals, permission)
+        permitted = self._acl.permits(context, principals, permission)
+        if not permitted and CHALLENGE in request.environ:
+            raise Unauthenticated("Reading is open to everybody; for this, log in.", request.environ[CHALLENGE])
+        return permitted
 
     def remember(self, request: Request, userid: str, **kw: Any) -> list[tuple[str, str]]:
         """Return no headers: the API has no sessions."""
@@ -62,6 +79,17 @@ class SecurityPolicy:
     def forget(self, request: Request, **kw: Any) -> list[tuple[str, str]]:
         """Return no headers: the API has no sessions."""
         return []
+
+
+def let_in_without_credentials(environ: dict[str, Any], settings: Settings, challenge: str, reason: str) -> None:
+    """Let a caller in who has no credentials: as nobody who may read, or to those pages only that are for everybody.
+
+    challenge: what to log in with, for ``WWW-Authenticate``. reason: why there is no identity.
+    """
+    if settings.anonymous == "public":
+        environ[IDENTITY], environ[CHALLENGE] = NOBODY, challenge
+    else:
+        environ[UNAUTHENTICATED] = Unauthenticated(reason, challenge)
 
 
 Ace = tuple[Any, ...]

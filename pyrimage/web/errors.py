@@ -35,6 +35,7 @@ STATUS: dict[type[Exception], tuple[int, str]] = {
     errors.LimitExceeded: (413, "Request Entity Too Large"),
     errors.UnsupportedEncoding: (415, "Unsupported Media Type"),
     errors.RangeNotSatisfiable: (416, "Range Not Satisfiable"),
+    errors.TooManyAttempts: (429, "Too Many Requests"),
     errors.StoreFull: (507, "Insufficient Storage"),
     errors.StoreUnavailable: (503, "Service Unavailable"),
     errors.OriginFailed: (502, "Bad Gateway"),
@@ -91,6 +92,8 @@ def error_view(error: Exception, request: Request) -> Response:
 def _headers_of(error: Exception, code: int, request: Request) -> Iterator[tuple[str, str]]:
     if code == 503:
         yield "Retry-After", RETRY_AFTER
+    if isinstance(error, errors.TooManyAttempts):
+        yield "Retry-After", str(error.seconds)
     if isinstance(error, errors.RangeNotSatisfiable):
         yield "Content-Range", f"bytes */{error.size}"
     if isinstance(error, errors.PyrimageError) and request.settings.application == "registry":

@@ -40,6 +40,7 @@ STATUSES = {
     "NotFound": 404,
     "UnsupportedEncoding": 415,
     "RangeNotSatisfiable": 416,
+    "TooManyAttempts": 429,
     **dict.fromkeys(("Conflict", "ImageExists", "UploadInProgress", "UploadEnded"), 409),
     **dict.fromkeys(("PyrimageError", "ConfigurationError", "StoreError", "BlobDamaged"), 500),
     **dict.fromkeys(("DatabaseError", "DatabaseRefused"), 500),
@@ -60,10 +61,17 @@ def told(answer: Response) -> tuple[int, str]:
     "name", [name for name, each in vars(errors).items() if inspect.isclass(each) and issubclass(each, PyrimageError)]
 )
 def test_every_error_of_ours_has_its_status(name: str, make_request: MakeRequest) -> None:
-    more = {"RangeNotSatisfiable": (5,), "StoreMissing": ("Mount it.",), "Unauthenticated": ("Basic",)}.get(name, ())
-    answer = error_view(getattr(errors, name)("Something is wrong.", *more), make_request())
+    more: dict[str, int | str] = {
+        "RangeNotSatisfiable": 5,
+        "StoreMissing": "Mount it.",
+        "TooManyAttempts": 60,
+        "Unauthenticated": "Basic",
+    }
+    answer = error_view(
+        getattr(errors, name)("Something is wrong.", *([more[name]] if name in more else [])), make_request()
+    )
     assert told(answer) == (STATUSES[name], "Something is wrong.")
-    assert ("Retry-After" in answer.headers) == (STATUSES[name] == 503)
+    assert answer.headers.get("Retry-After") == {429: "60", 503: "5"}.get(STATUSES[name])
     assert answer.headers.get("WWW-Authenticate") == ("Basic" if STATUSES[name] == 401 else None)
 
 
