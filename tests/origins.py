@@ -147,10 +147,18 @@ def closed_port() -> int:
 
 
 def certified(directory: Path, name: str, days: int = 2) -> tuple[Path, ssl.SSLContext]:
-    """Make a certificate that nobody else signed, for so many days; return it, and what a server with it needs."""
+    """Make a certificate that nobody else signed, for so many days; return it, and what a server with it needs.
+
+    name: a host's name, or an IPv4 address. days: none makes one that has expired.
+    """
     key, asked, certificate = (directory / each for each in ("key.pem", "asked.pem", "certificate.pem"))
     kind = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=x")
-    more = ("-addext", f"subjectAltName=DNS:{name}", "-addext", "basicConstraints=CA:TRUE")
+    more = (
+        "-addext",
+        f"subjectAltName={'IP' if name[0].isdecimal() else 'DNS'}:{name}",
+        "-addext",
+        "basicConstraints=CA:TRUE",
+    )
     sign = ("-req", "-in", asked, "-signkey", key, "-copy_extensions", "copyall", "-days", str(days))
     for command in (("req", *kind, *more, "-keyout", key, "-out", asked), ("x509", *sign, "-out", certificate)):
         subprocess.run([installed("openssl"), *command], capture_output=True, check=True)

@@ -15,7 +15,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -71,10 +70,10 @@ class _Rule:
 class S3Faults:
     """The proxy, in threads of its own. seen: each request that came, as ``PUT /bucket/key?partNumber=1``.
 
-    certificate: a file with one for 127.0.0.1 and its key, to speak TLS with.
+    tls: what a server that speaks TLS needs, which has a certificate for 127.0.0.1.
     """
 
-    def __init__(self, url: str, certificate: Path | None = None) -> None:
+    def __init__(self, url: str, tls: ssl.SSLContext | None = None) -> None:
         self.target = urlsplit(url)
         self.seen: list[str] = []
         self._rules: list[_Rule] = []
@@ -82,10 +81,8 @@ class S3Faults:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": self}))
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
-        if certificate is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate)
-            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
             self.url = self.url.replace("http:", "https:")
 
     def __enter__(self) -> Self:

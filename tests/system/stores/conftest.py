@@ -16,4 +16,4 @@ def seaweedfs_bucket(s3_server: S3) -> TestBucket:
 @pytest.fixture(scope="session")
 def swift_bucket(swift_cluster: Cluster) -> TestBucket:
     """A bucket of Swift's S3 API, where parts may be small."""
-    return TestBucket(swift_cluster.s3_url, Keys(swift.USER, swift.KEY), part_size=100_000).create()
+    return TestBucket(swift_cluster.s3_url, Keys(swift.USER, swift.KEY), part_size=MEBIBYTE).create()

@@ -3,7 +3,6 @@
 import http.client
 import io
 import logging
-import subprocess
 import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -14,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from buckets import TestBucket
+from origins import certified
 from pyrimage.errors import BlobDamaged, Invalid, LimitExceeded, PyrimageError, StoreUnavailable
 from pyrimage.stores.interfaces import ListedStore, LocationStore, RedirectingStore
 from pyrimage.stores.s3.store import S3Store
@@ -142,31 +142,29 @@ def test_neither_bucket_nor_objects_are_public(bucket: TestBucket, key: str) -> 
 # -- TLS
 
 
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with a certificate for 127.0.0.1, which nobody has signed, and its key."""
-    file = tmp_path_factory.mktemp("certificate") / "server.pem"
-    wanted = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
-    names = ("-subj", "/CN=s3", "-addext", "subjectAltName=IP:127.0.0.1")
-    subprocess.run(["openssl", *wanted, *names, "-keyout", file, "-out", file], capture_output=True, check=True)
-    return file
-
-
-def test_a_certificate_is_checked(bucket: TestBucket, certificate: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_certificate_is_checked(bucket: TestBucket, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """S47."""
-    with S3Faults(bucket.url, certificate) as proxy:
+    certificate, tls = certified(tmp_path, "127.0.0.1")
+    with S3Faults(bucket.url, tls) as proxy:
         trusting = bucket.store(s3_store_host=proxy.url, s3_store_cacert=certificate)
         trusting.delete(put(trusting))
         elsewhere = proxy.url.replace("127.0.0.1", "localhost")
-        asked = len(proxy.seen)
-        for wrong in ({"s3_store_host": proxy.url}, {"s3_store_host": elsewhere, "s3_store_cacert": certificate}):
-            store = bucket.store(**wrong)
-            with pytest.raises(StoreUnavailable, match="s3_store_cacert"):
-                store.check()
-            with pytest.raises(StoreUnavailable):
-                put(store)
-        assert len(proxy.seen) == asked
+        check_untrusted(bucket, proxy, s3_store_host=proxy.url)
+        check_untrusted(bucket, proxy, s3_store_host=elsewhere, s3_store_cacert=certificate)
+    certificate, tls = certified(tmp_path, "127.0.0.1", days=0)
+    with S3Faults(bucket.url, tls) as proxy:
+        check_untrusted(bucket, proxy, s3_store_host=proxy.url, s3_store_cacert=certificate)
     assert "is not trusted" in caplog.text
+
+
+def check_untrusted(bucket: TestBucket, proxy: S3Faults, **settings: Any) -> None:
+    """Check that a store with these settings gives up before it has asked for anything."""
+    asked, store = len(proxy.seen), bucket.store(**settings)
+    with pytest.raises(StoreUnavailable, match="s3_store_cacert"):
+        store.check()
+    with pytest.raises(StoreUnavailable):
+        put(store)
+    assert len(proxy.seen) == asked
 
 
 # -- secrets

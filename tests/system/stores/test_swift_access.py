@@ -1,9 +1,8 @@
 """Who lets the Swift store in, what others may see of its container, and what it tells of its secrets."""
 
+import contextlib
 import dataclasses
 import logging
-import ssl
-import subprocess
 import threading
 from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +15,7 @@ import pytest
 
 import containers
 from containers import MEBIBYTE, TestContainer
+from origins import certified
 from pyrimage.errors import BlobDamaged, Invalid, StoreUnavailable
 from pyrimage.stores.interfaces import ListedStore, LocationStore, RedirectingStore
 from pyrimage.stores.swift import SwiftStoreFactory
@@ -212,15 +212,15 @@ def test_key_does_not_go_where_a_redirect_leads(monkeypatch: pytest.MonkeyPatch)
             elsewhere.shutdown()
 
 
-def test_certificate_must_be_one_that_we_trust(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "days", "is_good"), [("127.0.0.1", 2, True), ("127.0.0.1", 0, False), ("x", 2, False)]
+)
+def test_certificate_must_be_one_that_we_trust(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, days: int, is_good: bool
+) -> None:
     """S47."""
     monkeypatch.setattr(_Swift, "users", [])
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    made_of = ("-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=swift", "-addext", "subjectAltName=IP:127.0.0.1")
-    command = ("openssl", "req", *made_of, "-keyout", str(key), "-out", str(certificate))
-    subprocess.run(command, capture_output=True, check=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
+    certificate, context = certified(tmp_path, name, days)
     with ThreadingHTTPServer(("127.0.0.1", 0), _Swift) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -231,9 +231,10 @@ def test_certificate_must_be_one_that_we_trust(tmp_path: Path, monkeypatch: pyte
         )
         with pytest.raises(StoreUnavailable):
             make_store("swift", settings).check()
-        assert _Swift.users == []
-        make_store("swift", dataclasses.replace(settings, swift_store_cacert=certificate)).check()
-        assert _Swift.users == ["test:tester"]
+        trusting = make_store("swift", dataclasses.replace(settings, swift_store_cacert=certificate))
+        with contextlib.nullcontext() if is_good else pytest.raises(StoreUnavailable):
+            trusting.check()
+        assert _Swift.users == ["test:tester"] * is_good
         server.shutdown()
 
 
