@@ -1,9 +1,13 @@
 """How passwords are hashed, and which may be set."""
 
+import re
+
 from passlib.context import CryptContext
 
 MIN_PASSWORD = 8  # characters
 MAX_PASSWORD = 72  # bytes in UTF-8; bcrypt has no use for more
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 # What is written is bcrypt's; a hash of sha512-crypt, as crypt(3) and older htpasswd files have it, is read as well.
 _CONTEXT = CryptContext(["bcrypt", "sha512_crypt"], default="bcrypt")
@@ -21,8 +25,10 @@ def hash_password(password: str) -> str:
 
 def is_usable(password: str) -> bool:
     """Say whether a hash can have been made of a password."""
-    is_text = not any(character < " " or character == "\x7f" for character in password)
-    return is_text and len(password.encode(errors="surrogatepass")) <= MAX_PASSWORD
+    try:
+        return not _CONTROL.search(password) and len(password.encode()) <= MAX_PASSWORD
+    except UnicodeEncodeError:  # half of a character, as JSON can have it
+        return False
 
 
 def is_hash(text: str) -> bool:

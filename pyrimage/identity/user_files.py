@@ -2,6 +2,7 @@
 
 import logging
 import re
+import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Generic, TypeVar
 
 from ..catalogue.records import ADMIN, Identity
 from ..errors import ConfigurationError
+from ..settings import Settings
 from .hashes import is_hash
 
 log = logging.getLogger(__name__)
@@ -24,6 +26,8 @@ HTPASSWD = "htpasswd"  # beside the file of users, unless the settings say other
 _WRITERS = frozenset({ADMIN, MEMBER})
 
 Projects = Mapping[str, frozenset[str]]  # roles by project
+
+_NOT_FOR_OTHERS = stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH
 
 _Read = TypeVar("_Read")
 
@@ -49,8 +53,9 @@ class User:
 class UserFiles:
     """The two files, each read again when it has changed. A user that is not in both does not exist.
 
-    path: of the file of users. htpasswd: that of the passwords. Raises ConfigurationError, which names file and line,
-    if one cannot be read at first; later, what was read before stays in force, and a warning says so.
+    path: of the file of users. htpasswd: that of the passwords, if it is not beside it. Raises ConfigurationError,
+    which names file and line, if one cannot be read at first; later, what was read before stays in force, and a warning
+    says so.
     """
 
     def __init__(self, path: Path, htpasswd: Path | None = None) -> None:
@@ -66,10 +71,22 @@ class UserFiles:
         """Return the hash of a user's password."""
         return self._hashes.read().get(name)
 
+    def hashes(self) -> Sequence[str]:
+        """Return the hashes of all passwords."""
+        return list(self._hashes.read().values())
+
     def all(self) -> Sequence[User]:
         """Return all users, in the order of the file."""
         hashes = self._hashes.read()
         return [User(name, projects) for name, projects in self._users.read().items() if name in hashes]
+
+
+def user_paths(settings: Settings) -> tuple[Path, Path]:
+    """Return the paths of the file of users and of the htpasswd file. Raises ConfigurationError if none is set."""
+    path = settings.users_file
+    if path is None:
+        raise ConfigurationError("pyrimage.users_file is not set: it names the file of users.")
+    return path, settings.htpasswd_file or path.with_name(HTPASSWD)
 
 
 def parse_users(path: Path, text: str) -> dict[str, dict[str, frozenset[str]]]:
@@ -164,6 +181,8 @@ class _File(Generic[_Read]):
         self._path, self._parse, self._lock = path, parse, threading.Lock()
         self._seen = self._signature()
         self._value = parse(path, read_text(path))
+        if stat.S_IMODE(path.stat().st_mode) & _NOT_FOR_OTHERS:
+            log.warning("Others than its owner can read or change %s: run chmod 600, or 640 for a group.", path)
 
     def read(self) -> _Read:
         """Return what the file says, or what it said before it was damaged or lost."""
