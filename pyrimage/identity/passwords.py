@@ -37,7 +37,7 @@ class Passwords:
     Ten logins of a source may fail in a minute; then none is verified, not even a right one, for that would tell who
     guesses that he is right. Logins that are remembered go on, or one script with an old password would keep out
     everybody at its address. But not after a hundred attempts in that minute, for somebody there might be guessing
-    what is remembered. Source: ours.
+    what is remembered. Source: docs/users.md, "Failed logins".
     """
 
     def __init__(self, files: UserFiles, clock: Callable[[], float] = time.monotonic) -> None:

@@ -92,7 +92,7 @@ def user_paths(settings: Settings) -> tuple[Path, Path]:
 def parse_users(path: Path, text: str) -> dict[str, dict[str, frozenset[str]]]:
     """Read a file of users: a section a user, ``[alice]``; a line a project, ``build = member, admin``.
 
-    Raises ConfigurationError, which names file and line. Source: ours.
+    Raises ConfigurationError, which names file and line. Source: docs/users.md, "The two files".
     """
     users: dict[str, dict[str, frozenset[str]]] = {}
     sections: dict[str, int] = {}  # in which line each begins

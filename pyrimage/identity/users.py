@@ -26,7 +26,7 @@ class Users:
     The token comes as ``X-Auth-Token``, or as ``Authorization: Bearer``; where there is an ``X-Auth-Token``,
     ``Authorization`` is not looked at, for clients of OpenStack may send both, the latter for a proxy. Nothing else
     that a client or a server in front says of who it is has any effect. A failed login is told to whoever asks for
-    something that is not for everybody. Source: ours.
+    something that is not for everybody. Source: docs/users.md, "Requests".
     """
 
     def __init__(self, app: WSGIApp, settings: Settings, passwords: Passwords, tokens: TokenLogins | None) -> None:
