@@ -186,16 +186,15 @@ class _File(Generic[_Read]):
 
     def read(self) -> _Read:
         """Return what the file says, or what it said before it was damaged or lost."""
-        if self._signature() != self._seen:
+        seen = self._seen
+        if self._signature() != seen:
             with self._lock:
-                self._read_again()
+                if self._seen == seen:  # no other thread has read it meanwhile
+                    self._read_again()
         return self._value
 
     def _read_again(self) -> None:
-        seen = self._signature()  # before it is read: what is written meanwhile is another change
-        if seen == self._seen:
-            return  # another thread has just read it
-        self._seen = seen
+        self._seen = self._signature()  # before it is read: what is written meanwhile is another change
         try:
             self._value = self._parse(self._path, read_text(self._path))
         except ConfigurationError as error:

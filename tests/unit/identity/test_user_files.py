@@ -2,7 +2,10 @@
 
 import configparser
 import logging
+import os
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -211,6 +214,27 @@ def damage(path: Path) -> None:
 def replace(path: Path) -> None:
     path.unlink()
     path.mkdir()
+
+
+def test_two_that_notice_a_change_at_once_read_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = UserFiles(path := write_users(tmp_path, {"alice": {"p": "member"}}))
+    rewrite(path, "damaged")
+    both, stat, waiting = threading.Barrier(2), Path.stat, [1, 2]
+
+    def meet(self: Path, **options: bool) -> os.stat_result:
+        status = stat(self, **options)
+        if waiting:
+            waiting.pop()
+            both.wait(20)
+        return status
+
+    monkeypatch.setattr(Path, "stat", meet)
+    with ThreadPoolExecutor(2) as threads:
+        found = list(threads.map(files.find, ["alice", "alice"]))
+    assert [user.name for user in found if user is not None] == ["alice", "alice"]
+    assert len(caplog.messages) == 1
 
 
 BREAKS: dict[str, Callable[[Path], None]] = {"damaged": damage, "lost": Path.unlink, "unreadable": replace}
