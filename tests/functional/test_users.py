@@ -17,6 +17,7 @@ from pyrimage.errors import ConfigurationError, Unauthenticated
 from pyrimage.identity.passwords import Passwords
 from pyrimage.identity.user_files import UserFiles
 from pyrimage.identity.users import Users
+from servers.in_process_server import request, serving
 
 if TYPE_CHECKING:
     from conftest import Installation
@@ -117,6 +118,20 @@ def test_who_is_not_known_is_told_how_to_log_in_and_writes_nothing(
     assert stored(site) == before
     for page, status in (("/", 300), ("/versions", 200), ("/healthcheck", 200)):
         app.get(page, headers=headers, status=status)
+
+
+@pytest.mark.parametrize("expects", [(), ("Expect: 100-continue",)], ids=["sends", "asks first"])
+@pytest.mark.parametrize("body", ["Content-Length: 1000000", "Transfer-Encoding: chunked"])
+@pytest.mark.parametrize("authorization", [(), (f"Authorization: {basic('alice', 'wrong')['Authorization']}",)])
+def test_who_is_not_known_is_told_before_a_byte_of_the_body_came(
+    authorization: tuple[str, ...], body: str, expects: tuple[str, ...], site: "Installation"
+) -> None:
+    """S40."""
+    before = stored(site)
+    lines = ("Content-Type: application/octet-stream", body, *expects, *authorization)
+    with serving(site.wsgi) as server:
+        assert server.send(request("POST /v1/images", *lines)).recv(65536).startswith(b"HTTP/1.1 401 ")
+    assert stored(site) == before
 
 
 @pytest.mark.parametrize("scheme", ["Basic", "basic", "BASIC", "Basic "])
