@@ -57,8 +57,10 @@ setup(
     zip_safe=False,
     install_requires=[
         "alembic>=1.13",
+        "bcrypt>=5.0",
         "boto3>=1.35",
         "colander>=2.0",
+        "libpass>=1.9.4",  # it is imported as passlib
         "PasteDeploy>=3.1",
         "plaster>=1.1",
         "plaster_pastedeploy>=1.0",

@@ -1,7 +1,7 @@
 """The paste application factory, and the one function that makes the catalogue of a process."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pyramid.paster import get_app, setup_logging
@@ -9,8 +9,11 @@ from pyramid.paster import get_app, setup_logging
 from .catalogue.sql.catalogue import SqlCatalogue
 from .errors import ConfigurationError, DatabaseAway, DatabaseError, StoreMissing, StoreUnavailable
 from .identity.loopback import LoopbackOnly, LoopbackRegistry
+from .identity.passwords import Passwords
 from .identity.policy import WSGIApp
 from .identity.signed import SignedOnly
+from .identity.user_files import UserFiles, user_paths
+from .identity.users import Users
 from .models import make_engine, migrations
 from .settings import Settings, config_from_environment, read_settings, refuse_bare_names
 from .stores import Stores, make_configurator, make_stores, store_kinds
@@ -60,10 +63,17 @@ def from_config() -> WSGIApp:
 def _authenticated(app: WSGIApp, settings: Settings) -> WSGIApp:
     """Put the middleware that says who is asking before the application."""
     if settings.application == "api":
-        return LoopbackOnly(app, settings)
+        return _WAYS_IN[settings.auth](app, settings)
     if settings.registry_secret is None:
         return LoopbackRegistry(app, settings)
     return SignedOnly(app, settings.registry_secret)
+
+
+def _let_users_in(app: WSGIApp, settings: Settings) -> WSGIApp:
+    return Users(app, settings, Passwords(UserFiles(*user_paths(settings))), None)
+
+
+_WAYS_IN: Mapping[str, Callable[[WSGIApp, Settings], WSGIApp]] = {"none": LoopbackOnly, "users": _let_users_in}
 
 
 def _check(catalogue: SqlCatalogue, stores: Stores, settings: Settings, *, is_shell: bool) -> None:

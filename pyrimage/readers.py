@@ -61,6 +61,14 @@ def directory(text: str) -> Path:
     return path
 
 
+def file(text: str) -> Path:
+    """Read a file's absolute path."""
+    path = Path(text)
+    if not path.is_absolute():
+        raise ValueError("use an absolute path; %(here)s is the directory of the ini file")
+    return path
+
+
 def certificates(text: str) -> Path:
     """Read the absolute path of a file that is there."""
     path = Path(text)

@@ -12,7 +12,7 @@ from typing import Any
 
 from .addresses import AllowedHosts
 from .errors import ConfigurationError
-from .readers import allowed_hosts, directory, endpoint, flag, page_length, quota, setting, size, word
+from .readers import allowed_hosts, directory, endpoint, file, flag, page_length, quota, setting, size, word
 
 PREFIX = "pyrimage."
 CONFIG_NAME = "pyrimage.ini"
@@ -86,7 +86,22 @@ class Settings:
     application: str = setting(
         word("api", "registry"), "What is served: the Image API, or the registry's API.", default="api"
     )
-    auth: str = setting(word("none"), "Who may come in. none: everybody on this machine is an administrator.")
+    auth: str = setting(
+        word("none", "users"),
+        "Who may come in. none: everybody on this machine is an administrator. users: those that "
+        "pyrimage.users_file names, with their passwords or tokens.",
+    )
+    users_file: Path | None = setting(
+        file,
+        "With auth = users, the file that says which user is in which projects. `pyrimage-manage user` writes it.",
+        default=None,
+    )
+    htpasswd_file: Path | None = setting(
+        file,
+        "The file with the passwords of the users.",
+        default=None,
+        default_text="`htpasswd` beside pyrimage.users_file",
+    )
     anonymous: str = setting(
         word("none", "public"),
         "With auth = users or keystone, what callers without credentials may do. public: list and read public images.",
@@ -310,7 +325,7 @@ def _from_environment(key: _Key) -> str | None:
 
 
 MASK = "***"
-_SECRET_NAME = re.compile("secret|pass|pwd|credential|token|dsn|key(?!stone)", re.IGNORECASE)
+_SECRET_NAME = re.compile("secret|pass(?!wd_file)|pwd|credential|token|dsn|key(?!stone)", re.IGNORECASE)
 _SECRET_INSIDE = re.compile("(secret|pass[a-z]*|pwd|token|key)[\"']?\\s*[=:]", re.IGNORECASE)
 _SECRET_PARAMETER = re.compile("([?&][^=&]*(?:secret|pass|pwd|credential|token|key)[^=&]*=)[^&]*", re.IGNORECASE)
 _PASSWORD = re.compile("(://[^:/]*:).*@", re.DOTALL)

@@ -70,7 +70,7 @@ def _name_this_host(environ: dict[str, Any]) -> None:
 
 
 def _not_from_here(environ: dict[str, Any]) -> str | None:
-    if not _is_loopback(environ.get("REMOTE_ADDR", "")):
+    if not is_loopback(environ.get("REMOTE_ADDR", "")):
         return "the request comes from another one"
     if not _is_loopback_host(environ.get("HTTP_HOST", "")):
         return "the Host header does not name it"  # a page elsewhere whose name was rebound to 127.0.0.1
@@ -85,11 +85,12 @@ def _not_from_here(environ: dict[str, Any]) -> str | None:
 @lru_cache(maxsize=64)
 def _is_loopback_host(host: str) -> bool:
     match = re.fullmatch(r"(\[[^\]]*\]|[^:]*)(:[0-9]*)?", host)
-    return match is not None and _is_loopback(match[1].strip("[]"))
+    return match is not None and is_loopback(match[1].strip("[]"))
 
 
 @lru_cache(maxsize=64)
-def _is_loopback(name: str) -> bool:
+def is_loopback(name: str) -> bool:
+    """Say whether an address, or the name ``localhost``, is this machine's own."""
     if name.lower() in ("localhost", "localhost."):  # the root's dot is part of a complete name
         return True
     try:

@@ -81,7 +81,8 @@ def start(daemon: Daemon) -> int:
     configuration, path = daemon.prepare()
     if remove_stale(daemon.pid_file):
         say(f"Removing stale pid file {daemon.pid_file}")
-    say(f"Starting {daemon.program} with {configuration.ini}")
+    mode = f" (pyrimage.auth = {configuration.settings.auth})" if daemon.server == "api" else ""
+    say(f"Starting {daemon.program} with {configuration.ini}{mode}")
     if path == daemon.output:
         because = "--log-config decides what is logged" if daemon.arguments.log_config else "No log file is set"
         say(f"{because}: output goes to {path}")

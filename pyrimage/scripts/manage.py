@@ -1,4 +1,4 @@
-"""``pyrimage-manage``: sample configurations, the database's schema, cleaning up, and looking after images' bytes."""
+"""``pyrimage-manage``: sample configurations, the database's schema, cleaning up, images' bytes, and users."""
 
 import argparse
 import os
@@ -16,6 +16,8 @@ from ..app import make_catalogue
 from ..catalogue.interfaces import MarkedStore
 from ..catalogue.sql.catalogue import SqlCatalogue
 from ..errors import DatabaseError, PyrimageError, StoreMissing, StoreUnavailable
+from ..identity.user_changes import UserChanges
+from ..identity.user_files import user_paths
 from ..logs import read_loggers
 from ..models import make_engine, migrations
 from ..settings import CONFIG_DIRECTORIES, CONFIG_NAME, Settings, find_config
@@ -26,6 +28,7 @@ from ..uploads.scrub import scrub
 from . import FAILED, INTERRUPTED, OK, replace_closed_streams
 from .ini import reading
 from .orphans import report as report_orphans
+from .users import add_commands as add_user_commands
 from .verify import report as report_damage
 
 MAX_SECONDS = 10**9
@@ -76,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_scrub(commands)
     _add_verify(commands)
     _add_store(commands)
+    add_user_commands(commands).set_defaults(run=_change_users)
     return parser
 
 
@@ -274,6 +278,11 @@ def _adopt(arguments: argparse.Namespace) -> int:
     print(f"{store.marker.directory} is the directory of the store {store.name}.")
     print(f"{count.there} files that the database names are there, {count.missing} are missing.")
     print("If the database had another directory, servers that run have to be reloaded (SIGHUP, or pyrimage-control).")
+    return OK
+
+
+def _change_users(arguments: argparse.Namespace) -> int:
+    arguments.act(arguments, UserChanges(*user_paths(load_settings(_read_ini(arguments)))))
     return OK
 
 

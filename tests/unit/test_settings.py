@@ -88,6 +88,7 @@ def test_what_must_be_set_is_named_with_its_meaning(key: str) -> None:
         ("log_format", " %(message)s\n", "%(message)s"),
         ("log_date_format", "%H:%M", "%H:%M"),
         *(("log_file", text, text) for text in ("api.log", "/var/log/api.log")),
+        ("users_file", "/no/such/users", Path("/no/such/users")),  # told when it is read
         ("log_dir", "/no/such/place", Path("/no/such/place")),  # told when the log is opened
     ],
 )
@@ -108,6 +109,7 @@ def test_a_value_that_can_work(name: str, text: str, value: object) -> None:
         *(("filesystem_store_datadir", text, "absolute path") for text in ("", "var/images", "./images")),
         *((name, __file__, "not a directory") for name in ("filesystem_store_datadir", "log_dir")),
         *(("log_dir", text, "absolute path") for text in ("", "log", "./log")),
+        *((name, "users", "absolute path") for name in ("users_file", "htpasswd_file")),
         *(("image_size_cap", text, "use a number of bytes") for text in ("", "-1", "1.5GB", "1gb", "GB", "1KiB")),
         *(("user_image_quota", text, "use a whole number") for text in ("", "-2", "ten", "1_0", "1MB", "9" * 10)),
         *(("api_limit_max", text, "from 1 to 10000") for text in ("", "0", "-1", "x", "10001")),
@@ -298,6 +300,7 @@ def test_a_value_that_holds_a_named_secret_is_masked(text: str) -> None:
 
 
 PLAIN = {
+    "pyrimage.htpasswd_file": "/var/lib/pyrimage/htpasswd",
     "sqlalchemy.url": "sqlite:////var/lib/pyrimage/a:b@c.sqlite",
     "sqlalchemy.pool_size": "5",
     "pyrimage.keystone_region": "here",

@@ -144,7 +144,7 @@ def test_a_daemon_that_is_started_by_a_link_survives_the_terminal_and_takes_the_
     assert (said.status, f"Starting pyrimage-api with {alone.ini}" in said.out) == (0, True), said
     assert alone.request("GET", "/images").status == 200
     assert len(children(alone.pid)) == 1
-    assert alone.control("api", "restart")[1] == f"Starting pyrimage-api with {alone.ini}"
+    assert alone.control("api", "restart")[1] == f"Starting pyrimage-api with {alone.ini} (pyrimage.auth = none)"
     assert alone.request("GET", "/images").status == 200
 
 

@@ -52,7 +52,7 @@ def test_the_daemon_that_is_started_without_systemd_serves_and_logs_to_the_direc
     stop = f"/opt/pyrimage/bin/pyrimage-control api stop /etc/pyrimage/pyrimage.ini --pid-file {pid_file}"
     try:
         said = place.shell(f"{start} --pid-file {pid_file}")
-        assert f"Starting pyrimage-api with {place.ini}\n" in said
+        assert f"Starting pyrimage-api with {place.ini} (pyrimage.auth = none)\n" in said
         assert server.request("GET", "/healthcheck").status == 200
         log = place.directory / "log/api.log"
         wait_until(lambda: "GET /healthcheck" in log.read_text(encoding="utf-8"), READY_SECONDS)
