@@ -46,6 +46,7 @@ def main(global_conf: dict[str, str], **ini: Any) -> WSGIApp:
     config.include(FACES[settings.application])
     if settings.application == "api" and settings.auth == "users":
         config.registry["pyrimage.logins"] = make_logins(settings, catalogue.tokens)
+        config.include("pyrimage.api.identity")
     return _authenticated(config.make_wsgi_app(), settings)
 
 
