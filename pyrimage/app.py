@@ -5,14 +5,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pyramid.paster import get_app, setup_logging
+from pyramid.router import Router
 
 from .catalogue.sql.catalogue import SqlCatalogue
 from .errors import ConfigurationError, DatabaseAway, DatabaseError, StoreMissing, StoreUnavailable
+from .identity.logins import Logins, make_logins
 from .identity.loopback import LoopbackOnly, LoopbackRegistry
-from .identity.passwords import Passwords
 from .identity.policy import WSGIApp
 from .identity.signed import SignedOnly
-from .identity.user_files import UserFiles, user_paths
 from .identity.users import Users
 from .models import make_engine, migrations
 from .settings import Settings, config_from_environment, read_settings, refuse_bare_names
@@ -44,6 +44,9 @@ def main(global_conf: dict[str, str], **ini: Any) -> WSGIApp:
     config.registry["pyrimage.claims"] = LiveClaims(catalogue.claims, stores)
     config.include("pyrimage.web")
     config.include(FACES[settings.application])
+    if settings.application == "api" and settings.auth == "users":
+        config.registry["pyrimage.logins"] = make_logins(settings, catalogue.tokens)
+        config.include("pyrimage.api.identity")
     return _authenticated(config.make_wsgi_app(), settings)
 
 
@@ -60,7 +63,7 @@ def from_config() -> WSGIApp:
     return app
 
 
-def _authenticated(app: WSGIApp, settings: Settings) -> WSGIApp:
+def _authenticated(app: Router, settings: Settings) -> WSGIApp:
     """Put the middleware that says who is asking before the application."""
     if settings.application == "api":
         return _WAYS_IN[settings.auth](app, settings)
@@ -69,11 +72,12 @@ def _authenticated(app: WSGIApp, settings: Settings) -> WSGIApp:
     return SignedOnly(app, settings.registry_secret)
 
 
-def _let_users_in(app: WSGIApp, settings: Settings) -> WSGIApp:
-    return Users(app, settings, Passwords(UserFiles(*user_paths(settings))), None)
+def _let_users_in(app: Router, settings: Settings) -> WSGIApp:
+    logins: Logins = app.registry["pyrimage.logins"]
+    return Users(app, settings, logins.passwords, logins.tokens)
 
 
-_WAYS_IN: Mapping[str, Callable[[WSGIApp, Settings], WSGIApp]] = {"none": LoopbackOnly, "users": _let_users_in}
+_WAYS_IN: Mapping[str, Callable[[Router, Settings], WSGIApp]] = {"none": LoopbackOnly, "users": _let_users_in}
 
 
 def _check(catalogue: SqlCatalogue, stores: Stores, settings: Settings, *, is_shell: bool) -> None:

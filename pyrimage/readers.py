@@ -117,3 +117,10 @@ def page_length(text: str) -> int:
     if not re.fullmatch("[0-9]{1,5}", text) or not 1 <= int(text) <= 10_000:
         raise ValueError("use a whole number from 1 to 10000")
     return int(text)
+
+
+def seconds(text: str) -> int:
+    """Read a length of time, up to a year."""
+    if not re.fullmatch("[0-9]{1,8}", text) or not 1 <= int(text) <= 31_536_000:
+        raise ValueError("use a whole number of seconds from 1 to 31536000")
+    return int(text)

@@ -12,7 +12,7 @@ from typing import Any
 
 from .addresses import AllowedHosts
 from .errors import ConfigurationError
-from .readers import allowed_hosts, directory, endpoint, file, flag, page_length, quota, setting, size, word
+from .readers import allowed_hosts, directory, endpoint, file, flag, page_length, quota, seconds, setting, size, word
 
 PREFIX = "pyrimage."
 CONFIG_NAME = "pyrimage.ini"
@@ -101,6 +101,9 @@ class Settings:
         "The file with the passwords of the users.",
         default=None,
         default_text="`htpasswd` beside pyrimage.users_file",
+    )
+    token_lifetime: int = setting(
+        seconds, "With auth = users, seconds for which the token is valid that a login gives out.", default=3600
     )
     anonymous: str = setting(
         word("none", "public"),
@@ -325,7 +328,7 @@ def _from_environment(key: _Key) -> str | None:
 
 
 MASK = "***"
-_SECRET_NAME = re.compile("secret|pass(?!wd_file)|pwd|credential|token|dsn|key(?!stone)", re.IGNORECASE)
+_SECRET_NAME = re.compile("secret|pass(?!wd_file)|pwd|credential|token(?!_lifetime)|dsn|key(?!stone)", re.IGNORECASE)
 _SECRET_INSIDE = re.compile("(secret|pass[a-z]*|pwd|token|key)[\"']?\\s*[=:]", re.IGNORECASE)
 _SECRET_PARAMETER = re.compile("([?&][^=&]*(?:secret|pass|pwd|credential|token|key)[^=&]*=)[^&]*", re.IGNORECASE)
 _PASSWORD = re.compile("(://[^:/]*:).*@", re.DOTALL)

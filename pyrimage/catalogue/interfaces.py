@@ -1,13 +1,13 @@
 """What the catalogue can do, wherever its rows are: nothing here that could not travel over HTTP."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from ..errors import StoreMissing
 from .queries import ListQuery
-from .records import Blob, Claim, Identity, Image, ImageSummary, Location, Member
+from .records import Blob, Claim, Identity, Image, ImageSummary, Location, Member, Token
 
 
 class Reads(Protocol):
@@ -121,6 +121,37 @@ class Claims(Protocol):
         """Forget a location whose bytes are gone."""
 
 
+class Tokens(Protocol):
+    """Tokens, whose secrets never come here; each call is a short transaction of its own.
+
+    What is revoked or removed takes the tokens with it that were made from it, and theirs.
+    """
+
+    def add(self, token: Token) -> None:
+        """Store a new token. Raises NotFound if the one that it was made from is not there any more."""
+
+    def find(self, digest: str) -> Token | None:
+        """Return the token of a digest, an expired one too, else None."""
+
+    def of_user(self, user: str | None = None) -> Sequence[Token]:
+        """Return the API tokens of a user, or of all, in order of users and times; no logins."""
+
+    def note_use(self, token_id: str, now: datetime, since: datetime) -> None:
+        """Write down that a token was used, unless a use after ``since`` is written already."""
+
+    def revoke(self, token_id: str) -> bool:
+        """Remove a token; False if there is none."""
+
+    def revoke_all(self, user: str) -> int:
+        """Remove all tokens of a user, logins too; return how many API tokens there were."""
+
+    def limit_logins(self, user: str, now: datetime, most: int) -> None:
+        """Remove a user's logins that have expired, then the oldest until ``most`` are left."""
+
+    def remove_expired(self, now: datetime, *, dry_run: bool) -> int:
+        """Remove all that have expired; return how many. dry_run: remove none."""
+
+
 class Marker(Protocol):
     """What marks the place of a store with an identity, so that another place is told from it."""
 
@@ -169,6 +200,10 @@ class Catalogue(Reads, Protocol):
     @property
     def claims(self) -> Claims:
         """Uploads under way."""
+
+    @property
+    def tokens(self) -> Tokens:
+        """Tokens that log users in."""
 
     def writes(self, transaction_manager: object) -> Writes:
         """Return the changes of the transaction that this manager runs, or begins next; nothing is asked yet.

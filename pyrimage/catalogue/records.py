@@ -200,6 +200,33 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """A secret that stands for a user; the secret itself is known to its holder alone.
+
+    id: short, and no secret. project: None for the first of the user's. digest: of the secret, sha256 as hex digits.
+    is_login: what a login gave out; others are API tokens, made by an operator. read_only: nobody changes anything
+    with it. parent: id of the token that it was made from, and ends with; generation: how many stand above it so.
+    expires_at: None for never. last_used_at: to the hour, and of API tokens only. Times are UTC without zone.
+    """
+
+    id: str
+    user: str
+    project: str | None
+    digest: str
+    is_login: bool
+    read_only: bool
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None = None
+    parent: str | None = None
+    generation: int = 0
+
+    def has_expired(self, now: datetime) -> bool:
+        """Say whether it is too late to use it."""
+        return self.expires_at is not None and self.expires_at <= now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageSummary:
     """What every list shows of an image; in the order in which it is shown.
 

@@ -29,7 +29,7 @@ class Users:
     something that is not for everybody. Source: docs/users.md, "Requests".
     """
 
-    def __init__(self, app: WSGIApp, settings: Settings, passwords: Passwords, tokens: TokenLogins | None) -> None:
+    def __init__(self, app: WSGIApp, settings: Settings, passwords: Passwords, tokens: TokenLogins) -> None:
         self._app, self._settings = app, settings
         self._passwords, self._tokens = passwords, tokens
         self._plain_http = PlainHttpWarning()
@@ -52,22 +52,17 @@ class Users:
             return
         self._plain_http.look_at(environ)
         if token:
-            environ[IDENTITY] = self._identify(token)
+            environ[IDENTITY] = self._tokens.identify(token)
             return
         scheme, _, credentials = authorization.partition(" ")
         if scheme.lower() == "bearer":
-            environ[IDENTITY] = self._identify(credentials.strip())
+            environ[IDENTITY] = self._tokens.identify(credentials.strip())
         elif scheme.lower() == "basic":
             name, password = _name_and_password(credentials.strip())
             user = self._passwords.check(name, password, environ.get("REMOTE_ADDR", ""))
             environ[IDENTITY] = user.identity()
         else:
             raise Unauthenticated("Authorization has to begin with Basic or Bearer.", CHALLENGE)
-
-    def _identify(self, secret: str) -> Identity:
-        if self._tokens is None:
-            raise Unauthenticated("There are no tokens here; log in with a name and password.", CHALLENGE)
-        return self._tokens.identify(secret)
 
 
 def _name_and_password(credentials: str) -> tuple[str, str]:

@@ -24,6 +24,7 @@ from .member import MemberRow
 from .meta import Base
 from .owner import OwnerRow
 from .store import StoreRow
+from .token import TokenRow
 
 __all__ = [
     "Base",
@@ -34,6 +35,7 @@ __all__ = [
     "OwnerRow",
     "PropertyRow",
     "StoreRow",
+    "TokenRow",
     "make_engine",
     "make_session_factory",
 ]

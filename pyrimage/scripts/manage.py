@@ -25,7 +25,7 @@ from ..stores import Stores, load_settings, make_stores
 from ..uploads.claims import GRACE
 from ..uploads.orphans import ORPHAN_AGE
 from ..uploads.scrub import scrub
-from . import FAILED, INTERRUPTED, OK, replace_closed_streams
+from . import FAILED, INTERRUPTED, OK, replace_closed_streams, tokens
 from .ini import reading
 from .orphans import report as report_orphans
 from .users import add_commands as add_user_commands
@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_verify(commands)
     _add_store(commands)
     add_user_commands(commands).set_defaults(run=_change_users)
+    tokens.add_commands(commands, _open)
     return parser
 
 
@@ -108,8 +109,8 @@ def _add_scrub(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "scrub",
         help="end uploads whose server died, and remove bytes of deleted images",
         description="End uploads whose server died, and remove bytes of deleted images: the database says where they "
-        "lie. With --deep, list what lies in the stores instead, and find blobs that no row of the database knows. "
-        "That is for disasters, such as a database that was restored from a backup.",
+        "lie. Remove tokens that have expired. With --deep, list what lies in the stores instead, and find blobs that "
+        "no row of the database knows. That is for disasters, such as a database that was restored from a backup.",
     )
     clean.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
     clean.add_argument(
@@ -245,6 +246,7 @@ def _scrub(arguments: argparse.Namespace) -> int:
         else:
             print(f"{what}: not removed. {error}", file=sys.stderr)
             failed += 1
+    tokens.clean(catalogue.tokens, dry_run=arguments.dry_run)
     print(f"{done} {'would be ' if arguments.dry_run else ''}cleaned up, {failed} failed.")
     return FAILED if failed else OK
 

@@ -11,7 +11,7 @@ def includeme(config: Configurator) -> None:
     """Set up what every face shares."""
     config.set_request_factory(Request)
     config.set_security_policy(SecurityPolicy())
-    for module in ("tweens", "errors", "paths"):
+    for module in ("tweens", "errors", "paths", "resources"):
         config.include(f"{__name__}.{module}")
     for module in ("members", "resources"):
         scan_views(config, f"{__name__}.{module}")

@@ -86,9 +86,12 @@ class Object(JsonType, colander.Mapping):
         return colander.Mapping.deserialize(self, node, value)
 
 
-def read_json(request: Request, schema: colander.SchemaNode, absent: dict[str, Any]) -> Any:
-    """Read the body as JSON that ``schema`` judges; ``absent`` is what no body means. Raises Invalid, LimitExceeded."""
-    data = _read_body(request)
+def read_json(request: Request, schema: colander.SchemaNode, absent: dict[str, Any], most: int = MAX_BODY) -> Any:
+    """Read the body as JSON that ``schema`` judges; ``absent`` is what no body means. Raises Invalid, LimitExceeded.
+
+    most: bytes that are accepted.
+    """
+    data = _read_body(request, most)
     check_digests(request, data)
     try:
         return schema.deserialize(json.loads(data) if data else absent)
@@ -98,15 +101,15 @@ def read_json(request: Request, schema: colander.SchemaNode, absent: dict[str, A
         raise Invalid("body: must be JSON.") from error
 
 
-def _read_body(request: Request) -> bytes:
+def _read_body(request: Request, most: int) -> bytes:
     """Return the body, which is kept in memory and therefore bounded."""
     if not has_body(request):
         return b""
     data, length = bytearray(), content_length(request) or 0
     with body_errors(lambda: f"{len(data)} bytes"):
-        while max(len(data), length) <= MAX_BODY:
+        while max(len(data), length) <= most:
             chunk = request.body_file_raw.read(_CHUNK)
             if not chunk:
                 return bytes(data)
             data += chunk
-    raise LimitExceeded(f"body: JSON of more than {MAX_BODY} bytes is not accepted.")
+    raise LimitExceeded(f"body: JSON of more than {most} bytes is not accepted.")

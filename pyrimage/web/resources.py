@@ -3,9 +3,10 @@
 A resource is an address, an ACL and at most one record. A face says in classes of its own what stands around these.
 """
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
+from pyramid.config import Configurator
 from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 
@@ -17,6 +18,8 @@ from .fields import IMAGE_ID_FORM, is_member_id
 from .paths import check_request
 from .request import Request
 from .views import get_view_config
+
+_ROOT_CHILDREN = "pyrimage.root_children"
 
 
 class Parent(Protocol):
@@ -36,7 +39,10 @@ class SharedImage(Parent, Protocol):
 
 
 class Root:
-    """``/``. Every request begins here, so what may not come in at all is refused here."""
+    """``/``. Every request begins here, so what may not come in at all is refused here.
+
+    One face makes the tree; another adds resources of its own to it, with ``add_root_child``.
+    """
 
     __parent__ = None
     __name__ = ""
@@ -45,6 +51,24 @@ class Root:
     def __init__(self, request: Request) -> None:
         check_request(request)
         self.request = request
+
+    def has_added_child(self, segment: str) -> bool:
+        """Say whether another face has added a resource of this name."""
+        return segment in self.request.registry[_ROOT_CHILDREN]
+
+    def added_child(self, segment: str) -> Any:
+        """Make the resource that another face has added. Raises KeyError."""
+        return self.request.registry[_ROOT_CHILDREN][segment](self, segment, self.request)
+
+
+def add_root_child(config: Configurator, segment: str, factory: Callable[[Root, str, Request], Any]) -> None:
+    """Let ``/<segment>`` be what ``factory`` makes of the root, the segment and the request."""
+    config.registry[_ROOT_CHILDREN][segment] = factory
+
+
+def includeme(config: Configurator) -> None:
+    """Make room for what faces add to the root."""
+    config.registry[_ROOT_CHILDREN] = {}
 
 
 def find_image(request: Request, segment: str) -> Image:

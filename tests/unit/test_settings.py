@@ -38,6 +38,7 @@ def test_what_must_be_set_is_enough() -> None:
         stores=(StoreSettings("file", "file", FileStoreFactory(filesystem_store_datadir=Path("/srv/images"))),),
         default_store="file",
         require_formats=False,
+        token_lifetime=3600,
         limit_param_default=25,
         api_limit_max=1000,
         image_size_cap=None,
@@ -84,6 +85,7 @@ def test_what_must_be_set_is_named_with_its_meaning(key: str) -> None:
         *(("image_property_quota", text, value) for text, value in [("0", 0), ("128", 128), ("-1", None)]),
         *(("image_property_bytes", text, value) for text, value in [("64KB", 65_536), ("1", 1), ("0", None)]),
         ("limit_param_default", "1", 1),
+        *(("token_lifetime", text, int(text)) for text in ("1", "31536000")),
         ("api_limit_max", "10000", 10_000),
         ("log_format", " %(message)s\n", "%(message)s"),
         ("log_date_format", "%H:%M", "%H:%M"),
@@ -112,6 +114,7 @@ def test_a_value_that_can_work(name: str, text: str, value: object) -> None:
         *((name, "users", "absolute path") for name in ("users_file", "htpasswd_file")),
         *(("image_size_cap", text, "use a number of bytes") for text in ("", "-1", "1.5GB", "1gb", "GB", "1KiB")),
         *(("user_image_quota", text, "use a whole number") for text in ("", "-2", "ten", "1_0", "1MB", "9" * 10)),
+        *(("token_lifetime", text, "from 1 to 31536000") for text in ("", "0", "-1", "1h", "31536001", "9" * 30)),
         *(("api_limit_max", text, "from 1 to 10000") for text in ("", "0", "-1", "x", "10001")),
     ],
 )
@@ -300,6 +303,7 @@ def test_a_value_that_holds_a_named_secret_is_masked(text: str) -> None:
 
 
 PLAIN = {
+    "pyrimage.token_lifetime": "3600",
     "pyrimage.htpasswd_file": "/var/lib/pyrimage/htpasswd",
     "sqlalchemy.url": "sqlite:////var/lib/pyrimage/a:b@c.sqlite",
     "sqlalchemy.pool_size": "5",

@@ -1,6 +1,7 @@
 """The tree that URLs walk. Source: docs/v1.md, "Two spellings" and "Operations"."""
 
 import re
+from typing import Any
 
 from pyramid.authorization import Allow, Everyone
 
@@ -20,7 +21,8 @@ _NOT_FOR_ACCEPT = re.compile("/(v[0-9][^/]*|versions|healthcheck)(/|$)")
 def find_root(request: Request) -> "Root | V1 | VersionChoice":
     """Find where the path begins: ``Accept`` may name the version that the path does not."""
     root = Root(request)
-    if _NOT_FOR_ACCEPT.match(request.environ["PATH_INFO"]):
+    path = request.environ["PATH_INFO"]
+    if _NOT_FOR_ACCEPT.match(path) or root.has_added_child(path[1:].partition("/")[0]):
         return root
     dialect = read_accept(request)
     if dialect is GUIDE:
@@ -34,16 +36,20 @@ class Root(resources.Root):
     def __acl__(self) -> Acl:
         return ACL_OF_ALL
 
-    def __getitem__(self, segment: str) -> "ImageContainer | SharedImages | V1":
+    def __getitem__(self, segment: str) -> Any:
         if segment == "images":
             return ImageContainer(self, segment, self.request, GUIDE)
         if segment in VERSIONS:
             return V1(self, segment, self.request)
-        if re.fullmatch("v[0-9].*", segment):
-            raise NotFound(f"There is no version {segment[:20]!a} here; there are {', '.join(VERSIONS)}.")
         if segment == "shared-images":
             return SharedImages(self, segment)
-        raise KeyError(segment)
+        try:
+            return self.added_child(segment)
+        except KeyError:
+            if re.fullmatch("v[0-9].*", segment):
+                text = f"There is no version {segment[:20]!a} here; there are {', '.join(VERSIONS)}."
+                raise NotFound(text) from None
+            raise
 
 
 class VersionChoice:

@@ -25,6 +25,7 @@ from .rows import (
     record,
     visible,
 )
+from .tokens import SqlTokens
 from .writes import SqlWrites
 
 _MEMBER = (MEMBERS.c.image_id, MEMBERS.c.member, MEMBERS.c.can_share)
@@ -44,14 +45,15 @@ class SqlCatalogue:
     """The catalogue in the database of ``engine``.
 
     A question takes a connection from the pool and gives it back with the answer; it joins no transaction.
-    sessions: makes those of writes. claims: uploads under way. identities: which directory is a file store's.
-    active: all images that have bytes.
+    sessions: makes those of writes. claims: uploads under way. tokens: what logs users in. identities: which directory
+    is a file store's. active: all images that have bytes.
     """
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self.engine, self._settings = engine, settings
         self.sessions = make_session_factory(engine)
         self.claims = SqlClaims(engine, settings)
+        self.tokens = SqlTokens(engine)
         self.identities = StoreIdentities(engine)
         self.active = ActiveImages(engine)
 

@@ -14,6 +14,7 @@ from .images import ImagesConformance
 from .members import MembersConformance
 from .pages import FiltersConformance, PagesConformance
 from .quotas import QuotasConformance
+from .tokens import TokensConformance
 
 __all__ = [
     "ClaimsConformance",
@@ -23,4 +24,5 @@ __all__ = [
     "PagesConformance",
     "QuotasConformance",
     "Subject",
+    "TokensConformance",
 ]

@@ -1,0 +1,7 @@
+"""Tokens over each database."""
+
+from pyrimage.catalogue.testing import TokensConformance
+
+
+class TestLocalTokens(TokensConformance):
+    pass
