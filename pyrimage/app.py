@@ -8,6 +8,7 @@ from pyramid.paster import get_app, setup_logging
 
 from .catalogue.sql.catalogue import SqlCatalogue
 from .errors import ConfigurationError, DatabaseAway, DatabaseError, StoreMissing, StoreUnavailable
+from .identity.keystone import make_keystone
 from .identity.loopback import LoopbackOnly, LoopbackRegistry
 from .identity.passwords import Passwords
 from .identity.policy import WSGIApp
@@ -44,7 +45,7 @@ def main(global_conf: dict[str, str], **ini: Any) -> WSGIApp:
     config.registry["pyrimage.claims"] = LiveClaims(catalogue.claims, stores)
     config.include("pyrimage.web")
     config.include(FACES[settings.application])
-    return _authenticated(config.make_wsgi_app(), settings)
+    return _authenticated(config.make_wsgi_app(), settings, global_conf.get("__file__"))
 
 
 def make_catalogue(ini: Mapping[str, str], settings: Settings) -> SqlCatalogue:
@@ -60,8 +61,10 @@ def from_config() -> WSGIApp:
     return app
 
 
-def _authenticated(app: WSGIApp, settings: Settings) -> WSGIApp:
-    """Put the middleware that says who is asking before the application."""
+def _authenticated(app: WSGIApp, settings: Settings, ini: str | None) -> WSGIApp:
+    """Put the middleware that says who is asking before the application. ini: the path of its file."""
+    if settings.application == "api" and settings.auth == "keystone":
+        return make_keystone(app, settings, ini)
     if settings.application == "api":
         return _WAYS_IN[settings.auth](app, settings)
     if settings.registry_secret is None:
