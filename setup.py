@@ -18,7 +18,7 @@ def version() -> str:
 
 POSTGRESQL = ["psycopg[binary]>=3.2"]
 MARIADB = ["PyMySQL>=1.1.1"]
-KEYSTONE = ["keystoneauth1>=5.8"]
+KEYSTONE = ["keystoneauth1>=5.8", "keystonemiddleware>=13.0.1", "python-memcached>=1.62"]
 
 setup(
     name="pyrimage",

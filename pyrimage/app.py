@@ -1,7 +1,7 @@
 """The paste application factory, and the one function that makes the catalogue of a process."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pyramid.paster import get_app, setup_logging
@@ -9,6 +9,7 @@ from pyramid.router import Router
 
 from .catalogue.sql.catalogue import SqlCatalogue
 from .errors import ConfigurationError, DatabaseAway, DatabaseError, StoreMissing, StoreUnavailable
+from .identity.keystone import make_keystone
 from .identity.logins import Logins, make_logins
 from .identity.loopback import LoopbackOnly, LoopbackRegistry
 from .identity.policy import WSGIApp
@@ -47,7 +48,7 @@ def main(global_conf: dict[str, str], **ini: Any) -> WSGIApp:
     if settings.application == "api" and settings.auth == "users":
         config.registry["pyrimage.logins"] = make_logins(settings, catalogue.tokens)
         config.include("pyrimage.api.identity")
-    return _authenticated(config.make_wsgi_app(), settings)
+    return _authenticated(config.make_wsgi_app(), settings, global_conf.get("__file__"))
 
 
 def make_catalogue(ini: Mapping[str, str], settings: Settings) -> SqlCatalogue:
@@ -63,21 +64,17 @@ def from_config() -> WSGIApp:
     return app
 
 
-def _authenticated(app: Router, settings: Settings) -> WSGIApp:
-    """Put the middleware that says who is asking before the application."""
-    if settings.application == "api":
-        return _WAYS_IN[settings.auth](app, settings)
-    if settings.registry_secret is None:
-        return LoopbackRegistry(app, settings)
-    return SignedOnly(app, settings.registry_secret)
-
-
-def _let_users_in(app: Router, settings: Settings) -> WSGIApp:
-    logins: Logins = app.registry["pyrimage.logins"]
-    return Users(app, settings, logins.passwords, logins.tokens)
-
-
-_WAYS_IN: Mapping[str, Callable[[Router, Settings], WSGIApp]] = {"none": LoopbackOnly, "users": _let_users_in}
+def _authenticated(app: Router, settings: Settings, ini: str | None) -> WSGIApp:
+    """Put the middleware that says who is asking before the application. ini: the path of its file."""
+    if settings.application == "registry":
+        keys = settings.registry_secret
+        return LoopbackRegistry(app, settings) if keys is None else SignedOnly(app, keys)
+    if settings.auth == "keystone":
+        return make_keystone(app, settings, ini)
+    if settings.auth == "users":
+        logins: Logins = app.registry["pyrimage.logins"]
+        return Users(app, settings, logins.passwords, logins.tokens)
+    return LoopbackOnly(app, settings)
 
 
 def _check(catalogue: SqlCatalogue, stores: Stores, settings: Settings, *, is_shell: bool) -> None:

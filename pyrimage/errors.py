@@ -28,6 +28,7 @@
     │   ├── BlobDamaged             missing bytes, or not as many as the row says
     │   └── OriginFailed            somebody else's server, where registered bytes lie
     │       └── OriginTooSlow
+    ├── IdentityServiceAway         nobody can say whose a token is
     └── DatabaseError               what became of a COMMIT is unknown
         ├── DatabaseRefused         the database said no: nothing was committed
         │   ├── DatabaseBusy
@@ -87,6 +88,10 @@ class TooManyAttempts(PyrimageError):
     def __init__(self, message: str, seconds: int) -> None:
         super().__init__(message)
         self.seconds = seconds
+
+
+class IdentityServiceAway(PyrimageError):
+    """The service that knows whose a token is gives no answer, or none that makes sense."""
 
 
 class Forbidden(PyrimageError):

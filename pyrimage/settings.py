@@ -87,9 +87,9 @@ class Settings:
         word("api", "registry"), "What is served: the Image API, or the registry's API.", default="api"
     )
     auth: str = setting(
-        word("none", "users"),
+        word("none", "users", "keystone"),
         "Who may come in. none: everybody on this machine is an administrator. users: those that "
-        "pyrimage.users_file names, with their passwords or tokens.",
+        "pyrimage.users_file names, with their passwords or tokens. keystone: who has a token of Keystone.",
     )
     users_file: Path | None = setting(
         file,
@@ -104,6 +104,9 @@ class Settings:
     )
     token_lifetime: int = setting(
         seconds, "With auth = users, seconds for which the token is valid that a login gives out.", default=3600
+    )
+    admin_role: str = setting(
+        str, "With auth = keystone, the role whose holders are administrators, in whatever project.", default="admin"
     )
     anonymous: str = setting(
         word("none", "public"),

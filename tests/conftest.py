@@ -149,15 +149,15 @@ def migrated_database() -> bytes:
         return path.read_bytes()
 
 
-def install(directory: Path, **more: str) -> Installation:
-    """Make an installation; the caller disposes of its engine."""
+def install(directory: Path, ini: str = "", **more: str) -> Installation:
+    """Make an installation; the caller disposes of its engine. ini: the path of a file with other sections."""
     settings, database = ini_settings(directory, **more), directory / "pyrimage.sqlite"
     if not database.exists() and {"sqlalchemy.url", "auto_migrate"}.isdisjoint(more):
         directory.mkdir(parents=True, exist_ok=True)
         database.write_bytes(migrated_database())
     place = {key: text for key, text in settings.items() if key == "pyrimage.stores" or "_store_" in key}
     datadir = place.get("pyrimage.filesystem_store_datadir", directory / "images")
-    return Installation(main({}, **settings), Path(datadir), place)
+    return Installation(main({"__file__": ini} if ini else {}, **settings), Path(datadir), place)
 
 
 @pytest.fixture(scope="session", autouse=KIND in SERVICES)

@@ -87,6 +87,7 @@ class _Handler(socketserver.StreamRequestHandler):
         lines = iter(lambda: self.rfile.readline().decode("latin-1").strip(), "")
         pairs = [line.split(": ", 1) for line in lines]
         asked = Asked(start[0], start[1], {name.lower(): value for name, value in pairs})
+        self.rfile.read(int(asked.headers.get("content-length", 0)))
         self.server.asked.append(asked)
         behave = self.server.paths.get(asked.target, nothing)
         with contextlib.suppress(OSError):

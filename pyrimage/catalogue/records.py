@@ -145,8 +145,9 @@ class Identity:
         return self.user is not None or bool(self.roles)
 
     def __str__(self) -> str:
-        """Return who it is, for log lines."""
-        return self.user or (ADMIN if self.is_admin else "-")
+        """Return who it is, for log lines: ``user/project``, or as much as there is of that."""
+        user = self.user or (ADMIN if self.is_admin else "-")
+        return user if self.project is None else f"{user}/{self.project}"
 
 
 ADMINISTRATOR = Identity(roles=frozenset({ADMIN}))

@@ -40,6 +40,7 @@ STATUS: dict[type[Exception], tuple[int, str]] = {
     errors.StoreUnavailable: (503, "Service Unavailable"),
     errors.OriginFailed: (502, "Bad Gateway"),
     errors.OriginTooSlow: (504, "Gateway Timeout"),
+    errors.IdentityServiceAway: (503, "Service Unavailable"),
     errors.DatabaseFull: (507, "Insufficient Storage"),
     errors.DatabaseBusy: (503, "Service Unavailable"),
     errors.DatabaseAway: (503, "Service Unavailable"),

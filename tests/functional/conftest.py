@@ -1,7 +1,7 @@
 """What functional tests share beside the API: a registry of the same database, and the command."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from sqlalchemy import Pool, event
 
 import origins
 from conftest import Installation, install
+from keystones import Keystone
 from logged import own_logging
 from managed import Manage
 from registries import Registry, registry_of
@@ -47,6 +48,22 @@ def origin() -> Iterator[origins.Origin]:
     """A web server that images are registered at."""
     with origins.serving() as made:
         yield made
+
+
+@pytest.fixture
+def install_keystone(tmp_path: Path) -> Iterator[Callable[..., Installation]]:
+    """Give a function that makes an installation which asks a Keystone: with options of its section, and settings."""
+    made: list[Installation] = []
+
+    def make(keystone: Keystone, section: dict[str, str] | None = None, **keys: str) -> Installation:
+        directory = tmp_path / f"keystone-{len(made)}"
+        ini = keystone.write_ini(directory, **(section or {}))
+        made.append(install(directory, str(ini), auth="keystone", **keys))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.engine.dispose()
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def test_a_permission_is_its_own_name() -> None:
 
 def test_a_role_makes_no_user_and_a_name_no_administrator() -> None:
     caller = Identity(user="admin", project="admin")
-    assert (caller.is_admin, str(caller), str(ADMINISTRATOR)) == (False, "admin", "admin")
+    assert (caller.is_admin, str(caller), str(ADMINISTRATOR)) == (False, "admin/admin", "admin")
 
 
 def test_the_policy_knows_the_user_and_keeps_no_sessions(make_request: Callable[..., Request]) -> None:

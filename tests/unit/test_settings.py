@@ -32,6 +32,7 @@ def test_what_must_be_set_is_enough() -> None:
     assert read(INI) == Settings(
         application="api",
         auth="none",
+        admin_role="admin",
         allow_anonymous=False,
         publicize_image="owner",
         public_endpoint=None,
@@ -101,7 +102,7 @@ def test_a_value_that_can_work(name: str, text: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
-        *(("auth", text, "use none") for text in ("", "None", "noauth", "basic", "keystone")),
+        *(("auth", text, "use none or users or keystone") for text in ("", "None", "noauth", "basic", "Keystone")),
         *(("allow_anonymous", text, "use true or false") for text in ("", "maybe", "2")),
         *(("publicize_image", text, "use owner or admin") for text in ("", "everybody", "Owner")),
         *(("application", text, "use api or registry") for text in ("", "glance", "API")),

@@ -44,7 +44,7 @@ STATUSES = {
     **dict.fromkeys(("Conflict", "ImageExists", "UploadInProgress", "UploadEnded"), 409),
     **dict.fromkeys(("PyrimageError", "ConfigurationError", "StoreError", "BlobDamaged"), 500),
     **dict.fromkeys(("DatabaseError", "DatabaseRefused"), 500),
-    **dict.fromkeys(("StoreUnavailable", "StoreMissing", "DatabaseBusy", "DatabaseAway"), 503),
+    **dict.fromkeys(("StoreUnavailable", "StoreMissing", "DatabaseBusy", "DatabaseAway", "IdentityServiceAway"), 503),
     **dict.fromkeys(("StoreFull", "DatabaseFull"), 507),
     "OriginFailed": 502,
     "OriginTooSlow": 504,
