@@ -214,6 +214,8 @@ def read_settings(ini: Mapping[str, str], kinds: Kinds) -> Settings:
     default = ours.setdefault("default_store", next(iter(stores)))
     if default not in stores:
         raise ConfigurationError(f"{PREFIX}default_store = {default}: use {' or '.join(stores)}.")
+    if ours["auth"] == "none" and ours.get("anonymous") == "public":
+        raise ConfigurationError(f"{PREFIX}anonymous = public: with {PREFIX}auth = none everybody is an administrator.")
     return Settings(**ours)
 
 

@@ -7,8 +7,8 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from factories import ADMIN, ALICE, BOB, NOBODY, image_headers, md5, send_chunked
-from model import BLANK, FACTS, Image, Model, Query, Sent, facts, may_change
+from factories import ADMIN, ALICE, AUDITOR, BOB, NOBODY, READER, image_headers, md5, send_chunked
+from model import BLANK, FACTS, Image, Model, Query, Sent, facts, may_change, refusal
 from paging import BOSS, SORT_KEYS, parameters
 from pyrimage.catalogue.records import Identity, utcnow
 from pyrimage.models import ClaimRow
@@ -22,7 +22,7 @@ Part = tuple[int | None, int | None, str, bytes | None]
 
 # Few of each, so that they meet.
 CAROL = Identity(user="carol", project="tenant-c", roles=frozenset({"member"}))
-CALLERS = st.sampled_from([ALICE, ADMIN, ALICE, BOB, ALICE, BOSS, CAROL, BOB, NOBODY])
+CALLERS = st.sampled_from([ALICE, ADMIN, ALICE, BOB, ALICE, BOSS, CAROL, BOB, NOBODY, READER, AUDITOR])
 COLLECTIONS = st.sampled_from(["/v1/images", "/v1/images", "/images"])
 IDS = st.sampled_from([*"0123456789abcdefgABCDEFG", "a.", "a-b", "b_", "Z"])
 PICKS = st.sampled_from(range(128))
@@ -286,7 +286,7 @@ class Comparison(RuleBasedStateMachine):
             assert {each["member_id"]: each["can_share"] for each in answer.json["members"]} == members
         for member in PROJECTS:
             shared = self.model.shared_with(caller, member)
-            answer = client.get(f"/v1/shared-images/{member}", status=403 if shared is None else 200)
+            answer = client.get(f"/v1/shared-images/{member}", status=refusal(caller) if shared is None else 200)
             if shared is not None:
                 assert {each["image_id"]: each["can_share"] for each in answer.json["shared_images"]} == shared
 

@@ -100,6 +100,8 @@ def test_a_value_that_can_work(name: str, text: str, value: object) -> None:
     [
         *(("auth", text, "use none") for text in ("", "None", "noauth", "basic", "keystone")),
         *(("allow_anonymous", text, "use true or false") for text in ("", "maybe", "2")),
+        *(("anonymous", text, "use none or public") for text in ("", "all", "true")),
+        ("anonymous", "public", "with pyrimage.auth = none everybody is an administrator"),
         *(("publicize_image", text, "use owner or admin") for text in ("", "everybody", "Owner")),
         *(("application", text, "use api or registry") for text in ("", "glance", "API")),
         *(("default_store", text, "use file") for text in ("", "swift", "s3")),
