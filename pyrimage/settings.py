@@ -12,7 +12,7 @@ from typing import Any
 
 from .addresses import AllowedHosts
 from .errors import ConfigurationError
-from .readers import allowed_hosts, directory, endpoint, flag, page_length, quota, setting, size, word
+from .readers import allowed_hosts, directory, endpoint, file, flag, page_length, quota, setting, size, word
 
 PREFIX = "pyrimage."
 CONFIG_NAME = "pyrimage.ini"
@@ -163,6 +163,11 @@ class Settings:
         directory, "Where a relative log_file lies; without log_file, api.log and registry.log.", default=None
     )
     log_date_format: str | None = setting(str, "Format of times in log lines, as strftime has it.", default=None)
+    audit_log: Path | None = setting(
+        file,
+        "A file that tells who did what: a line of JSON for each request that writes, downloads or is refused.",
+        default=None,
+    )
     auto_migrate: bool = setting(flag, "Bring the database's schema up to date at start.", default=False)
 
     def find_store(self, text: str) -> str | None:

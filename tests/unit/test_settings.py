@@ -89,6 +89,7 @@ def test_what_must_be_set_is_named_with_its_meaning(key: str) -> None:
         ("log_date_format", "%H:%M", "%H:%M"),
         *(("log_file", text, text) for text in ("api.log", "/var/log/api.log")),
         ("log_dir", "/no/such/place", Path("/no/such/place")),  # told when the log is opened
+        ("audit_log", "/no/such/place", Path("/no/such/place")),  # likewise
     ],
 )
 def test_a_value_that_can_work(name: str, text: str, value: object) -> None:
@@ -109,6 +110,7 @@ def test_a_value_that_can_work(name: str, text: str, value: object) -> None:
         *(("public_endpoint", text, "absolute URL") for text in ("//host", "http://host/?a=b", "http://host/#a")),
         *(("filesystem_store_datadir", text, "absolute path") for text in ("", "var/images", "./images")),
         *((name, __file__, "not a directory") for name in ("filesystem_store_datadir", "log_dir")),
+        *(("audit_log", text, "absolute path of a file") for text in ("", "audit.log", "./audit.log", "/tmp")),
         *(("log_dir", text, "absolute path") for text in ("", "log", "./log")),
         *(("image_size_cap", text, "use a number of bytes") for text in ("", "-1", "1.5GB", "1gb", "GB", "1KiB")),
         *(("user_image_quota", text, "use a whole number") for text in ("", "-2", "ten", "1_0", "1MB", "9" * 10)),
