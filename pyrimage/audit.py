@@ -11,7 +11,7 @@ from typing import Any
 
 from .environ import CHUNKED, IDENTITY, IMAGE_ID, REQUEST_ID
 from .errors import ConfigurationError
-from .logs import NOBODY, LogFile
+from .logs import LogFile
 from .server.logtext import SHORT, shown
 
 log = logging.getLogger(__name__)
@@ -77,12 +77,12 @@ class AuditLog(LogFile):
 
 def _line(environ: Mapping[str, Any], action: str, status: int) -> dict[str, str | int | None]:
     identity = environ.get(IDENTITY)
-    user, project = str(identity or NOBODY), getattr(identity, "project", None)
+    user, project = (None, None) if identity is None else (identity.name, identity.project)
     return {
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "user": None if user == NOBODY else user[:SHORT],
+        "user": user and user[:SHORT],
         "project": project and project[:SHORT],
-        "address": shown(environ.get("REMOTE_ADDR", NOBODY), SHORT),
+        "address": shown(environ.get("REMOTE_ADDR", "-"), SHORT),
         "action": action,
         "image_id": environ.get(IMAGE_ID),
         "outcome": _outcome(action, status),

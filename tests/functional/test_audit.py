@@ -135,6 +135,16 @@ def test_a_login_that_fails_has_a_line_before_anything_is_looked_at(audited: Aud
             assert told == (None, action, "refused", status)
 
 
+def test_a_download_for_which_a_client_is_sent_to_the_store_has_a_line(install_with: Install, tmp_path: Path) -> None:
+    path, keys = tmp_path / "audit.log", {"pyramid.includes": "vault_store", "vault_store_pin": "1234"}
+    keys |= {"vault_store_path": f"{tmp_path}/vault", "vault_store_public": "https://vault.example.org/blobs"}
+    made = Audited(install_with(audit_log=str(path), stores="vault", redirect_downloads="anonymous", **keys), path)
+    made.installation.client(NOBODY).get("/v1/images/f17", status=307)
+    (line,) = made.lines()
+    assert (line["action"], line["outcome"], line["status"]) == ("download", "begun", 307)
+    made.installation.registry["pyrimage.audit"].close()
+
+
 def test_an_administrator_without_a_name_is_told_from_nobody(audited: Audited) -> None:
     audited.installation.client().delete("/v1/images/f17")
     (line,) = audited.lines()

@@ -79,7 +79,9 @@ def asked(installation: "Installation", log: Path) -> Callable[..., tuple[Answer
 Ask = Callable[..., tuple[Answer, Path]]
 
 
-@pytest.mark.parametrize(("identity", "caller"), [(None, "admin"), (ALICE, "alice"), (ADMIN, "root"), (NOBODY, None)])
+@pytest.mark.parametrize(
+    ("identity", "caller"), [(None, "admin"), (ALICE, "alice/tenant-a"), (ADMIN, "root"), (NOBODY, None)]
+)
 def test_an_access_line_names_the_request_the_image_and_the_caller(
     identity: Identity | None, caller: str | None, asked: Ask
 ) -> None:
@@ -211,6 +213,6 @@ def test_the_registry_names_them_too(registry: Registry, log: Path) -> None:
         made = send(server, "POST /images", *headers, body=body)
         unsigned = send(server, "GET /images/none")
     line = access_line(made, log)
-    assert (made.status, line["image_id"], line["caller"]) == (200, image, "alice")
+    assert (made.status, line["image_id"], line["caller"]) == (200, image, "alice/tenant-a")
     refused = access_line(unsigned, log)
     assert (unsigned.status, refused["image_id"], refused["caller"]) == (401, None, None)
