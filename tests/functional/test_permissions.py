@@ -152,6 +152,21 @@ def test_where_administrators_publish_nobody_else_does(install_with: Install) ->
     owner.put(path, headers=meta(is_public=True), status=403)
 
 
+def test_a_quota_is_the_projects_whoever_makes_its_images(install_with: Install) -> None:
+    """S38: its users count together, and what administrators give it, too; so do all images without owner."""
+    installation = install_with(user_image_quota="1", user_storage_quota="5")
+    other = Identity(user="zoe", project="tenant-a", roles=frozenset({"member"}))
+    upload(installation.client(ALICE))
+    upload(installation.client(BOB))
+    upload(installation.client(HOMELESS))
+    before = stored(installation)
+    asked = [(other, {}), (ADMIN, {"owner": "tenant-a"}), (ADMIN, {}), (HOMELESS, {}), (BOB, {})]
+    for caller, fields in asked:
+        for data in (b"", b"b"):
+            installation.client(caller).post("/v1/images", data, headers=data_headers(**fields), status=413)
+    assert stored(installation) == before
+
+
 # Sharing
 
 
