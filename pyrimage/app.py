@@ -7,6 +7,7 @@ from typing import Any
 from pyramid.paster import get_app, setup_logging
 from pyramid.router import Router
 
+from .audit import AuditLog
 from .catalogue.sql.catalogue import SqlCatalogue
 from .errors import ConfigurationError, DatabaseAway, DatabaseError, StoreMissing, StoreUnavailable
 from .identity.keystone import make_keystone
@@ -40,6 +41,7 @@ def main(global_conf: dict[str, str], **ini: Any) -> WSGIApp:
     stores = make_stores(settings, identities.known if is_shell else identities.identify)
     _check(catalogue, stores, settings, is_shell=is_shell)
     config.registry["pyrimage.settings"] = settings
+    config.registry["pyrimage.audit"] = None if is_shell else _open_audit_log(settings)
     config.registry["pyrimage.catalogue"] = catalogue
     config.registry["pyrimage.stores"] = stores
     config.registry["pyrimage.claims"] = LiveClaims(catalogue.claims, stores)
@@ -49,6 +51,15 @@ def main(global_conf: dict[str, str], **ini: Any) -> WSGIApp:
         config.registry["pyrimage.logins"] = make_logins(settings, catalogue.tokens)
         config.include("pyrimage.api.identity")
     return _authenticated(config.make_wsgi_app(), settings, global_conf.get("__file__"))
+
+
+def _open_audit_log(settings: Settings) -> AuditLog | None:
+    """Make the audit log, if there shall be one. Raises ConfigurationError if it cannot be written to."""
+    if settings.audit_log is None:
+        return None
+    audit = AuditLog(settings.audit_log, takes_data=settings.application == "api")
+    audit.check()
+    return audit
 
 
 def make_catalogue(ini: Mapping[str, str], settings: Settings) -> SqlCatalogue:

@@ -62,10 +62,10 @@ def directory(text: str) -> Path:
 
 
 def file(text: str) -> Path:
-    """Read a file's absolute path."""
+    """Read the absolute path of a file, which need not be there. A pipe could take for ever to open."""
     path = Path(text)
-    if not path.is_absolute():
-        raise ValueError("use an absolute path; %(here)s is the directory of the ini file")
+    if not path.is_absolute() or path.is_dir() or path.is_fifo():
+        raise ValueError("use the absolute path of a file; %(here)s is the directory of the ini file")
     return path
 
 

@@ -184,6 +184,11 @@ class Settings:
         directory, "Where a relative log_file lies; without log_file, api.log and registry.log.", default=None
     )
     log_date_format: str | None = setting(str, "Format of times in log lines, as strftime has it.", default=None)
+    audit_log: Path | None = setting(
+        file,
+        "A file that tells who did what: a line of JSON for each request that writes, downloads or is refused.",
+        default=None,
+    )
     auto_migrate: bool = setting(flag, "Bring the database's schema up to date at start.", default=False)
 
     def find_store(self, text: str) -> str | None:
@@ -235,6 +240,8 @@ def read_settings(ini: Mapping[str, str], kinds: Kinds) -> Settings:
     default = ours.setdefault("default_store", next(iter(stores)))
     if default not in stores:
         raise ConfigurationError(f"{PREFIX}default_store = {default}: use {' or '.join(stores)}.")
+    if ours["auth"] == "none" and ours.get("anonymous") == "public":
+        raise ConfigurationError(f"{PREFIX}anonymous = public: with {PREFIX}auth = none everybody is an administrator.")
     return Settings(**ours)
 
 

@@ -21,7 +21,7 @@ from factories import files_below
 from pyrimage.app import main
 from pyrimage.catalogue.records import Identity
 from pyrimage.catalogue.sql.catalogue import SqlCatalogue
-from pyrimage.environ import IDENTITY
+from pyrimage.environ import CHALLENGE, IDENTITY
 from pyrimage.errors import StoreError
 from pyrimage.models import Base, StoreRow, make_engine, migrations
 from pyrimage.settings import Settings
@@ -81,10 +81,12 @@ class Installation:
         return {"sqlalchemy.url": self.engine.url.render_as_string(hide_password=False), **self.place}
 
     def client(self, identity: Identity | None = None, **environ: Any) -> TestApp:
-        """Return a client on this machine; with an identity, its requests carry that."""
+        """Return a client on this machine; with an identity, its requests carry that, as from the middleware."""
         environ = {"REMOTE_ADDR": "127.0.0.1", **environ}
         if identity is not None:
             environ[IDENTITY] = identity
+            if not identity.is_known:
+                environ[CHALLENGE] = 'Basic realm="pyrimage"'
         return TestApp(self.wsgi, extra_environ=environ)
 
     @property

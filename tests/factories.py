@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from pyrimage.catalogue import records
 from pyrimage.catalogue.records import Identity, Image, Location, Status, new_image_id, utcnow
 from pyrimage.models import Base, ImageRow
 from pyrimage.stores.directory import MARKER
@@ -17,7 +18,9 @@ from pyrimage.stores.directory import MARKER
 ADMIN = Identity(user="root", roles=frozenset({"admin"}))
 ALICE = Identity(user="alice", project="tenant-a", roles=frozenset({"member"}))
 BOB = Identity(user="bob", project="tenant-b", roles=frozenset({"member"}))
-NOBODY = Identity()
+READER = Identity(user="rita", project="tenant-a", roles=frozenset({"reader"}), can_write=False)
+AUDITOR = Identity(user="otto", roles=frozenset({"admin"}), can_write=False)  # with a token that only reads
+NOBODY = records.NOBODY
 
 OCTETS = "application/octet-stream"
 

@@ -76,7 +76,12 @@ def facts(data: bytes) -> dict[str, Any]:
 
 
 def may_change(caller: Identity, image: Image) -> bool:
-    return caller.is_admin or _owns(caller, image)
+    return caller.can_write and (caller.is_admin or _owns(caller, image))
+
+
+def refusal(caller: Identity) -> int:
+    """Return the status that tells a caller that it may not: nobody could log in."""
+    return 401 if caller.user is None else 403
 
 
 def _owns(caller: Identity, image: Image) -> bool:
@@ -120,8 +125,8 @@ class Model:
 
     def post(self, caller: Identity, sent: Sent, now: datetime) -> int:
         """Return the status that answers; keep the image if that is 201."""
-        if caller.user is None:
-            return 403
+        if not caller.can_write:
+            return refusal(caller)
         image_id, formats = sent.fields["id"], _formats(sent, BLANK)
         data = b"" if sent.data is None and sent.fields.get("size") == 0 else sent.data
         broken = set() if data is None else _broken_promises(sent, data, None)
@@ -151,7 +156,7 @@ class Model:
         if image is None:
             return 404
         if not may_change(caller, image) or image["deleted"]:
-            return 403
+            return refusal(caller)
         if sent.data is not None and image["status"] != "queued":
             return 409
         formats = _formats(sent, image)
@@ -177,10 +182,10 @@ class Model:
     def delete(self, caller: Identity, image_id: str, now: datetime) -> int:
         """Return the status that answers; mark the image deleted if that is 200."""
         image = self.find(caller, image_id)
-        if image is None or image["deleted"]:
+        if image is None or (image["deleted"] and caller.can_write):
             return 404
         if image["protected"] or not may_change(caller, image):
-            return 403
+            return refusal(caller)
         image["stood"] = {name: image[name] for name in ("status", "updated_at")}
         image |= {"status": "deleted", "deleted": True, "deleted_at": now, "updated_at": now, "data": b""}
         return 200
@@ -216,7 +221,7 @@ class Model:
         """Return the status that answers; end a membership if that is 204: everybody may end their own."""
         members = self.members(caller, image_id)
         status = self._may_share(caller, image_id)
-        if members is not None and caller.project == member:
+        if members is not None and caller.project == member and caller.can_write:
             status = 204
         if members is None or status != 204:
             return status
@@ -226,8 +231,8 @@ class Model:
         members = self.members(caller, image_id)
         if members is None:
             return 404
-        if caller.user is None:
-            return 403
+        if not caller.can_write:
+            return refusal(caller)
         may = may_change(caller, self.images[image_id]) or members.get(caller.project or "")
         return 204 if may else 404
 

@@ -144,10 +144,15 @@ class Identity:
         """True for everybody but nobody."""
         return self.user is not None or bool(self.roles)
 
+    @property
+    def name(self) -> str | None:
+        """The user's, or that of the role for an administrator without one; None for nobody."""
+        return self.user or (ADMIN if self.is_admin else None)
+
     def __str__(self) -> str:
-        """Return who it is, for log lines: ``user/project``, or as much as there is of that."""
-        user = self.user or (ADMIN if self.is_admin else "-")
-        return user if self.project is None else f"{user}/{self.project}"
+        """Return who it is, for log lines: ``alice/build``, of user and project."""
+        name = self.name or "-"
+        return name if self.project is None else f"{name}/{self.project}"
 
 
 ADMINISTRATOR = Identity(roles=frozenset({ADMIN}))

@@ -131,7 +131,7 @@ def check_changeable(image: Image, *, has_data: bool) -> None:
 def check_publicity(settings: Settings, caller: Identity, draft: ImageDraft, spell: Spelling) -> None:
     """Refuse to make an image public for whom the settings do not allow it. Raises Forbidden."""
     was_public = draft.old is not None and draft.old.is_public
-    may_publish = caller.is_admin or (settings.publicize_image == "owner" and caller.is_known)
+    may_publish = caller.is_admin or settings.publicize_image == "owner"
     if draft.image.is_public and not was_public and not may_publish:
         raise Forbidden(f"{spell('is_public')}: only administrators may publish here (pyrimage.publicize_image).")
 

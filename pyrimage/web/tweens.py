@@ -7,6 +7,7 @@ from pyramid.config import Configurator
 from pyramid.registry import Registry
 from pyramid.response import Response
 
+from ..audit import AuditLog
 from ..environ import REQUEST_ID
 from ..errors import PyrimageError
 from ..logs import answering
@@ -20,11 +21,12 @@ READING = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 
 def request_tween_factory(handler: Handler, registry: Registry) -> Handler:
-    """Wrap all that happens to a request: its id, the headers that all answers have, and the end of its upload.
+    """Wrap all that happens to a request: its id, the headers that all answers have, the end of its upload, the audit.
 
     The outermost tween, over pyramid_tm, for an upload ends when the transaction is over: within it, a flushed session
     still holds SQLite's write lock.
     """
+    audit: AuditLog | None = registry.get("pyrimage.audit")
 
     def request_tween(request: Request) -> Response:
         request_id = request.environ[REQUEST_ID] = f"req-{uuid.uuid4()}"
@@ -39,12 +41,20 @@ def request_tween_factory(handler: Handler, registry: Registry) -> Handler:
             if request.upload is not None:
                 request.upload.end(_reason(request.exception))
             answering.reset(token)
+        if audit is not None:
+            audit.note(request.environ, response.status_int, is_download=_is_download(request, response))
         # Added, for to set a header WebOb looks through all that are there.
         response.headers.add("x-openstack-request-id", request_id)
         response.headers.add("X-Content-Type-Options", "nosniff")
         return response
 
     return request_tween
+
+
+def _is_download(request: Request, response: Response) -> bool:
+    """Say whether the answer is an image's bytes, or the URL of the store that has them."""
+    has_bytes = response.status_int in (200, 206) and "Content-Disposition" in response.headers
+    return request.environ["REQUEST_METHOD"] == "GET" and (has_bytes or response.status_int == 307)
 
 
 def _reason(error: Exception | None) -> str:

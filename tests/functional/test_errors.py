@@ -111,7 +111,7 @@ def test_the_servers_access_line_finds_request_id_and_caller(installation: "Inst
     answer = installation.client(ALICE).get("/images")
     environ = answer.request.environ
     assert environ["pyrimage.request_id"] == answer.headers["x-openstack-request-id"]
-    assert str(environ["pyrimage.identity"]) == "alice"
+    assert str(environ["pyrimage.identity"]) == "alice/tenant-a"
 
 
 # Methods

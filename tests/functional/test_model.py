@@ -1,5 +1,6 @@
 """Random requests of several callers, answered by the application and by a model side by side."""
 
+import os
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -7,8 +8,8 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from factories import ADMIN, ALICE, BOB, NOBODY, image_headers, md5, send_chunked
-from model import BLANK, FACTS, Image, Model, Query, Sent, facts, may_change
+from factories import ADMIN, ALICE, AUDITOR, BOB, NOBODY, READER, image_headers, md5, send_chunked
+from model import BLANK, FACTS, Image, Model, Query, Sent, facts, may_change, refusal
 from paging import BOSS, SORT_KEYS, parameters
 from pyrimage.catalogue.records import Identity, utcnow
 from pyrimage.models import ClaimRow
@@ -20,9 +21,12 @@ Strategies = dict[Any, st.SearchStrategy[Any]]
 Sharing = dict[str, bool | None]
 Part = tuple[int | None, int | None, str, bytes | None]
 
+STEPS_AT_ONCE = 100  # from one empty installation to the next
+STEPS_AT_ALL = int(os.environ.get("PYRIMAGE_TEST_STEPS", "5000"))
+
 # Few of each, so that they meet.
 CAROL = Identity(user="carol", project="tenant-c", roles=frozenset({"member"}))
-CALLERS = st.sampled_from([ALICE, ADMIN, ALICE, BOB, ALICE, BOSS, CAROL, BOB, NOBODY])
+CALLERS = st.sampled_from([ALICE, ADMIN, ALICE, BOB, ALICE, BOSS, CAROL, BOB, NOBODY, READER, AUDITOR])
 COLLECTIONS = st.sampled_from(["/v1/images", "/v1/images", "/images"])
 IDS = st.sampled_from([*"0123456789abcdefgABCDEFG", "a.", "a-b", "b_", "Z"])
 PICKS = st.sampled_from(range(128))
@@ -138,6 +142,7 @@ class Comparison(RuleBasedStateMachine):
     """The application and the model, asked the same; after each change, everything is compared."""
 
     installation: ClassVar["Installation"]
+    steps: ClassVar[int]
 
     def __init__(self) -> None:
         super().__init__()
@@ -188,6 +193,7 @@ class Comparison(RuleBasedStateMachine):
     def act(self, step: tuple[str, dict[str, Any]]) -> None:
         # One rule for all: hypothesis switches rules off at random, and most runs would be of one or two kinds.
         name, arguments = step
+        Comparison.steps += 1
         getattr(self, name)(**arguments)
 
     def post(self, caller: Identity, image_id: str, requests: list[Sent]) -> None:
@@ -286,7 +292,7 @@ class Comparison(RuleBasedStateMachine):
             assert {each["member_id"]: each["can_share"] for each in answer.json["members"]} == members
         for member in PROJECTS:
             shared = self.model.shared_with(caller, member)
-            answer = client.get(f"/v1/shared-images/{member}", status=403 if shared is None else 200)
+            answer = client.get(f"/v1/shared-images/{member}", status=refusal(caller) if shared is None else 200)
             if shared is not None:
                 assert {each["image_id"]: each["can_share"] for each in answer.json["shared_images"]} == shared
 
@@ -335,6 +341,10 @@ class Comparison(RuleBasedStateMachine):
 
 
 def test_the_application_answers_as_the_model(installation: "Installation") -> None:
-    Comparison.installation = installation
+    """S1, S10: in status and effect; PYRIMAGE_TEST_STEPS says for how many steps, a million by hand."""
+    Comparison.installation, Comparison.steps = installation, 0
     phases = [phase for phase in Phase if phase != Phase.explain]  # which would take minutes
-    run_state_machine_as_test(Comparison, settings=settings(max_examples=10, stateful_step_count=100, phases=phases))
+    few = settings(max_examples=STEPS_AT_ALL // STEPS_AT_ONCE, stateful_step_count=STEPS_AT_ONCE, phases=phases)
+    run_state_machine_as_test(Comparison, settings=few)
+    print(f"\n{Comparison.steps} steps")
+    assert Comparison.steps >= STEPS_AT_ALL * 0.9  # few sequences end early

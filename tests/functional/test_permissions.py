@@ -1,7 +1,7 @@
-"""Who may do what. The identities are made by the tests; how mode ``none`` makes them: test_loopback.py."""
+"""Who may do what, beside the tables of docs/permissions.md, which test_permissions_page.py tests."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -10,7 +10,7 @@ from factories import (
     ALICE,
     BOB,
     NOBODY,
-    OCTETS,
+    READER,
     add_row,
     data_headers,
     error_of,
@@ -21,6 +21,7 @@ from factories import (
     stored,
     upload,
 )
+from permissions import HOMELESS, SHARER, STRANGER
 from pyrimage.catalogue.records import Identity
 from pyrimage.models import MemberRow
 
@@ -29,15 +30,13 @@ if TYPE_CHECKING:
 
 Install = Callable[..., "Installation"]
 
-SHARER = Identity(user="eve", project="tenant-s", roles=frozenset({"member"}))
-STRANGER = Identity(user="carol", project="tenant-c", roles=frozenset({"member"}))
-HOMELESS = Identity(user="dave", roles=frozenset({"member"}))
 CALLERS = {
     "owner": ALICE,
     "member": BOB,
     "sharer": SHARER,
     "stranger": STRANGER,
     "homeless": HOMELESS,
+    "reader": READER,
     "admin": ADMIN,
     "nobody": NOBODY,
 }
@@ -45,58 +44,6 @@ IMAGES = {
     "public": {"owner": "tenant-a", "is_public": True},
     "private": {"owner": "tenant-a", "is_public": False},
     "nobody's": {"owner": "", "is_public": False},
-}
-
-# For each image and request what the callers are answered, in the order of CALLERS; "other" is another member.
-# What is visible and not permitted is 403, or 404 where it is sharing; what is not visible is 404.
-TABLE = """
-public    HEAD    image           200 200 200 200 200 200 200
-public    GET     image           200 200 200 200 200 200 200
-public    PUT     image           200 403 403 403 403 200 403
-public    PUT     data            200 403 403 403 403 200 403
-public    DELETE  image           200 403 403 403 403 200 403
-public    GET     members         200 200 200 200 200 200 200
-public    PUT     members         204 404 204 404 404 204 403
-public    PUT     members/new     204 404 204 404 404 204 403
-public    PUT     members/other   204 404 204 404 404 204 403
-public    DELETE  members/other   204 404 204 404 404 204 403
-private   HEAD    image           200 200 200 404 404 200 404
-private   GET     image           200 200 200 404 404 200 404
-private   PUT     image           200 403 403 404 404 200 404
-private   PUT     data            200 403 403 404 404 200 404
-private   DELETE  image           200 403 403 404 404 200 404
-private   GET     members         200 200 200 404 404 200 404
-private   PUT     members         204 404 204 404 404 204 404
-private   PUT     members/new     204 404 204 404 404 204 404
-private   PUT     members/other   204 404 204 404 404 204 404
-private   DELETE  members/other   204 404 204 404 404 204 404
-nobody's  HEAD    image           404 200 200 404 404 200 404
-nobody's  GET     image           404 200 200 404 404 200 404
-nobody's  PUT     image           404 403 403 404 404 200 404
-nobody's  DELETE  image           404 403 403 404 404 200 404
-nobody's  GET     members         404 200 200 404 404 200 404
-nobody's  PUT     members         404 404 204 404 404 204 404
-nobody's  PUT     members/new     404 404 204 404 404 204 404
-nobody's  DELETE  members/other   404 404 204 404 404 204 404
-"""
-
-
-class Row(NamedTuple):
-    image: str
-    method: str
-    place: str
-    statuses: tuple[int, ...]
-
-
-ROWS = [
-    Row(image, method, place, tuple(map(int, statuses)))
-    for image, method, place, *statuses in map(str.split, TABLE.strip().splitlines())
-]
-BODIES = {
-    "members": b'{"memberships": []}',
-    "members/new": b'{"member": {"can_share": true}}',
-    "members/other": b'{"member": {"can_share": true}}',
-    "data": b"bytes",
 }
 
 
@@ -108,21 +55,6 @@ def shared_image(installation: "Installation", kind: str = "private", status: st
     return f"/v1/images/{image_id}"
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: " ".join(row[:3]))
-def test_what_each_caller_is_answered_and_that_a_refusal_changes_nothing(
-    row: Row, installation: "Installation"
-) -> None:
-    """S1, S10."""
-    for caller, status in zip(CALLERS.values(), row.statuses, strict=True):
-        path = shared_image(installation, row.image, "queued" if row.place == "data" else "active")
-        before, app = stored(installation), installation.client(caller)
-        target = path if row.place in ("image", "data") else f"{path}/{row.place}"
-        body = BODIES.get(row.place, b"") if row.method == "PUT" else b""
-        app.request(target, method=row.method, body=body, headers={"Content-Type": OCTETS}, status=status)
-        assert (stored(installation) == before) is (status >= 400 or row.method in ("GET", "HEAD"))
-        installation.empty()
-
-
 # Images
 
 
@@ -130,8 +62,10 @@ def test_a_refused_deletion_leaves_the_bytes(installation: "Installation") -> No
     """S1."""
     for is_public in (True, False):
         path = upload(installation.client(ALICE), name="f17", is_public=is_public)
-        for caller in (BOB, STRANGER, HOMELESS, NOBODY):
-            installation.client(caller).delete(path, status=403 if is_public else 404)
+        for caller in (BOB, STRANGER, HOMELESS, READER):
+            status = 403 if is_public or caller == READER else 404
+            installation.client(caller).delete(path, status=status)
+        installation.client(NOBODY).delete(path, status=401 if is_public else 404)
         assert installation.client(ALICE).get(path).body == b"bytes"
 
 
@@ -141,15 +75,6 @@ def test_an_image_without_owner_is_not_that_of_a_project_called_none(installatio
     caller = Identity(user="eve", project="None", roles=frozenset({"member"}))
     for method in ("PUT", "DELETE"):
         installation.client(caller).request(path, method=method, status=403)
-
-
-def test_whether_an_image_is_not_visible_or_not_there_is_not_told(installation: "Installation") -> None:
-    shared_image(installation)
-    app = installation.client(STRANGER)
-    for rest in ("", "/members", "/members/tenant-c"):
-        for method in ("GET", "PUT", "DELETE", "POST", "PATCH"):
-            paths = [f"/v1/images/{image_id}{rest}" for image_id in ("f17", "f18")]
-            assert len({error_of(app.request(path, method=method, status=404)) for path in paths}) == 1
 
 
 WORDS = ["queued", "active", "saving", "killed", "deleted", "pending_delete", "deactivated"]
@@ -227,6 +152,21 @@ def test_where_administrators_publish_nobody_else_does(install_with: Install) ->
     owner.put(path, headers=meta(is_public=True), status=403)
 
 
+def test_a_quota_is_the_projects_whoever_makes_its_images(install_with: Install) -> None:
+    """S38: its users count together, and what administrators give it, too; so do all images without owner."""
+    installation = install_with(user_image_quota="1", user_storage_quota="5")
+    other = Identity(user="zoe", project="tenant-a", roles=frozenset({"member"}))
+    upload(installation.client(ALICE))
+    upload(installation.client(BOB))
+    upload(installation.client(HOMELESS))
+    before = stored(installation)
+    asked = [(other, {}), (ADMIN, {"owner": "tenant-a"}), (ADMIN, {}), (HOMELESS, {}), (BOB, {})]
+    for caller, fields in asked:
+        for data in (b"", b"b"):
+            installation.client(caller).post("/v1/images", data, headers=data_headers(**fields), status=413)
+    assert stored(installation) == before
+
+
 # Sharing
 
 
@@ -282,7 +222,7 @@ def test_whether_the_caller_may_share_is_asked_below_members_alone(
     assert len([each for each in statements if each.lstrip().startswith("SELECT")]) == count
 
 
-@pytest.mark.parametrize("caller", ["member", "stranger", "nobody"])
+@pytest.mark.parametrize("caller", ["member", "stranger", "reader", "nobody"])
 @pytest.mark.parametrize(("method", "place"), [("PUT", "/members"), ("PUT", "/members/x"), ("DELETE", "/members/x")])
 def test_who_may_not_share_locks_nothing(
     caller: str, method: str, place: str, installation: "Installation", statements: list[str]
@@ -290,6 +230,6 @@ def test_who_may_not_share_locks_nothing(
     path = upload(installation.client(ALICE), is_public=True)
     installation.client(ALICE).put(f"{path}/members/tenant-b")
     statements.clear()
-    installation.client(CALLERS[caller]).request(path + place, method=method, status=[403, 404])
+    installation.client(CALLERS[caller]).request(path + place, method=method, status=[401, 403, 404])
     assert statements
     assert [each for each in statements if not each.lstrip().startswith("SELECT")] == []

@@ -158,8 +158,9 @@ def arrange(api: Installation) -> dict[str, str]:
     return {**ids, "none": "none"}
 
 
-# The same refusal in other words, as v1 has it: 404 at the API, 403 at the registry, where sharing is not allowed.
-SAME = {404: {404, 403}}
+# The same refusal in other words: where sharing is not allowed, 404 at the API, as v1 has it, and 403 at the registry;
+# for nobody 401 at the API, where one can log in, and 403 at the registry, whose callers are named by a server.
+SAME = {404: {404, 403}, 401: {403}}
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -93,6 +93,7 @@ def test_what_must_be_set_is_named_with_its_meaning(key: str) -> None:
         *(("log_file", text, text) for text in ("api.log", "/var/log/api.log")),
         ("users_file", "/no/such/users", Path("/no/such/users")),  # told when it is read
         ("log_dir", "/no/such/place", Path("/no/such/place")),  # told when the log is opened
+        ("audit_log", "/no/such/place", Path("/no/such/place")),  # likewise
     ],
 )
 def test_a_value_that_can_work(name: str, text: str, value: object) -> None:
@@ -104,6 +105,8 @@ def test_a_value_that_can_work(name: str, text: str, value: object) -> None:
     [
         *(("auth", text, "use none or users or keystone") for text in ("", "None", "noauth", "basic", "Keystone")),
         *(("allow_anonymous", text, "use true or false") for text in ("", "maybe", "2")),
+        *(("anonymous", text, "use none or public") for text in ("", "all", "true")),
+        ("anonymous", "public", "with pyrimage.auth = none everybody is an administrator"),
         *(("publicize_image", text, "use owner or admin") for text in ("", "everybody", "Owner")),
         *(("application", text, "use api or registry") for text in ("", "glance", "API")),
         *(("default_store", text, "use file") for text in ("", "swift", "s3")),
@@ -111,6 +114,7 @@ def test_a_value_that_can_work(name: str, text: str, value: object) -> None:
         *(("public_endpoint", text, "absolute URL") for text in ("//host", "http://host/?a=b", "http://host/#a")),
         *(("filesystem_store_datadir", text, "absolute path") for text in ("", "var/images", "./images")),
         *((name, __file__, "not a directory") for name in ("filesystem_store_datadir", "log_dir")),
+        *(("audit_log", text, "absolute path of a file") for text in ("", "audit.log", "./audit.log", "/tmp")),
         *(("log_dir", text, "absolute path") for text in ("", "log", "./log")),
         *((name, "users", "absolute path") for name in ("users_file", "htpasswd_file")),
         *(("image_size_cap", text, "use a number of bytes") for text in ("", "-1", "1.5GB", "1gb", "GB", "1KiB")),

@@ -131,10 +131,11 @@ class ImageResource:
         return Forbidden(reason)
 
     @property
-    def sharing_refusal(self) -> Forbidden | NotFound:
+    def sharing_refusal(self) -> NotFound:
         """What a caller is told who sees the image and may not share it: 404, as Glance's API says."""
-        message = f"Only the owner of image {self.image.id}, and members that can share it, may change its members."
-        return NotFound(message) if self.__parent__.request.identity.is_known else Forbidden(message)
+        return NotFound(
+            f"Only the owner of image {self.image.id}, and members that can share it, may change its members."
+        )
 
     def __acl__(self) -> Acl:
         return acl_of_image(self.image)
