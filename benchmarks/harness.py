@@ -52,12 +52,20 @@ class Figure(NamedTuple):
 class Installation(Server):
     """production.ini below a directory of its own, with the bare view beside the application; runs in a ``with``.
 
-    server: what ``[server:main]`` has instead. stock: waitress as it was released, with as many threads.
+    main, server: what ``[app:main]`` and ``[server:main]`` have instead. stock: waitress as it was released, with as
+    many threads.
     """
 
-    def __init__(self, directory: Path, *, stock: bool = False, server: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        stock: bool = False,
+        main: Mapping[str, str] | None = None,
+        server: Mapping[str, str] | None = None,
+    ) -> None:
         directory.mkdir()
-        super().__init__(directory, sample="production", server=server)
+        super().__init__(directory, sample="production", main=main, server=server)
         ini = configparser.RawConfigParser()
         ini.read(self.ini, encoding="utf-8")
         if stock:
