@@ -117,6 +117,7 @@ def pass_through(keystone: Keystone, directory: Path, **environ: Any) -> dict[st
     assert middleware(given, start_response) is answer
     ((seen, started),) = called
     assert seen is given
+    assert seen.keys() == {"REQUEST_METHOD", "SCRIPT_NAME", "PATH_INFO", "wsgi.url_scheme", IDENTITY, *environ}
     assert started is start_response
     return seen
 
@@ -227,6 +228,19 @@ def test_a_token_is_remembered_and_expires_all_the_same(install_keystone: Instal
     service, expired = keystone.issue("service"), keystone.issue("member", seconds=-1)
     app.get("/v1/images", headers={**token(expired), "X-Service-Token": service}, status=200)
     app.get("/v1/images", headers=token(expired), status=401)
+
+
+@pytest.mark.filterwarnings(
+    "ignore:unclosed <socket:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+def test_a_memcached_that_is_away_is_done_without(install_keystone: Install, keystone: Keystone) -> None:
+    servers, security = f"127.0.0.1:{origins.closed_port()}", {"memcache_security_strategy": "MAC"}
+    section = {"token_cache_time": "300", "memcached_servers": servers, "memcache_secret_key": "x" * 16, **security}
+    app = install_keystone(keystone, section).client()
+    headers = token(keystone.issue("member"))
+    for _ in range(2):
+        app.get("/v1/images", headers=headers, status=200)
+    assert keystone.asked == [headers["X-Auth-Token"]] * 2
 
 
 def test_without_remembering_a_revoked_token_is_refused_at_once(app: TestApp, keystone: Keystone) -> None:

@@ -51,7 +51,6 @@ NONSENSE: dict[str, Behaviour] = {
     "no time": lambda asked: answer(200, {"token": {"user": {"id": "x"}, "expires_at": "soon"}}),
     "a role without name": lambda asked: answer(200, {"token": {**OWNER, "roles": [{}]}}),
     "no object": lambda asked: answer(200, []),
-    "a redirect to nowhere": lambda asked: answer(302, "", "Location: http://localhost:1/"),
     "it refuses this server": lambda asked: refusal(401),
     "it refuses this server's role": lambda asked: refusal(403),
 }
@@ -73,6 +72,18 @@ def test_a_token_whose_credential_makes_no_sense_is_503(install_keystone: Instal
     with origins.serving() as origin:
         keystone = Keystone(origin)
         ask(install_keystone(keystone).client(), {"X-Auth-Token": keystone.issue("member", application_credential="x")})
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+def test_no_token_follows_a_redirect(code: int, install_keystone: Install) -> None:
+    """S24."""
+    with origins.serving() as origin, origins.serving() as elsewhere:
+        keystone, other = Keystone(origin), Keystone(elsewhere)
+        token = {"X-Auth-Token": keystone.issue("member")}
+        other.tokens = keystone.tokens
+        keystone.answer_with(lambda asked: answer(code, "", f"Location: {other.url}/auth/tokens"))
+        ask(install_keystone(keystone).client(), token)
+        assert elsewhere.asked == []
 
 
 @pytest.mark.parametrize("status", [400, 401, 403])

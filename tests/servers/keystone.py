@@ -32,10 +32,10 @@ class Identity:
 
 
 @contextmanager
-def serving(directory: Path) -> Iterator[Identity]:
-    """Run a Keystone below a directory, from a copy of the one that ``make`` prepared."""
+def serving(directory: Path, port: int | None = None) -> Iterator[Identity]:
+    """Run a Keystone below a directory, from a copy of the one that ``make`` prepared; tokens of one are all's."""
     found = environment("keystone")
-    log, port, object_store_port = directory / "keystone.log", free_port(), free_port()
+    log, port, object_store_port = directory / "keystone.log", port or free_port(), free_port()
     shutil.copytree(found / "prepared", directory, dirs_exist_ok=True)
     with closing(sqlite3.connect(directory / "keystone.db")) as database, database:
         for host, its_port in {KEYSTONE_HOST: port, SWIFT_HOST: object_store_port}.items():

@@ -115,6 +115,8 @@ class Server:
         """Write settings into the ini, for the next start or ``hang_up``."""
         ini = configparser.RawConfigParser()
         ini.read(self.ini, encoding="utf-8")
+        if not ini.has_section(section):
+            ini.add_section(section)
         if settings.get("use") == "egg:waitress#main":
             ini[section].clear()  # it knows nothing of our server's settings
         if "file" not in re.split(", *", settings.get("pyrimage.stores", "file")):

@@ -64,6 +64,8 @@ class Tokens(AuthProtocol):
             super().__init__(_noted, {"oslo_config_config": options})
         except Exception as error:  # those of several libraries, which tell what is wrong with an option
             raise ConfigurationError(f"[{SECTION}]: {error}.") from error
+        self._session.redirect = False  # tokens would go wherever a redirect leads
+        self._include_service_catalog = False  # in a header that nobody reads
         self._admin_role = admin_role.lower()
         self._is_away = False  # Keystone, when it was asked the last time
         self._trial = threading.Lock()
@@ -97,6 +99,8 @@ class Tokens(AuthProtocol):
                 data = self._identity_server.verify_token(token, allow_expired=allow_expired)
                 said = access.create(body=data)
                 said.user_id, said.role_names, said.expires  # noqa: B018 - not there, they are not to be remembered
+                # Of the catalogue, the rules of application credentials need the types alone.
+                data["token"]["catalog"] = [{"type": each["type"]} for each in data["token"].get("catalog", ())]
             self._token_cache.set(token, data)
         return data
 
