@@ -12,7 +12,7 @@ from typing import Any
 
 from .addresses import AllowedHosts
 from .errors import ConfigurationError
-from .readers import allowed_hosts, directory, endpoint, file, flag, page_length, quota, setting, size, word
+from .readers import allowed_hosts, directory, endpoint, flag, page_length, quota, setting, size, word, written_file
 
 PREFIX = "pyrimage."
 CONFIG_NAME = "pyrimage.ini"
@@ -164,7 +164,7 @@ class Settings:
     )
     log_date_format: str | None = setting(str, "Format of times in log lines, as strftime has it.", default=None)
     audit_log: Path | None = setting(
-        file,
+        written_file,
         "A file that tells who did what: a line of JSON for each request that writes, downloads or is refused.",
         default=None,
     )
