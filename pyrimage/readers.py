@@ -62,10 +62,10 @@ def directory(text: str) -> Path:
 
 
 def file(text: str) -> Path:
-    """Read the absolute path of a file, which need not be there. A pipe could take for ever to open."""
+    """Read a file's absolute path."""
     path = Path(text)
-    if not path.is_absolute() or path.is_dir() or path.is_fifo():
-        raise ValueError("use the absolute path of a file; %(here)s is the directory of the ini file")
+    if not path.is_absolute():
+        raise ValueError("use an absolute path; %(here)s is the directory of the ini file")
     return path
 
 
@@ -74,6 +74,14 @@ def certificates(text: str) -> Path:
     path = Path(text)
     if not path.is_absolute() or not path.is_file():
         raise ValueError("use the absolute path of a file with certificates in PEM format")
+    return path
+
+
+def written_file(text: str) -> Path:
+    """Read the absolute path of a file to write to, which need not be there. A pipe could take for ever to open."""
+    path = Path(text)
+    if not path.is_absolute() or path.is_dir() or path.is_fifo():
+        raise ValueError("use the absolute path of a file; %(here)s is the directory of the ini file")
     return path
 
 

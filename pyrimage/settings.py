@@ -12,7 +12,20 @@ from typing import Any
 
 from .addresses import AllowedHosts
 from .errors import ConfigurationError
-from .readers import allowed_hosts, directory, endpoint, file, flag, page_length, quota, seconds, setting, size, word
+from .readers import (
+    allowed_hosts,
+    directory,
+    endpoint,
+    file,
+    flag,
+    page_length,
+    quota,
+    seconds,
+    setting,
+    size,
+    word,
+    written_file,
+)
 
 PREFIX = "pyrimage."
 CONFIG_NAME = "pyrimage.ini"
@@ -185,7 +198,7 @@ class Settings:
     )
     log_date_format: str | None = setting(str, "Format of times in log lines, as strftime has it.", default=None)
     audit_log: Path | None = setting(
-        file,
+        written_file,
         "A file that tells who did what: a line of JSON for each request that writes, downloads or is refused.",
         default=None,
     )

@@ -25,6 +25,7 @@ SIGNATURE, KEY_ID, TIMESTAMP = "X-Pyrimage-Signature", "X-Pyrimage-Key-Id", "X-P
 DIGEST = "Content-Digest"
 PURGE_PROPERTIES = "X-Glance-Registry-Purge-Props"
 WHO = ("X-User-Id", "X-Tenant-Id", "X-Roles")
+READER_ALONE = frozenset({"reader"})  # what a server says of a caller who may only read, whatever allows it no more
 # Every header that the registry acts on, in the order of the signature's lines; Accept chooses an error's shape alone.
 SIGNED = (KEY_ID, TIMESTAMP, "Content-Type", "Content-Length", DIGEST, *WHO, PURGE_PROPERTIES)
 
@@ -82,8 +83,9 @@ class SignedOnly:
         if not hmac.compare_digest(expected.encode(), headers[SIGNATURE].encode()):
             raise _unauthenticated(f"{SIGNATURE} is not that of this request.")
         _take_body(environ, headers[DIGEST])
-        user, project, roles = (headers[name] for name in WHO)
-        return Identity(user or None, project or None, frozenset(filter(None, map(str.strip, roles.split(",")))))
+        user, project, words = (headers[name] for name in WHO)
+        roles = frozenset(filter(None, map(str.strip, words.split(","))))
+        return Identity(user or None, project or None, roles, can_write=roles != READER_ALONE)
 
 
 def _unauthenticated(reason: str) -> Unauthenticated:

@@ -6,12 +6,12 @@ import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from sqlalchemy.orm import Session
 
-from conftest import ini_settings
+from conftest import Installation, ini_settings, install
 from factories import ADMIN, ALICE, BOB, CHUNKED, NOBODY, READER, data_headers, image_row, insert_rows, upload
 from faults import at_commit
 from pyrimage.app import main
@@ -21,10 +21,7 @@ from pyrimage.errors import ConfigurationError, DatabaseBusy, TooManyAttempts, U
 from pyrimage.server.logtext import SHORT, SHOWN
 from registries import registry_of
 
-if TYPE_CHECKING:
-    from conftest import Installation
-
-Install = Callable[..., "Installation"]
+Install = Callable[..., Installation]
 Lines = list[dict[str, Any]]
 
 DATA = {"Content-Type": "application/octet-stream"}
@@ -70,7 +67,7 @@ NO_LINE: list[tuple[str, str, dict[str, str]]] = [
 class Audited:
     """An installation with an audit log."""
 
-    def __init__(self, installation: "Installation", path: Path) -> None:
+    def __init__(self, installation: Installation, path: Path) -> None:
         self.installation, self.path = installation, path
         owner = installation.client(ALICE)
         upload(owner, id="f17", is_public=True)
@@ -85,12 +82,22 @@ class Audited:
         return [json.loads(line) for line in text.splitlines()]
 
 
-@pytest.fixture
-def audited(install_with: Install, tmp_path: Path) -> Iterator[Audited]:
-    path = tmp_path / "audit.log"
-    made = Audited(install_with(audit_log=str(path)), path)
+@pytest.fixture(scope="module")
+def shared_audited_installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    directory = tmp_path_factory.mktemp("audited")
+    made = install(directory, audit_log=f"{directory}/audit.log")
     yield made
-    made.installation.registry["pyrimage.audit"].close()
+    made.registry["pyrimage.audit"].close()
+    made.engine.dispose()
+
+
+@pytest.fixture
+def audited(shared_audited_installation: Installation) -> Iterator[Audited]:
+    installation = shared_audited_installation
+    path = installation.settings.audit_log
+    assert path is not None
+    yield Audited(installation, path)
+    installation.empty()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]} {case[1]} {case[2]} {case[4][3]}")
@@ -255,7 +262,7 @@ def test_a_file_that_cannot_be_opened_keeps_the_server_from_starting_but_no_shel
     assert path.read_bytes() == b""
 
 
-def test_the_registry_has_one_as_well(own_installation: "Installation", tmp_path: Path) -> None:
+def test_the_registry_has_one_as_well(own_installation: Installation, tmp_path: Path) -> None:
     path = tmp_path / "audit.log"
     with registry_of(own_installation, tmp_path / "registry", audit_log=str(path)) as registry:
         image = registry.by(ALICE).add()["id"]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import update
 
-from factories import ADMIN, ALICE, BOB, NOBODY, error_of, stored
+from factories import ADMIN, ALICE, BOB, NOBODY, READER, error_of, stored
 from pyrimage.catalogue.records import utcnow
 from pyrimage.models import ClaimRow
 from registries import SECRET, Registry, blob_of, fresh_key
@@ -94,12 +94,12 @@ UPLOADING: dict[str, Any] = {
 }
 
 
-def test_cleaning_up_is_for_administrators_and_nobody_claims_nothing(
+def test_cleaning_up_is_for_administrators_and_readers_claim_nothing_nor_does_nobody(
     registry: Registry, installation: "Installation"
 ) -> None:
     before = stored(installation)
     for name, sent in {**CLEANING, **UPLOADING}.items():
-        for caller in (ALICE, NOBODY) if name in CLEANING else (NOBODY,):
+        for caller in (ALICE, READER, NOBODY) if name in CLEANING else (READER, NOBODY):
             error_of(registry.by(caller).ask("POST", f"/claims/{name}", sent, 403))
         if name in CLEANING:
             assert registry.by(ADMIN).ask("POST", f"/claims/{name}", sent, [200, 204])

@@ -16,6 +16,7 @@ from factories import (
     ALICE,
     BOB,
     NOBODY,
+    READER,
     data_headers,
     error_of,
     id_of,
@@ -32,7 +33,15 @@ from registries import Registry, blob_of, registry_of
 
 STRANGER = Identity(user="carol", project="tenant-c", roles=frozenset({"member"}))
 HOMELESS = Identity(user="dave", roles=frozenset({"member"}))
-CALLERS = {"owner": ALICE, "member": BOB, "stranger": STRANGER, "homeless": HOMELESS, "nobody": NOBODY, "admin": ADMIN}
+CALLERS = {
+    "owner": ALICE,
+    "reader": READER,
+    "member": BOB,
+    "stranger": STRANGER,
+    "homeless": HOMELESS,
+    "nobody": NOBODY,
+    "admin": ADMIN,
+}
 IMAGES = ("public", "private", "nobody's", "protected", "queued", "deleted", "none")
 VARYING = ("created_at", "updated_at", "deleted_at", "final_updated_at")
 

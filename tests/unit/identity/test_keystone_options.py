@@ -122,8 +122,8 @@ def test_a_secret_may_stand_in_the_environment_where_the_section_has_none(
 
 
 def test_the_libraries_are_named_where_they_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "pyrimage.identity.keystone.middleware")
-    monkeypatch.delitem(sys.modules, "pyrimage.identity.keystone.options")
+    monkeypatch.delitem(sys.modules, "pyrimage.identity.keystone.middleware", raising=False)
+    monkeypatch.delitem(sys.modules, "pyrimage.identity.keystone.options", raising=False)
     monkeypatch.setitem(sys.modules, "keystonemiddleware.auth_token", None)
     settings = load_settings({"pyrimage.auth": "keystone", "pyrimage.stores": "http"})
     with pytest.raises(ConfigurationError, match=r"needs keystonemiddleware\S*, which is not installed.*pyrimage\[key"):
