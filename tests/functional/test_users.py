@@ -2,11 +2,14 @@
 
 import base64
 import logging
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from passlib.context import CryptContext
 from webtest import TestApp
 
 from accounts import basic, password_of, write_users
@@ -17,7 +20,7 @@ from pyrimage.errors import ConfigurationError, Unauthenticated
 from pyrimage.identity.passwords import Passwords
 from pyrimage.identity.user_files import UserFiles
 from pyrimage.identity.users import Users
-from servers.in_process_server import request, serving
+from servers.in_process_server import SECONDS, Answer, receive_all, request, serving
 
 if TYPE_CHECKING:
     from conftest import Installation
@@ -186,6 +189,30 @@ def test_too_many_failures_are_told_when_to_come_again(site: "Installation") -> 
     assert 1 <= int(answer.headers["Retry-After"]) <= 60
     assert "Too many logins" in error_of(answer)
     site.client(**ELSEWHERE).get("/v1/images", headers=basic("alice"), status=200)
+
+
+def test_a_hundred_wrong_passwords_leave_threads_to_those_who_are_logged_in(
+    install_with: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = install_with(auth="users", users_file=str(write_users(tmp_path)))
+    goes_on, verify = threading.Event(), CryptContext.verify
+
+    def wait_and_verify(context: CryptContext, secret: str, hashed: str) -> bool:
+        return goes_on.wait(SECONDS) and verify(context, secret, hashed)
+
+    def line(password: str | None = None) -> str:
+        return f"Authorization: {basic('alice', password)['Authorization']}"
+
+    with serving(site.wsgi, threads=8) as server:
+        assert server.get("/v1/images", line()).status == 200
+        monkeypatch.setattr(CryptContext, "verify", wait_and_verify)
+        many = [request("GET /v1/images", "Connection: close", line(f"wrong {number}")) for number in range(100)]
+        clients = [server.send(each) for each in many]
+        assert server.get("/v1/images", line()).status == 200  # while none of them is verified
+        goes_on.set()
+        statuses = Counter(Answer.parse(receive_all(client)).status for client in clients)
+    assert statuses.keys() == {401, 429}
+    assert statuses[401] <= 10
 
 
 def test_no_credentials_are_logged(client: TestApp, caplog: pytest.LogCaptureFixture) -> None:
