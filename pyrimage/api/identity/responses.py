@@ -76,16 +76,13 @@ def projects(request: Request, names: Iterable[str]) -> Response:
         {"id": name, "name": name, "domain_id": DOMAIN_ID, "enabled": True, "is_domain": False, "description": ""}
         for name in names
     ]
-    return json_response({"projects": shown, "links": _links(request, "projects")})
+    links = {"self": f"{identity_url(request)}/auth/projects", "next": None, "previous": None}
+    return json_response({"projects": shown, "links": links})
 
 
 def services(request: Request) -> Response:
     """List the services and their endpoints."""
-    return json_response({"catalog": catalogue(request), "links": _links(request, "catalog")})
-
-
-def _links(request: Request, name: str) -> dict[str, str | None]:
-    return {"self": f"{identity_url(request)}/auth/{name}", "next": None, "previous": None}
+    return json_response({"catalog": catalogue(request), "links": {"self": f"{identity_url(request)}/auth/catalog"}})
 
 
 def _time(moment: datetime) -> str:

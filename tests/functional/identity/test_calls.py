@@ -78,10 +78,11 @@ def test_projects_and_services_are_listed_to_who_has_logged_in(app: TestApp) -> 
     ]
     services = app.get("/identity/v3/auth/catalog", headers=headers).json
     assert services["catalog"] == answer.json["token"]["catalog"]
-    for name, listed in (("projects", projects), ("catalog", services)):
-        url = f"{URL}/identity/v3/auth/{name}"
-        assert listed["links"] == {"self": url, "next": None, "previous": None}
-        app.get(f"/identity/v3/auth/{name}", status=401)
+    urls = {name: f"{URL}/identity/v3/auth/{name}" for name in ("projects", "catalog")}
+    assert projects["links"] == {"self": urls["projects"], "next": None, "previous": None}
+    assert services["links"] == {"self": urls["catalog"]}
+    for url in urls.values():
+        app.get(url, status=401)
 
 
 # Addresses
