@@ -284,7 +284,11 @@ def _adopt(arguments: argparse.Namespace) -> int:
 
 
 def _change_users(arguments: argparse.Namespace) -> int:
-    arguments.act(arguments, UserChanges(*user_paths(load_settings(_read_ini(arguments)))))
+    ini = _read_ini(arguments)
+    settings = load_settings(ini)
+    gone: str | None = arguments.act(arguments, UserChanges(*user_paths(settings)))
+    if gone is not None:
+        tokens.revoke_all(make_catalogue(ini, settings), gone)
     return OK
 
 

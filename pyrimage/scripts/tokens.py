@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from ..catalogue.interfaces import Tokens
 from ..catalogue.records import Token, utcnow
 from ..catalogue.sql.catalogue import SqlCatalogue
-from ..errors import PyrimageError
+from ..errors import DatabaseError, PyrimageError
 from ..identity.tokens import make_token
 from ..identity.user_files import UserFiles, user_paths
 from ..models import migrations
@@ -57,6 +57,19 @@ def clean(tokens: Tokens, *, dry_run: bool) -> None:
     """Remove what has expired, and say so."""
     if count := tokens.remove_expired(utcnow(), dry_run=dry_run):
         print(f"expired tokens: {count}")
+
+
+def revoke_all(catalogue: SqlCatalogue, user: str) -> None:
+    """Revoke the tokens of a user who was removed, or the next one of that name would have them. Raises PyrimageError.
+
+    A database whose schema is behind or ahead is left alone: no server of this release uses it.
+    """
+    try:
+        if migrations.current_revision(catalogue.engine) == migrations.wanted_revision():
+            catalogue.tokens.revoke_all(user)
+    except DatabaseError as error:
+        later = f"before somebody else gets the name, run: pyrimage-manage token revoke --user {user}"
+        raise PyrimageError(f"{error} The tokens of {user} are refused, but not revoked; {later}") from error
 
 
 def _checked(opened: tuple[SqlCatalogue, Settings]) -> tuple[Tokens, Settings]:

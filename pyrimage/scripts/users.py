@@ -34,7 +34,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     for name, act, what in (
         ("passwd", _set_password, "ask for a new password of a user"),
-        ("remove", _remove, "remove a user"),
+        ("remove", _remove, "remove a user, and revoke its tokens"),
     ):
         action = actions.add_parser(name, help=what)
         action.set_defaults(act=act)
@@ -72,12 +72,14 @@ def _set_password(arguments: argparse.Namespace, changes: UserChanges) -> None:
     print(f"{arguments.name} has a new password.")
 
 
-def _remove(arguments: argparse.Namespace, changes: UserChanges) -> None:
+def _remove(arguments: argparse.Namespace, changes: UserChanges) -> str:
+    """Remove a user; return the name, which is for ``pyrimage-manage`` to revoke the tokens of."""
     with changes.locked():
         _refuse_unknown(arguments.name, changes)
         changes.set_hash(arguments.name, None)  # first, for without it nobody logs in
         changes.remove_user(arguments.name)
     print(f"{arguments.name} is no user any more.")
+    return str(arguments.name)
 
 
 def _list(arguments: argparse.Namespace, changes: UserChanges) -> None:

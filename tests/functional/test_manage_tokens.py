@@ -7,6 +7,7 @@ import pytest
 from accounts import write_users
 from managed import Manage
 from pyrimage.identity.tokens import digest_of
+from servers.databases import unreachable_url
 
 LONG_AGO = "2011-09-22 12:00:00.000000"
 
@@ -112,3 +113,19 @@ def test_scrub_removes_what_has_expired(manage: Manage) -> None:
     assert manage("scrub").output == "expired tokens: 1\n0 cleaned up, 0 failed.\n"
     assert ids(manage) == [valid]
     assert "expired" not in manage("scrub").output
+
+
+def test_removing_a_user_revokes_its_tokens_for_the_name_may_be_given_to_another(manage: Manage) -> None:
+    create(manage, "--user", "alice")
+    others = create(manage, "--user", "bob")
+    manage("user", "remove", "alice")
+    assert ids(manage) == [others]
+    manage.configure("sqlalchemy.url", unreachable_url("sqlite", manage.directory))
+    assert "token revoke --user bob" in manage.refused("user", "remove", "bob")
+    assert "bob" not in manage("user", "list").output
+
+
+def test_removing_a_user_before_there_are_tokens_needs_no_database(manage: Manage) -> None:
+    manage.database.unlink()
+    manage("user", "remove", "alice")
+    assert "alice" not in manage("user", "list").output
