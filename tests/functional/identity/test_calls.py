@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
 import pytest
 from sqlalchemy import update
@@ -15,6 +15,7 @@ from identity_calls import TOKENS, URL, api_token, by_credential, by_token, log_
 from pyrimage.catalogue.records import utcnow
 from pyrimage.identity.tokens import digest_of
 from pyrimage.models import TokenRow
+from servers.databases import unreachable_url
 
 
 def test_a_token_is_shown_checked_and_revoked(installation: Installation, app: TestApp) -> None:
@@ -131,7 +132,7 @@ def test_whoever_takes_the_bare_url_for_keystones_is_told_the_right_one(app: Tes
     assert "There is no version 'v9'" in error_of(app.get("/v9", status=404))
 
 
-def test_the_urls_are_those_of_the_public_endpoint(install_with: Callable[..., Installation], tmp_path: Any) -> None:
+def test_the_urls_are_those_of_the_public_endpoint(install_with: Callable[..., Installation], tmp_path: Path) -> None:
     made = install_with(
         auth="users", users_file=str(write_users(tmp_path)), public_endpoint="https://images.example.org/x"
     )
@@ -143,7 +144,7 @@ def test_the_urls_are_those_of_the_public_endpoint(install_with: Callable[..., I
     }
 
 
-def test_without_users_there_are_no_identity_calls(tmp_path: Any) -> None:
+def test_without_users_there_are_no_identity_calls(tmp_path: Path) -> None:
     made = install(tmp_path)
     for path in ("/identity", "/identity/v3", TOKENS):
         made.client().get(path, status=404)
@@ -152,13 +153,26 @@ def test_without_users_there_are_no_identity_calls(tmp_path: Any) -> None:
 
 
 def test_nobody_is_not_logged_in_where_everybody_may_read(
-    install_with: Callable[..., Installation], tmp_path: Any
+    install_with: Callable[..., Installation], tmp_path: Path
 ) -> None:
     made = install_with(auth="users", users_file=str(write_users(tmp_path)), anonymous="public")
     made.client().get("/images", status=200)
     for name in ("projects", "catalog", "tokens"):
         answer = made.client().get(f"/identity/v3/auth/{name}", status=401)
         assert "WWW-Authenticate" in answer.headers
+
+
+def test_a_database_that_is_away_is_503(install_with: Callable[..., Installation], tmp_path: Path) -> None:
+    """Who would take it for a wrong token would throw away a good one."""
+    away = unreachable_url("sqlite", tmp_path)
+    made = install_with(auth="users", users_file=str(write_users(tmp_path)), **{"sqlalchemy.url": away})
+    app, secret = made.client(), "pyr_" + "x" * 43
+    for headers in ({"X-Auth-Token": secret}, {"Authorization": f"Bearer {secret}"}):
+        assert app.get("/images", headers=headers, status=503).headers["Retry-After"]
+        app.get("/identity/v3/auth/projects", headers=headers, status=503)
+    for identity in (password(), by_token(secret)):
+        log_in(app, identity, status=503)
+    app.get("/identity/v3", headers={"X-Auth-Token": secret}, status=200)
 
 
 def test_no_password_or_token_is_logged(

@@ -221,6 +221,13 @@ def test_a_login_ends_with_the_token_that_it_was_made_with_at_the_latest(
     assert not subject.is_valid(secret)
 
 
+@pytest.mark.parametrize("read_only", [False, True])
+def test_what_a_login_returns_is_what_its_token_is_from_then_on(subject: Subject, read_only: bool) -> None:
+    api = found(subject, subject.api_token(read_only=read_only))
+    secret, login = subject.logins.log_in(api.user, "tenant-a", api.token)
+    assert login == found(subject, secret)
+
+
 def test_a_token_and_what_is_made_from_it_are_for_one_project(subject: Subject) -> None:
     api = subject.api_token()
     for secret in (api, subject.log_in(parent=api), subject.log_in(parent=subject.log_in("tenant-b"))):
