@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from ..catalogue.records import Identity
 from ..environ import IDENTITY, UNAUTHENTICATED
-from ..errors import PyrimageError, Unauthenticated
+from ..errors import Unauthenticated
 from ..settings import Settings
 from .passwords import CHALLENGE, Passwords
 from .plain_http import PlainHttpWarning
@@ -39,7 +39,7 @@ class Users:
         if IDENTITY not in environ:
             try:
                 self._log_in(environ)
-            except PyrimageError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the application answers it as it does others
                 environ[UNAUTHENTICATED] = error
         return self._app(environ, start_response)
 

@@ -175,6 +175,18 @@ def test_a_database_that_is_away_is_503(install_with: Callable[..., Installation
     app.get("/identity/v3", headers={"X-Auth-Token": secret}, status=200)
 
 
+def test_all_connections_in_use_is_503(install_with: Callable[..., Installation], tmp_path: Path) -> None:
+    """Before the application is asked as well as in it."""
+    pool = {"sqlalchemy.pool_size": "1", "sqlalchemy.max_overflow": "0", "sqlalchemy.pool_timeout": "0"}
+    made = install_with(auth="users", users_file=str(write_users(tmp_path)), **pool)
+    secret = api_token(made)[1]
+    with made.engine.connect():
+        made.client().get("/images", headers={"X-Auth-Token": secret}, status=503)
+        made.client().get("/healthcheck", headers={"X-Auth-Token": secret}, status=200)
+        log_in(made.client(), by_token(secret), status=503)
+    made.client().get("/images", headers={"X-Auth-Token": secret}, status=200)
+
+
 def test_no_password_or_token_is_logged(
     app: TestApp, installation: Installation, caplog: pytest.LogCaptureFixture
 ) -> None:
