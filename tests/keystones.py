@@ -20,6 +20,7 @@ from origins import Asked, Behaviour, Origin
 USER, PROJECT = "7c9f3b1e5a2d4c68", "2f6e1d0c9b8a7f65"
 PASSWORD = "the password of the service"
 TOKENS = "/v3/auth/tokens"
+JSON = "Content-Type: application/json"
 
 
 def answer(status: int, body: object, *headers: str) -> list[bytes]:
@@ -28,9 +29,9 @@ def answer(status: int, body: object, *headers: str) -> list[bytes]:
     return ["\r\n".join(lines).encode()]
 
 
-def refusal(status: int) -> list[bytes]:
-    """Refuse as Keystone does."""
-    return answer(status, {"error": {"code": status, "title": "x", "message": "Not this one."}})
+def refusal(status: int, about: str = "") -> list[bytes]:
+    """Refuse as Keystone does, which quotes what it refuses."""
+    return answer(status, {"error": {"code": status, "title": "x", "message": f"Not this one: {about}"}}, JSON)
 
 
 class Keystone:
@@ -105,13 +106,13 @@ class Keystone:
 
     def _log_in(self, asked: Asked) -> list[bytes]:
         fields = self.tokens[self.issue("service")]
-        return answer(201, fields, "X-Subject-Token: of-the-service", "Content-Type: application/json")
+        return answer(201, fields, "X-Subject-Token: of-the-service", JSON)
 
     def _validate(self, asked: Asked) -> list[bytes]:
         data = self.tokens.get(asked.headers["x-subject-token"])
         if data is None or (data["token"]["expires_at"] < _time(0) and "allow_expired" not in asked.target):
-            return refusal(404)
-        return answer(200, data, "Content-Type: application/json")
+            return refusal(404, asked.headers["x-subject-token"])
+        return answer(200, data, JSON)
 
     def _catalogue(self) -> list[dict[str, Any]]:
         endpoints = [{"interface": name, "region": "RegionOne", "url": self.url} for name in ("public", "internal")]

@@ -37,7 +37,7 @@ def hangs(origin: origins.Origin) -> Behaviour:
     return behave
 
 
-OWNER = {"user": {"id": "x"}, "expires_at": "2999-01-01T00:00:00Z"}
+OWNED = {"methods": ["password"], "user": {"id": "x"}, "expires_at": "2999-01-01T00:00:00Z"}
 NONSENSE: dict[str, Behaviour] = {
     "nothing": lambda asked: [],
     "an error": lambda asked: refusal(500),
@@ -47,9 +47,9 @@ NONSENSE: dict[str, Behaviour] = {
     "not found as others say it": lambda asked: answer(404, {"detail": "Not Found"}),
     "no token": lambda asked: answer(200, {}),
     "an empty token": lambda asked: answer(200, {"token": {}}),
-    "an owner without id": lambda asked: answer(200, {"token": {"user": {}, "expires_at": "2999-01-01T00:00:00Z"}}),
-    "no time": lambda asked: answer(200, {"token": {"user": {"id": "x"}, "expires_at": "soon"}}),
-    "a role without name": lambda asked: answer(200, {"token": {**OWNER, "roles": [{}]}}),
+    "an owner without id": lambda asked: answer(200, {"token": {**OWNED, "user": {}}}),
+    "no time": lambda asked: answer(200, {"token": {**OWNED, "expires_at": "soon"}}),
+    "a role without name": lambda asked: answer(200, {"token": {**OWNED, "roles": [{}]}}),
     "no object": lambda asked: answer(200, []),
     "it refuses this server": lambda asked: refusal(401),
     "it refuses this server's role": lambda asked: refusal(403),
@@ -101,6 +101,17 @@ def test_a_server_that_keystone_does_not_let_in_says_what_to_do(
         assert PASSWORD not in caplog.text + text
         keystone.work()  # the user was repaired
         app.get("/v1/images", headers={"X-Auth-Token": keystone.issue("member")}, status=200)
+
+
+def test_a_catalogue_that_was_repaired_counts_at_once(install_keystone: Install) -> None:
+    with origins.serving() as origin:
+        keystone = Keystone(origin)
+        fields = keystone.tokens[keystone.issue("service", catalog=[{"type": "compute", "endpoints": []}])]
+        keystone.log_in_with(lambda asked: answer(201, fields, "X-Subject-Token: x", "Content-Type: application/json"))
+        app, token = install_keystone(keystone).client(), {"X-Auth-Token": keystone.issue("member")}
+        ask(app, token)
+        keystone.work()
+        app.get("/v1/images", headers=token, status=200)
 
 
 def test_nobody_is_needed_to_start_and_what_needs_no_identity_is_answered(install_keystone: Install) -> None:

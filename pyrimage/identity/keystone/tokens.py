@@ -29,11 +29,12 @@ _AWAY = "Keystone cannot be asked whose the token is."
 
 
 def is_worth_a_line(record: logging.LogRecord) -> bool:
-    """Keep lines out of the log that quote what Keystone says of a token, the token among it, and one that is old."""
+    """Keep lines out of the log, at INFO and DEBUG, in which Keystone quotes a token; and one warning that is old."""
     return record.levelno >= logging.WARNING and "in-process token cache is deprecated" not in str(record.msg)
 
 
-logging.getLogger("keystonemiddleware.auth_token").addFilter(is_worth_a_line)
+for _name in ("keystonemiddleware.auth_token", "keystoneauth.session"):
+    logging.getLogger(_name).addFilter(is_worth_a_line)
 
 
 def _noted(_environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -1,5 +1,6 @@
 """``[keystone_authtoken]``: the names that operators know from Glance, and what is wrong with others."""
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -122,9 +123,15 @@ def test_a_secret_may_stand_in_the_environment_where_the_section_has_none(
 
 
 def test_the_libraries_are_named_where_they_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "pyrimage.identity.keystone.middleware", raising=False)
-    monkeypatch.delitem(sys.modules, "pyrimage.identity.keystone.options", raising=False)
+    for name in ("middleware", "options"):
+        monkeypatch.delitem(sys.modules, f"pyrimage.identity.keystone.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "keystonemiddleware.auth_token", None)
     settings = load_settings({"pyrimage.auth": "keystone", "pyrimage.stores": "http"})
     with pytest.raises(ConfigurationError, match=r"needs keystonemiddleware\S*, which is not installed.*pyrimage\[key"):
         make_keystone(lambda environ, start_response: [], settings, None)
+
+
+def test_what_speaks_to_keystone_is_not_imported_without_it() -> None:
+    program = "import sys, pyrimage.app; print({'keystonemiddleware', 'oslo_config'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
