@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from accounts import password_of, write_users
+from amounts import amount
 from factories import data_headers
 from servers.keystone import Identity as Keystone
 from servers.keystone_accounts import ALICE
@@ -260,9 +261,10 @@ print(json.dumps({{
     }
 
 
+@pytest.mark.long
 def test_a_revoked_token_counts_on_every_worker_and_an_upload_in_flight_ends_well(tmp_path: Path) -> None:
     """S36, over sockets: the command revokes, from another process, while bytes come."""
-    users = write_users(tmp_path)
+    users, size = write_users(tmp_path), amount(64, 1024)  # MiB
     settings = {"pyrimage.auth": "users", "pyrimage.users_file": str(users)}
     with Server(tmp_path, main=settings, server={"workers": "2"}) as server:
         server.wait_for_workers(2)
@@ -276,14 +278,14 @@ def test_a_revoked_token_counts_on_every_worker_and_an_upload_in_flight_ends_wel
         headers = {"Authorization": f"Bearer {secret}"}
 
         def body() -> Iterator[bytes]:
-            for number in range(64):
-                if number == 32:
+            for number in range(size):
+                if number == size // 2:
                     manage("revoke", "--user", "alice")
                 yield bytes(1 << 20)
 
         before = [server.request("GET", "/images", headers=headers).status for _ in range(20)]
         sent = {**data_headers(name="f17"), **headers}
         answer = server.request("POST", "/images", body(), sent, encode_chunked=True)
-        assert (answer.status, answer.image["size"]) == (201, 64 << 20)
+        assert (answer.status, answer.image["size"]) == (201, size << 20)
         after = [server.request("GET", "/images", headers=headers).status for _ in range(20)]
         assert (set(before), set(after)) == ({200}, {401})
