@@ -77,7 +77,8 @@ def error_view(error: Exception, request: Request) -> Response:
     ours = code >= 500 and code != 501  # that is for methods of the client's own making
     level = logging.INFO if not ours else logging.ERROR if code == 500 else logging.WARNING
     path = shown(request.environ.get("PATH_INFO", ""))
-    told = isinstance(error, errors.StoreMissing | errors.OriginFailed)  # what to do, or whose fault it is
+    # Then it is told already what to do, or whose fault it is.
+    told = isinstance(error, errors.StoreMissing | errors.OriginFailed | errors.IdentityServiceAway)
     exc_info = error if ours and not told else None
     log.log(level, "%s %s: %d %s", shown(request.method), path, code, shown(message), exc_info=exc_info)
     response = Response(status=f"{code} {title}", content_type="application/json", charset="UTF-8")

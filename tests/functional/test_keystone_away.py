@@ -57,13 +57,18 @@ NONSENSE: dict[str, Behaviour] = {
 
 
 @pytest.mark.parametrize("what", NONSENSE)
-def test_an_answer_that_makes_no_sense_is_503_and_the_next_one_counts(what: str, install_keystone: Install) -> None:
+def test_an_answer_that_makes_no_sense_is_503_and_the_next_one_counts(
+    what: str, install_keystone: Install, caplog: pytest.LogCaptureFixture
+) -> None:
     with origins.serving() as origin:
         keystone = Keystone(origin)
         app = install_keystone(keystone, {"token_cache_time": "300"}).client()
         keystone.answer_with(NONSENSE[what])
         token = {"X-Auth-Token": keystone.issue("member")}
         ask(app, token)
+        lines = [record for record in caplog.records if record.name == "pyrimage.identity.keystone.tokens"]
+        assert [line.levelname for line in lines] in (["WARNING"], ["ERROR"])
+        assert [record for record in caplog.records if record.exc_info] == []
         keystone.work()
         app.get("/v1/images", headers=token, status=200)
 

@@ -13,6 +13,7 @@ from oslo_config import cfg
 
 from ...catalogue.records import ADMIN, Identity
 from ...errors import ConfigurationError, Forbidden, IdentityServiceAway
+from ...server.logtext import shown
 from .options import SECTION
 
 log = logging.getLogger(__name__)
@@ -86,7 +87,8 @@ class Tokens(AuthProtocol):
             return self._identity(shown["keystone.token_auth"].user) if statuses == {_CONFIRMED} else None
         except (Forbidden, IdentityServiceAway):
             raise
-        except Exception as error:  # what Keystone says of the token is not what it should be
+        except Exception as error:
+            log.warning("What Keystone says of a token makes no sense.", exc_info=True)
             raise IdentityServiceAway(_AWAY) from error
 
     def fetch_token(self, token: str, allow_expired: bool = False) -> Any:
@@ -126,7 +128,7 @@ class Tokens(AuthProtocol):
                 self._trial.release()
 
     def _tell(self, error: Exception) -> None:
-        """Say what to do where Keystone does not let this server in; all else, the request's own line tells."""
+        """Say in the log what is wrong, and what to do where Keystone does not let this server in."""
         cause = error.__context__
         if isinstance(cause, exceptions.HttpError) and cause.http_status in (400, 401, 403):
             log.error(
@@ -135,6 +137,8 @@ class Tokens(AuthProtocol):
                 cause.http_status,
                 SECTION,
             )
+        else:
+            log.warning("Keystone gives no answer that makes sense: %s: %s", type(error).__name__, shown(str(error)))
 
     def _identity(self, said: Any) -> Identity:
         """Make the identity of what Keystone says. Only the role of administrators has the name ``admin`` here."""
