@@ -24,6 +24,7 @@ _ACTIONS = (
     (re.compile("/members(/[^/]*)?/?$"), {"PUT": "share", "DELETE": "unshare"}),
     (re.compile("/images/?$"), {"POST": "create"}),
     (re.compile("/images/[^/]+$"), {"PUT": "change", "DELETE": "delete"}),
+    (re.compile("/auth/tokens$"), {"POST": "log in", "DELETE": "log out"}),
 )
 
 

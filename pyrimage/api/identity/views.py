@@ -9,6 +9,7 @@ from pyramid.security import NO_PERMISSION_REQUIRED
 from pyramid.view import view_config
 
 from ...catalogue.records import Identity as Caller
+from ...environ import IDENTITY
 from ...errors import Invalid, NotFound, Unauthenticated
 from ...identity.logins import Logins
 from ...identity.passwords import CHALLENGE
@@ -44,6 +45,7 @@ def log_in(context: Auth, request: Request) -> Response:
         secret, login = logins.by_password(asked.proof.name, asked.proof.password, address, asked.project)
     else:
         secret, login = logins.by_token(asked.proof.secret, asked.proof.id, asked.project)
+    request.environ[IDENTITY] = login.identity  # whom the log's lines about this request name
     return responses.token(request, secret, login, asked.method, status=201)
 
 

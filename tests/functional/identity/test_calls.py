@@ -1,5 +1,6 @@
 """The identity calls about tokens, projects and services; and where they are."""
 
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -202,3 +203,18 @@ def test_no_password_or_token_is_logged(
     assert [
         each for each in (*secrets, secret[:-1], "another secret", password_of("alice")) if each in caplog.text
     ] == []
+
+
+def test_a_login_and_its_end_are_noted_with_who_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    made = install(tmp_path, auth="users", users_file=str(write_users(tmp_path)), audit_log=str(path))
+    secret = secret_of(log_in(made.client()))
+    made.client().delete(TOKENS, headers={"X-Auth-Token": secret, "X-Subject-Token": secret}, status=204)
+    log_in(made.client(), by_token(secret), status=401)
+    made.registry["pyrimage.audit"].close()
+    noted = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(line["action"], line["user"], line["outcome"]) for line in noted] == [
+        ("log in", "alice", "done"),
+        ("log out", "alice", "done"),
+        ("log in", None, "refused"),
+    ]
