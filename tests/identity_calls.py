@@ -5,7 +5,7 @@ from typing import Any
 
 from webtest import TestApp
 
-from accounts import password_of
+from accounts import USERS, password_of
 from conftest import Installation
 from pyrimage.identity.tokens import make_token
 
@@ -49,6 +49,7 @@ def api_token(
     installation: Installation, user: str = "alice", project: str | None = None, **more: Any
 ) -> tuple[str, str]:
     """Make an API token; return its id and its secret."""
+    project = project or next(iter(USERS[user]))
     secret, token = make_token(user, project, **{"expires_at": None, **more})
     installation.catalogue.tokens.add(token)
     return token.id, secret

@@ -146,7 +146,11 @@ class Tokens(Protocol):
         """Remove all tokens of a user, logins too; return how many API tokens there were."""
 
     def limit_logins(self, user: str, now: datetime, most: int) -> None:
-        """Remove a user's logins that have expired, then the oldest until ``most`` are left."""
+        """Remove a user's logins that have expired, then others until ``most`` are left.
+
+        Those that were made with a token go first, for a token that only reads must not end logins by password; then
+        the oldest.
+        """
 
     def remove_expired(self, now: datetime, *, dry_run: bool) -> int:
         """Remove all that have expired; return how many. dry_run: remove none."""

@@ -209,7 +209,7 @@ class Claim:
 class Token:
     """A secret that stands for a user; the secret itself is known to its holder alone.
 
-    id: short, and no secret. project: None for the first of the user's. digest: of the secret, sha256 as hex digits.
+    id: short, and no secret. digest: of the secret, sha256 as hex digits.
     is_login: what a login gave out; others are API tokens, made by an operator. read_only: nobody changes anything
     with it. parent: id of the token that it was made from, and ends with; generation: how many stand above it so.
     expires_at: None for never. last_used_at: to the hour, and of API tokens only. Times are UTC without zone.
@@ -217,7 +217,7 @@ class Token:
 
     id: str
     user: str
-    project: str | None
+    project: str
     digest: str
     is_login: bool
     read_only: bool

@@ -11,6 +11,7 @@ import hashlib
 import logging
 import re
 import secrets
+import threading
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -55,7 +56,7 @@ class TokenLogins:
 
     def __init__(self, tokens: Tokens, files: UserFiles, lifetime: timedelta) -> None:
         self._tokens, self._files, self._lifetime = tokens, files, lifetime
-        self._quiet_until = 0.0
+        self._quiet_until, self._noting = 0.0, threading.Lock()
 
     def identify(self, secret: str) -> Identity:
         """Return the identity of a token's user. Raises Unauthenticated."""
@@ -120,18 +121,18 @@ class TokenLogins:
         now = utcnow()
         since = now - _USE_EVERY
         is_due = not token.is_login and (token.last_used_at is None or token.last_used_at <= since)
-        if not is_due or time.monotonic() < self._quiet_until:
-            return
+        if not is_due or time.monotonic() < self._quiet_until or not self._noting.acquire(blocking=False):
+            return  # or another thread does, which may have to wait for the database
         try:
             self._tokens.note_use(token.id, now, since)
         except Exception as error:  # noqa: BLE001 - whatever it is, whoever asks is known
             self._quiet_until = time.monotonic() + _QUIET
             log.warning("the use of token %s, and of others, is not written down: %s", token.id, error)
+        finally:
+            self._noting.release()
 
 
-def make_token(
-    user: str, project: str | None, *, expires_at: datetime | None, read_only: bool = False
-) -> tuple[str, Token]:
+def make_token(user: str, project: str, *, expires_at: datetime | None, read_only: bool = False) -> tuple[str, Token]:
     """Make a new API token; return its secret, which nobody can find out later, and its row."""
     secret = PREFIX + secrets.token_urlsafe(_BYTES)
     token = Token(

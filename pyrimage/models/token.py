@@ -18,7 +18,7 @@ class TokenRow(Base):
 
     id: Mapped[str] = mapped_column(text(32), primary_key=True)
     user: Mapped[str] = mapped_column(text(255), index=True)
-    project: Mapped[str | None] = mapped_column(text(255))
+    project: Mapped[str] = mapped_column(text(255))
     digest: Mapped[str] = mapped_column(text(64), unique=True)
     is_login: Mapped[bool]
     read_only: Mapped[bool]

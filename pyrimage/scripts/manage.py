@@ -286,9 +286,11 @@ def _adopt(arguments: argparse.Namespace) -> int:
 def _change_users(arguments: argparse.Namespace) -> int:
     ini = _read_ini(arguments)
     settings = load_settings(ini)
-    gone: str | None = arguments.act(arguments, UserChanges(*user_paths(settings)))
-    if gone is not None:
-        tokens.revoke_all(make_catalogue(ini, settings), gone)
+
+    def revoke(name: str) -> None:
+        tokens.revoke_all(make_catalogue(ini, settings), name)
+
+    arguments.act(arguments, UserChanges(*user_paths(settings)), revoke)
     return OK
 
 

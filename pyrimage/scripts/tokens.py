@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from ..catalogue.interfaces import Tokens
 from ..catalogue.records import Token, utcnow
@@ -60,16 +61,20 @@ def clean(tokens: Tokens, *, dry_run: bool) -> None:
 
 
 def revoke_all(catalogue: SqlCatalogue, user: str) -> None:
-    """Revoke the tokens of a user who was removed, or the next one of that name would have them. Raises PyrimageError.
+    """Revoke the tokens of a name, or the next user who gets it would have them. Raises PyrimageError.
 
     A database whose schema is behind or ahead is left alone: no server of this release uses it.
     """
+    url = catalogue.engine.url
+    path = Path(url.database or "")
+    if url.get_backend_name() == "sqlite" and path.parent.is_dir() and not path.exists():
+        return  # to ask would make it, as a file of whoever runs the command
     try:
         if migrations.current_revision(catalogue.engine) == migrations.wanted_revision():
             catalogue.tokens.revoke_all(user)
     except DatabaseError as error:
-        later = f"before somebody else gets the name, run: pyrimage-manage token revoke --user {user}"
-        raise PyrimageError(f"{error} The tokens of {user} are refused, but not revoked; {later}") from error
+        later = f"when it works again, run: pyrimage-manage token revoke --user {user}"
+        raise PyrimageError(f"{error} Tokens of {user} may be left; {later}") from error
 
 
 def _checked(opened: tuple[SqlCatalogue, Settings]) -> tuple[Tokens, Settings]:
@@ -86,7 +91,8 @@ def _create(arguments: argparse.Namespace, tokens: Tokens, settings: Settings) -
         projects = ", ".join(user.projects)
         raise PyrimageError(f"{user.name} is not in the project {arguments.project!a}; there are {projects}.")
     expires_at = None if arguments.expires is None else utcnow() + _period(arguments.expires)
-    secret, token = make_token(user.name, arguments.project, expires_at=expires_at, read_only=arguments.read_only)
+    project = arguments.project or next(iter(user.projects))
+    secret, token = make_token(user.name, project, expires_at=expires_at, read_only=arguments.read_only)
     tokens.add(token)
     print(secret)
     print(f"Token {token.id} of {user.name}. It is not shown again.", file=sys.stderr)
@@ -111,7 +117,7 @@ def _list(arguments: argparse.Namespace, tokens: Tokens) -> int:
 def _cells(token: Token) -> tuple[str, ...]:
     rights = "read" if token.read_only else "all"
     times = (_shown(token.created_at), _shown(token.expires_at), _shown(token.last_used_at))
-    return token.id, token.user, token.project or "the first", rights, *times
+    return token.id, token.user, token.project, rights, *times
 
 
 def _shown(time: datetime | None) -> str:

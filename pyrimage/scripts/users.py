@@ -3,15 +3,18 @@
 import argparse
 import getpass
 import sys
+from collections.abc import Callable
 
 from ..errors import PyrimageError
 from ..identity.hashes import MIN_PASSWORD, hash_password
 from ..identity.user_changes import UserChanges
 from ..identity.user_files import MEMBER, NAME, NAME_FORM, ROLES
 
+Revoke = Callable[[str], None]  # ends the tokens of a user's name
+
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
-    """Add ``user`` and its actions to the commands; each sets ``act``, which takes the arguments and UserChanges."""
+    """Add ``user`` and its actions to the commands; each sets ``act``, which is called as ``_add`` is."""
     users = commands.add_parser(
         "user",
         help="add, change, remove and list the users of pyrimage.auth = users",
@@ -51,19 +54,20 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     return users
 
 
-def _add(arguments: argparse.Namespace, changes: UserChanges) -> None:
+def _add(arguments: argparse.Namespace, changes: UserChanges, revoke: Revoke) -> None:
     _check("user", arguments.name)
     _check("project", arguments.project)
     _refuse_known(arguments.name, changes)
     hashed = _ask_for_hash()
     with changes.locked():
         _refuse_known(arguments.name, changes)
+        revoke(arguments.name)  # what an earlier user of the name may have left
         changes.set_roles(arguments.name, arguments.project, arguments.role or [MEMBER])
         changes.set_hash(arguments.name, hashed)
     print(f"{arguments.name} is a user now, in the project {arguments.project}.")
 
 
-def _set_password(arguments: argparse.Namespace, changes: UserChanges) -> None:
+def _set_password(arguments: argparse.Namespace, changes: UserChanges, _revoke: Revoke) -> None:
     _refuse_unknown(arguments.name, changes)
     hashed = _ask_for_hash()
     with changes.locked():
@@ -72,17 +76,16 @@ def _set_password(arguments: argparse.Namespace, changes: UserChanges) -> None:
     print(f"{arguments.name} has a new password.")
 
 
-def _remove(arguments: argparse.Namespace, changes: UserChanges) -> str:
-    """Remove a user; return the name, which is for ``pyrimage-manage`` to revoke the tokens of."""
+def _remove(arguments: argparse.Namespace, changes: UserChanges, revoke: Revoke) -> None:
     with changes.locked():
         _refuse_unknown(arguments.name, changes)
         changes.set_hash(arguments.name, None)  # first, for without it nobody logs in
         changes.remove_user(arguments.name)
     print(f"{arguments.name} is no user any more.")
-    return str(arguments.name)
+    revoke(arguments.name)
 
 
-def _list(arguments: argparse.Namespace, changes: UserChanges) -> None:
+def _list(arguments: argparse.Namespace, changes: UserChanges, _revoke: Revoke) -> None:
     users, names = changes.projects(), changes.names_with_password()
     for name in [*users, *sorted(names - users.keys())]:
         words = [f"{project} = {', '.join(sorted(roles))}" for project, roles in users.get(name, {}).items()]
@@ -93,7 +96,7 @@ def _list(arguments: argparse.Namespace, changes: UserChanges) -> None:
         print(f"{name}: {'; '.join(words)}")
 
 
-def _set_project(arguments: argparse.Namespace, changes: UserChanges) -> None:
+def _set_project(arguments: argparse.Namespace, changes: UserChanges, _revoke: Revoke) -> None:
     name, project = arguments.name, arguments.project
     _check("project", project)
     with changes.locked():

@@ -37,7 +37,7 @@ def test_create_prints_the_token_alone_and_stores_its_digest(manage: Manage) -> 
     assert re.fullmatch("pyr_[A-Za-z0-9_-]{43}\n", told.output)
     columns = "user, project, digest, is_login, read_only, expires_at, last_used_at"
     stored = manage.sql(f"SELECT {columns} FROM tokens")
-    assert stored == [("alice", None, digest_of(told.output.strip()), 0, 0, None, None)]
+    assert stored == [("alice", "tenant-a", digest_of(told.output.strip()), 0, 0, None, None)]
 
 
 @pytest.mark.parametrize(("text", "hours"), [("12h", 12), ("90d", 90 * 24), ("1w", 7 * 24)])
@@ -79,7 +79,7 @@ def test_list_shows_what_there_is_to_know_and_no_secret(manage: Manage) -> None:
     shown = manage("token", "list").output
     assert [line.split("  ") for line in re.sub(" {2,}", "  ", shown).splitlines()] == [
         ["ID", "USER", "PROJECT", "RIGHTS", "CREATED", "EXPIRES", "LAST USED"],
-        [first, "alice", "the first", "read", "2011-09-22 12:00", "2011-09-22 12:00", "never"],
+        [first, "alice", "tenant-a", "read", "2011-09-22 12:00", "2011-09-22 12:00", "never"],
         [second, "bob", "tenant-b", "all", "2011-09-22 12:00", "never", "2011-09-22 12:00"],
     ]
     assert not any(digest in shown for (digest,) in manage.sql("SELECT digest FROM tokens"))
@@ -129,3 +129,4 @@ def test_removing_a_user_before_there_are_tokens_needs_no_database(manage: Manag
     manage.database.unlink()
     manage("user", "remove", "alice")
     assert "alice" not in manage("user", "list").output
+    assert not manage.database.exists()  # it would be whose who ran the command

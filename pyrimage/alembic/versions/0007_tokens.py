@@ -35,7 +35,7 @@ def upgrade() -> None:
         "tokens",
         sa.Column("id", text(32), nullable=False),
         sa.Column("user", text(255), nullable=False),
-        sa.Column("project", text(255)),
+        sa.Column("project", text(255), nullable=False),
         sa.Column("digest", text(64), nullable=False),
         sa.Column("is_login", sa.Boolean(), nullable=False),
         sa.Column("read_only", sa.Boolean(), nullable=False),

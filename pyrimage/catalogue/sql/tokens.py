@@ -72,7 +72,7 @@ class SqlTokens:
         """Look for the rows without a lock, and delete them by their ids, in order: so nobody waits in a circle."""
         logins = and_(TokenRow.user == user, TokenRow.is_login == true())
         newest_first = select(TokenRow.id).where(logins, TokenRow.expires_at > now)
-        newest_first = newest_first.order_by(TokenRow.created_at.desc(), TokenRow.id)
+        newest_first = newest_first.order_by(TokenRow.parent.is_not(None), TokenRow.created_at.desc(), TokenRow.id)
         with self._engine.begin() as connection:
             ids = [*connection.scalars(select(TokenRow.id).where(logins, TokenRow.expires_at <= now))]
             ids += connection.scalars(newest_first.limit(_BATCH).offset(most))

@@ -18,7 +18,7 @@ HOUR = timedelta(hours=1)
 def token(number: int, **fields: Any) -> Token:
     """Make an API token of alice; those with higher numbers are younger."""
     made = NOON + timedelta(seconds=number)
-    defaults: dict[str, Any] = {"id": f"id-{number}", "user": "alice", "project": None, "digest": f"{number:064}"}
+    defaults: dict[str, Any] = {"id": f"id-{number}", "user": "alice", "project": "p", "digest": f"{number:064}"}
     defaults |= {"is_login": False, "read_only": False, "created_at": made, "expires_at": None}
     return Token(**{**defaults, **fields})
 
@@ -137,6 +137,12 @@ class TokensConformance:
         assert self.left(tokens, *others, expired, *logins) == [*others, *logins]
         tokens.limit_logins("alice", NOON, 2)
         assert self.left(tokens, *others, *logins) == [*others, login(7), login(6)]
+
+    def test_logins_that_were_made_with_tokens_go_first(self, tokens: Tokens) -> None:
+        made_with_token = [login(number, parent="id-1", generation=1) for number in (8, 9)]
+        self.added(tokens, token(1), login(6), login(7), *made_with_token)
+        tokens.limit_logins("alice", NOON, 3)
+        assert self.left(tokens, login(6), login(7), *made_with_token) == [login(6), login(7), made_with_token[1]]
 
     def test_a_users_logins_are_limited_by_many_at_once(self, tokens: Tokens) -> None:
         logins = [login(number) for number in range(20)]

@@ -1,6 +1,7 @@
 """Who a token's holder is: over a database, and the files of users."""
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from pyrimage.errors import DatabaseAway, Unauthenticated
 from pyrimage.identity.tokens import MAX_GENERATION, MAX_LOGINS, TokenLogin, TokenLogins, digest_of, make_token
 from pyrimage.identity.user_files import UserFiles
 from pyrimage.models import TokenRow
+from servers.in_process_server import SECONDS
+from servers.processes import wait_until
 
 HOUR = timedelta(hours=1)
 
@@ -32,6 +35,7 @@ class Subject:
 
     def api_token(self, user: str = "alice", project: str | None = None, **more: Any) -> str:
         """Make an API token as the command does."""
+        project = project or next(iter(USERS.get(user, USERS["alice"])))
         secret, token = make_token(user, project, **{"expires_at": None, **more})
         self.tokens.add(token)
         return secret
@@ -150,6 +154,20 @@ def test_a_use_that_cannot_be_written_fails_no_request_and_is_told_once(
     assert not any(secret in caplog.text for secret in secrets)
 
 
+def test_one_request_at_most_waits_until_a_use_can_be_written(own_installation: Installation, tmp_path: Path) -> None:
+    subject = Subject(own_installation, tmp_path)
+    secret = subject.api_token()
+    with own_installation.engine.connect() as writing, ThreadPoolExecutor() as threads:
+        writing.execute(update(TokenRow).values(read_only=True))
+        waiting = threads.submit(subject.logins.identify, secret)
+        wait_until(subject.logins._noting.locked, SECONDS)
+        assert subject.logins.identify(secret).user == "alice"
+        assert not waiting.done()
+        writing.rollback()
+        assert waiting.result(SECONDS).user == "alice"
+    assert subject.row(secret).last_used_at is not None
+
+
 def test_a_revoked_token_is_refused_at_once_by_whoever_has_seen_it(subject: Subject) -> None:
     """As other workers and servers do: nobody remembers that a token was valid."""
     others = TokenLogins(subject.tokens, subject.files, HOUR)
@@ -245,7 +263,7 @@ def test_tokens_are_made_from_tokens_so_many_times(subject: Subject) -> None:
 
 
 def test_no_login_is_made_with_a_token_that_has_just_gone(subject: Subject) -> None:
-    secret, token = make_token("alice", None, expires_at=None)
+    secret, token = make_token("alice", "tenant-a", expires_at=None)
     subject.tokens.add(token)
     user = found(subject, secret).user
     subject.tokens.revoke(token.id)
@@ -257,7 +275,7 @@ def test_a_login_removes_those_of_its_user_that_have_expired_and_the_oldest_of_t
     """S38: the rows of a user's logins are bounded."""
     expired, oldest, api = subject.log_in(), subject.log_in(), subject.api_token(expires_at=utcnow())
     subject.change(expired, expires_at=utcnow())
-    many = [make_token("alice", None, expires_at=utcnow() + HOUR)[1] for _ in range(MAX_LOGINS - 1)]
+    many = [make_token("alice", "tenant-a", expires_at=utcnow() + HOUR)[1] for _ in range(MAX_LOGINS - 1)]
     with subject.installation.engine.begin() as connection:
         connection.execute(insert(TokenRow), [{**dataclasses.asdict(token), "is_login": True} for token in many])
     subject.log_in()
