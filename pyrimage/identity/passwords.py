@@ -1,5 +1,6 @@
 """Logging in with name and password."""
 
+import contextlib
 import hmac
 import json
 import os
@@ -7,7 +8,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 
 from ..errors import TooManyAttempts, Unauthenticated
@@ -21,6 +22,7 @@ REMEMBERED_SECONDS = 60.0
 MAX_REMEMBERED = 4096
 # Half of the threads that a server has if nobody says otherwise: the other half answers those who are logged in.
 MAX_VERIFYING = 4
+MAX_WAITING = 3  # until the same login has been verified for another request: with those above, a thread is left
 WAITING_SECONDS = 5.0
 
 # What the passwords of unknown users are compared with where there is no user at all.
@@ -44,7 +46,8 @@ class Passwords:
         self._files, self._attempts = files, Attempts(clock)
         self._key, self._remembered = secrets.token_bytes(32), _Remembered(clock)
         cores = len(os.sched_getaffinity(0))
-        self._places = threading.Semaphore(MAX_VERIFYING)
+        self._places, self._waiting = threading.Semaphore(MAX_VERIFYING), threading.Semaphore(MAX_WAITING)
+        self._right: OrderedDict[bytes, None] = OrderedDict()  # logins that were right once, the latest last
         self._cores = threading.Semaphore(max(1, min(cores - 1, MAX_VERIFYING)))
 
     def check(self, name: str, password: str, address: str) -> User:
@@ -57,10 +60,10 @@ class Passwords:
             raise _wrong()
         user, hashed, source = self._files.find(name), self._files.find_hash(name), source_of(address)
         key = self._digest(name, password, source, hashed or "")
-        hashed = hashed or self._decoy(key)
+        hashed = hashed or self._decoy(name)
         answer, is_first = self._remembered.find(key)
         window = self._find_out(answer, key, source, password, hashed) if is_first else None
-        is_right = answer.result()  # which another request may have to find out first
+        is_right = answer.result() if answer.done() else self._wait(answer, key)
         if user is None or not is_right:
             if window is None:
                 self._attempts.add(source)
@@ -69,6 +72,9 @@ class Passwords:
             self._attempts.check_flood(source)
         else:
             self._attempts.take_back(window)
+            self._right[key] = None
+            if len(self._right) > MAX_REMEMBERED:
+                self._right.popitem(last=False)
         return user
 
     def _find_out(self, answer: "Future[bool]", key: bytes, source: str, password: str, hashed: str) -> Window:
@@ -82,32 +88,48 @@ class Passwords:
                 raise
         except BaseException as error:  # for those that wait for the answer
             self._remembered.forget(key)
-            answer.set_exception(error)
+            answer.set_exception(error if isinstance(error, TooManyAttempts) else _busy())
             raise
         return window
+
+    def _wait(self, answer: "Future[bool]", key: bytes) -> bool:
+        """Return what another request finds out. Raises TooManyAttempts.
+
+        Waiting holds a thread as well. Who has logged in so before may do that with as many requests as he likes.
+        """
+        if key in self._right:
+            return answer.result()
+        with _taken(self._waiting):
+            return answer.result()
 
     def _digest(self, *words: str) -> bytes:
         """Return what a login is remembered by, which tells nobody the password."""
         return hmac.digest(self._key, json.dumps(words).encode(), "sha256")
 
-    def _decoy(self, key: bytes) -> str:
+    def _decoy(self, name: str) -> str:
         """Return the hash that the password of an unknown user is compared with: it takes as long as another's."""
         hashes = self._files.hashes()
-        return hashes[int.from_bytes(key) % len(hashes)] if hashes else _DECOY
+        if not hashes:
+            return _DECOY
+        # Always the same for a name, in every process: a name whose time changes would be known to be unknown.
+        digest = hmac.digest(hashes[0].encode(), json.dumps(name).encode(), "sha256")
+        return hashes[int.from_bytes(digest) % len(hashes)]
 
     def _verify(self, password: str, hashed: str) -> bool:
         """Verify a password when it is its turn. Raises TooManyAttempts."""
-        if not self._places.acquire(blocking=False):
-            raise _busy()
-        try:
-            if not self._cores.acquire(timeout=WAITING_SECONDS):
-                raise _busy()
-            try:
-                return verify(password, hashed)
-            finally:
-                self._cores.release()
-        finally:
-            self._places.release()
+        with _taken(self._places), _taken(self._cores, WAITING_SECONDS):
+            return verify(password, hashed)
+
+
+@contextlib.contextmanager
+def _taken(places: threading.Semaphore, seconds: float = 0.0) -> Iterator[None]:
+    """Take one of some places while the block runs. Raises TooManyAttempts if none is free within some seconds."""
+    if not places.acquire(timeout=seconds):
+        raise _busy()
+    try:
+        yield
+    finally:
+        places.release()
 
 
 class _Remembered:

@@ -12,7 +12,7 @@ from accounts import hash_of, password_of, write_users
 from pyrimage.errors import TooManyAttempts, Unauthenticated
 from pyrimage.identity import attempts, passwords
 from pyrimage.identity.attempts import ATTEMPTS, CACHED_ATTEMPTS, source_of
-from pyrimage.identity.passwords import MAX_VERIFYING, Passwords
+from pyrimage.identity.passwords import MAX_VERIFYING, MAX_WAITING, Passwords
 from pyrimage.identity.user_files import UserFiles
 from servers.processes import wait_until
 
@@ -114,6 +114,14 @@ def test_for_an_unknown_user_as_much_is_done(name: str, logins: Passwords, verif
     assert log_in(logins, name, "whatever") == WRONG  # remembered, as it is for others
     (hashed,) = verified.hashes
     assert hashed in {hash_of(password_of(each)) for each in ("alice", "bob", "rita", "root")}
+
+
+def test_a_name_that_is_unknown_is_so_in_the_same_time_each_time(tmp_path: Path, verified: Verifications) -> None:
+    """Which hash it is compared with depends on the name alone, in every process."""
+    for _ in range(4):
+        logins = Passwords(UserFiles(write_users(tmp_path)))
+        assert [log_in(logins, "eve", f"guess {number}") for number in range(4)] == [WRONG] * 4
+    assert len(set(verified.hashes)) == 1
 
 
 def test_the_password_of_another_lets_no_unknown_user_in(tmp_path: Path, verified: Verifications) -> None:
@@ -304,14 +312,30 @@ def test_many_logins_with_the_same_password_at_once_are_verified_once(
     password: str | None, told: str, logins: Passwords, verified: Verifications, threads: ThreadPoolExecutor
 ) -> None:
     verified.running.clear()
-    many = [threads.submit(log_in, logins, "alice", password) for _ in range(ATTEMPTS)]
+    many = [threads.submit(log_in, logins, "alice", password) for _ in range(1 + MAX_WAITING)]
     assert verified.begun.acquire(timeout=SECONDS)
+    wait_until(lambda: logins._waiting._value == 0, SECONDS)
+    assert refused(logins, "alice", password_of("alice") if password is None else password) == 1  # no thread is left
     verified.running.set()
-    assert [each.result(SECONDS) for each in many] == [told] * ATTEMPTS
+    assert [each.result(SECONDS) for each in many] == [told] * (1 + MAX_WAITING)
     assert verified.count == 1
     if password is None:
-        fail(logins, ATTEMPTS)  # none of them was a failure
+        fail(logins, 1 + MAX_WAITING)  # none of them was a failure
+    fail(logins, ATTEMPTS - 1 - MAX_WAITING)
     refused(logins, password="another")
+
+
+def test_who_has_logged_in_before_may_wait_with_any_number_of_requests(
+    logins: Passwords, verified: Verifications, clock: Clock, threads: ThreadPoolExecutor
+) -> None:
+    assert log_in(logins) == "alice"
+    clock.now += 61
+    verified.running.clear()
+    many = [threads.submit(log_in, logins) for _ in range(ATTEMPTS)]
+    for _ in range(2):
+        assert verified.begun.acquire(timeout=SECONDS)
+    verified.running.set()
+    assert [each.result(SECONDS) for each in many] == ["alice"] * ATTEMPTS
 
 
 def test_what_nobody_could_find_out_is_not_remembered(
