@@ -22,9 +22,15 @@ _MODE = 0o600  # of new files
 
 
 class UserChanges:
-    """Changes the two files, which nobody else changes meanwhile: use it in ``locked``."""
+    """Changes the two files, which nobody else changes meanwhile: use it in ``locked``. Raises PyrimageError.
+
+    root follows no link of another user's, which could lead to any file.
+    """
 
     def __init__(self, path: Path, htpasswd: Path) -> None:
+        for each in (path, htpasswd):
+            if os.geteuid() == 0 and each.is_symlink() and each.lstat().st_uid != 0:
+                raise PyrimageError(f"{each} is a link that another user has made; root does not follow it.")
         self.path, self.htpasswd = path.resolve(), htpasswd.resolve()  # a link stays one
 
     @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """The users of a small site: a file that says who is in which project, and an htpasswd file with their passwords."""
 
+import errno
 import logging
 import re
 import stat
@@ -186,19 +187,21 @@ class _File(Generic[_Read]):
 
     def read(self) -> _Read:
         """Return what the file says, or what it said before it was damaged or lost."""
-        seen = self._seen
-        if self._signature() != seen:
-            with self._lock:
-                if self._seen == seen:  # no other thread has read it meanwhile
-                    self._read_again()
+        if self._signature() != self._seen:
+            with self._lock:  # who comes meanwhile waits for what the file says now
+                seen = self._signature()  # before it is read: what is written meanwhile is another change
+                if seen != self._seen and self._read_again():
+                    self._seen = seen
         return self._value
 
-    def _read_again(self) -> None:
-        self._seen = self._signature()  # before it is read: what is written meanwhile is another change
+    def _read_again(self) -> bool:
+        """Read what the file says now; return False if that should be tried again, though it does not change."""
         try:
             self._value = self._parse(self._path, read_text(self._path))
         except ConfigurationError as error:
             log.warning("%s What the file said before stays in force.", error)
+            return getattr(error.__cause__, "errno", None) not in (errno.EMFILE, errno.ENFILE)
+        return True
 
     def _signature(self) -> _Signature | None:
         try:

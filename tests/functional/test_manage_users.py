@@ -325,3 +325,15 @@ def test_what_root_writes_stays_with_whom_it_belongs_to(tmp_path: Path) -> None:
         (each.st_uid, each.st_gid, stat.S_IMODE(each.st_mode)) for each in map(Path.stat, sorted(tmp_path.iterdir()))
     ]
     assert kept == [(12345, 23456, 0o600), (1, 2, 0o640)]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="is about root")
+def test_root_follows_no_link_of_another_user(users: Users, tmp_path: Path) -> None:
+    """Who may write to the directory could let root change any file."""
+    (tmp_path / "any").write_text("")
+    users.htpasswd.unlink(missing_ok=True)
+    users.htpasswd.symlink_to(tmp_path / "any")
+    users("list")
+    os.chown(users.htpasswd, 65534, 65534, follow_symlinks=False)
+    assert "another user" in users.refused("add alice --project build")
+    assert (tmp_path / "any").read_text() == ""

@@ -1,8 +1,10 @@
 """The files of users: what they say, what is wrong in them, and that they are read again when they change."""
 
 import configparser
+import contextlib
 import logging
 import os
+import resource
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +17,9 @@ from hypothesis import strategies as st
 from accounts import hash_of, write_users
 from pyrimage.catalogue.records import Identity
 from pyrimage.errors import ConfigurationError
-from pyrimage.identity.user_files import ROLES, User, UserFiles, parse_htpasswd, parse_users, user_paths
+from pyrimage.identity.user_files import ROLES, User, UserFiles, _File, parse_htpasswd, parse_users, user_paths
 from pyrimage.settings import Settings
+from servers.in_process_server import SECONDS
 
 PATH = Path("/etc/pyrimage/users")
 ALICE = User("alice", {"build": frozenset({"member"}), "lab": frozenset({"reader", "admin"})})
@@ -275,3 +278,44 @@ def test_files_for_others_are_told_at_first(
     UserFiles(path).all()
     assert [record.levelname for record in caplog.records] == (["WARNING"] if is_told else [])
     assert all(f"can read or change {tmp_path / 'htpasswd'}" in said for said in caplog.messages)
+
+
+def test_who_comes_while_a_change_is_read_waits_for_it(tmp_path: Path) -> None:
+    reading, goes_on = threading.Event(), threading.Event()
+
+    def parse(path: Path, text: str) -> str:
+        if text == "new":
+            reading.set()
+            assert goes_on.wait(SECONDS)
+        return text
+
+    path = tmp_path / "file"
+    path.write_text("old")
+    file = _File(path, parse)
+    path.write_text("new")
+    with ThreadPoolExecutor() as threads:
+        first = threads.submit(file.read)
+        assert reading.wait(SECONDS)
+        second = threads.submit(file.read)
+        goes_on.set()
+        assert [first.result(SECONDS), second.result(SECONDS)] == ["new"] * 2
+
+
+def test_a_change_that_no_descriptor_was_left_for_is_read_later(tmp_path: Path) -> None:
+    files = UserFiles(write_users(tmp_path))
+    write_users(tmp_path, {"bob": {"build": "member"}})
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    descriptors: list[int] = []
+    try:
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (max(int(each.name) for each in Path("/proc/self/fd").iterdir()) + 2, hard)
+        )
+        with contextlib.suppress(OSError):
+            while True:
+                descriptors.append(os.dup(0))
+        assert files.find("alice") is not None
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for each in descriptors:
+            os.close(each)
+    assert files.find("alice") is None
