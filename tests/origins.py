@@ -35,7 +35,7 @@ Behaviour = Callable[[Asked], Iterable[bytes]]  # the raw answer, in pieces; the
 
 
 def nothing(asked: Asked) -> list[bytes]:
-    return [b"HTTP/1.1 404 None\r\nContent-Length: 0\r\n\r\n"]
+    return [b"HTTP/1.1 404 None\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"]
 
 
 class Origin(socketserver.ThreadingTCPServer):

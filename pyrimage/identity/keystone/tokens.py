@@ -71,6 +71,9 @@ class Tokens(AuthProtocol):
         self._admin_role = admin_role.lower()
         self._is_away = False  # Keystone, when it was asked the last time
         self._trial = threading.Lock()
+        # For threads that look at the same time, the middleware makes several caches in process, and loses some.
+        is_shared = bool(options[SECTION].memcached_servers)
+        self._cache_lock = contextlib.nullcontext() if is_shared else threading.Lock()
 
     def identify(self, environ: dict[str, Any]) -> Identity | None:
         """Return the owner of a request's token; None for a token that is unknown, expired, revoked or malformed.
@@ -96,7 +99,8 @@ class Tokens(AuthProtocol):
 
         Raises InvalidToken, IdentityServiceAway.
         """
-        data = self._token_cache.get(token)
+        with self._cache_lock:
+            data = self._token_cache.get(token)
         if data is None:
             with self._asking():
                 data = self._identity_server.verify_token(token, allow_expired=allow_expired)
@@ -104,7 +108,8 @@ class Tokens(AuthProtocol):
                 said.user_id, said.role_names, said.expires  # noqa: B018 - not there, they are not to be remembered
                 # Of the catalogue, the rules of application credentials need the types alone.
                 data["token"]["catalog"] = [{"type": each["type"]} for each in data["token"].get("catalog", ())]
-            self._token_cache.set(token, data)
+            with self._cache_lock:
+                self._token_cache.set(token, data)
         return data
 
     @contextlib.contextmanager
