@@ -85,7 +85,7 @@ def _line(environ: Mapping[str, Any], action: str, status: int) -> dict[str, str
         "project": project and project[:SHORT],
         "address": shown(environ.get("REMOTE_ADDR", "-"), SHORT),
         "action": action,
-        "image_id": environ.get(IMAGE_ID),
+        "image_id": environ.get(IMAGE_ID) and shown(environ[IMAGE_ID]),
         "outcome": _outcome(action, status),
         "status": status,
         "method": shown(environ["REQUEST_METHOD"], SHORT),

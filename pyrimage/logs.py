@@ -20,7 +20,7 @@ import plaster
 
 from .environ import IDENTITY, IMAGE_ID, REQUEST_ID
 from .errors import ConfigurationError
-from .server.logtext import SHORT
+from .server.logtext import SHORT, shown
 from .settings import Settings
 
 DEFAULT_FORMAT = "%(asctime)s %(levelname)8s [%(name)s] %(message)s"
@@ -42,7 +42,7 @@ def _request_fields(record: logging.LogRecord) -> dict[str, str | None]:
     caller = str(environ.get(IDENTITY, NOBODY))[:SHORT]
     return {
         "request_id": environ.get(REQUEST_ID),
-        "image_id": environ.get(IMAGE_ID),
+        "image_id": environ.get(IMAGE_ID) and shown(environ[IMAGE_ID]),  # somebody may have put a secret there
         "caller": None if caller == NOBODY else caller,
     }
 

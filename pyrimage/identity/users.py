@@ -2,22 +2,15 @@
 
 import base64
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any
 
-from ..catalogue.records import Identity
 from ..environ import IDENTITY, UNAUTHENTICATED
-from ..errors import Unauthenticated
+from ..errors import Forbidden, Unauthenticated
 from ..settings import Settings
 from .passwords import CHALLENGE, Passwords
 from .plain_http import PlainHttpWarning
 from .policy import WSGIApp, let_in_without_credentials
-
-
-class TokenLogins(Protocol):
-    """What knows tokens."""
-
-    def identify(self, secret: str) -> Identity:
-        """Return who holds a token. Raises Unauthenticated."""
+from .tokens import TokenLogins
 
 
 class Users:
@@ -58,6 +51,8 @@ class Users:
         if scheme.lower() == "bearer":
             environ[IDENTITY] = self._tokens.identify(credentials.strip())
         elif scheme.lower() == "basic":
+            if "HTTP_ORIGIN" in environ and environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+                raise Forbidden("A web page makes the request, with what the browser remembers of a login.")
             name, password = _name_and_password(credentials.strip())
             user = self._passwords.check(name, password, environ.get("REMOTE_ADDR", ""))
             environ[IDENTITY] = user.identity()

@@ -14,14 +14,15 @@ _BEFORE_NAME = re.compile("[?#;]")  # within a parameter: some servers end one a
 _USERINFO = re.compile("//([^/?#]+)@")
 _CUT_USERINFO = re.compile("//([^/?#]+)\\Z")
 _ENCODED = re.compile("%([0-9A-Fa-f]{2})")
-_SUSPICIOUS = re.compile("[@=%]")
+_TOKEN = re.compile("pyr_[A-Za-z0-9_-]{20,}")  # of ours, wherever somebody has put it
+_SUSPICIOUS = re.compile("[@=%]|pyr_")
 
 
 def shown(text: str, most: int = SHOWN) -> str:
     """Return the beginning of ``text`` for a log line, ``most`` characters of printable ASCII, its secrets masked.
 
-    Secret are the users and passwords of URLs, and parameters of a query with a name such as ``Signature``, in URLs
-    within it and within these, too.
+    Secret are tokens of ours, the users and passwords of URLs, and parameters of a query with a name such as
+    ``Signature``, in URLs within it and within these, too.
     """
     begun, is_cut = text[:most], len(text) > most
     if is_cut or _SUSPICIOUS.search(begun):
@@ -63,6 +64,7 @@ def _decoded(characters: str, offsets: list[int]) -> tuple[str, list[int]]:
 
 def _secrets(text: str, is_cut: bool) -> Iterator[tuple[int, int]]:
     """Give start and stop of each secret, in time that grows with the length alone."""
+    yield from (found.span() for found in _TOKEN.finditer(text))
     for pattern in (_USERINFO, _CUT_USERINFO) if is_cut else (_USERINFO,):
         yield from (found.span(1) for found in pattern.finditer(text))
     query = _BEFORE_QUERY.search(text)

@@ -107,7 +107,7 @@ class LoggedTask(task.Task):
         """Return what formatters show apart from the text of a line about this request."""
         return {
             "request_id": self.request.environ.get("pyrimage.request_id"),
-            "image_id": self.request.environ.get("pyrimage.image_id"),
+            "image_id": shown(image_id) if (image_id := self.request.environ.get("pyrimage.image_id")) else None,
             "caller": None if caller == UNKNOWN else caller[:SHORT],
         }
 

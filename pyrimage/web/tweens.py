@@ -46,6 +46,9 @@ def request_tween_factory(handler: Handler, registry: Registry) -> Handler:
         # Added, for to set a header WebOb looks through all that are there.
         response.headers.add("x-openstack-request-id", request_id)
         response.headers.add("X-Content-Type-Options", "nosniff")
+        # Of Authorization, caches know by themselves that an answer is not for all (RFC 9111, 3.5).
+        if "HTTP_X_AUTH_TOKEN" in request.environ and "Cache-Control" not in response.headers:
+            response.headers.add("Cache-Control", "private")
         return response
 
     return request_tween

@@ -5,6 +5,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,11 @@ from webtest import TestApp
 from accounts import basic, password_of, write_users
 from conftest import install
 from factories import ADMIN, ALICE, BOB, data_headers, error_of, meta, reserve, stored, upload
+from identity_calls import api_token
 from pyrimage.catalogue.records import Identity
-from pyrimage.errors import ConfigurationError, Unauthenticated
+from pyrimage.errors import ConfigurationError
 from pyrimage.identity.passwords import Passwords
+from pyrimage.identity.tokens import TokenLogins
 from pyrimage.identity.user_files import UserFiles
 from pyrimage.identity.users import Users
 from servers.in_process_server import SECONDS, Answer, receive_all, request, serving
@@ -238,15 +241,6 @@ def test_credentials_over_plain_http_are_told(install_with: Install, tmp_path: P
     assert caplog.text.count("plain HTTP") == 1
 
 
-class Tokens:
-    """Knows one token."""
-
-    def identify(self, secret: str) -> Identity:
-        if secret != "known":
-            raise Unauthenticated("The token is wrong.", CHALLENGE)
-        return BOB
-
-
 @pytest.mark.parametrize(
     ("headers", "user"),
     [
@@ -264,14 +258,18 @@ class Tokens:
 def test_a_token_goes_before_a_password(
     headers: dict[str, str], user: Identity | None, site: "Installation", tmp_path: Path
 ) -> None:
-    passwords, seen = Passwords(UserFiles(write_users(tmp_path))), {}
+    files, seen = UserFiles(write_users(tmp_path)), {}
 
     def app(environ: dict[str, Any], start_response: object) -> list[bytes]:
         seen.update(environ)
         return []
 
-    fields = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()}
-    Users(app, site.settings, passwords, Tokens())({"wsgi.url_scheme": "http", **fields}, print)
+    tokens = TokenLogins(site.catalogue.tokens, files, timedelta(hours=1))
+    _, secret = api_token(site, "bob")
+    fields = {
+        f"HTTP_{name.upper().replace('-', '_')}": value.replace("known", secret) for name, value in headers.items()
+    }
+    Users(app, site.settings, Passwords(files), tokens)({"wsgi.url_scheme": "http", **fields}, print)
     assert seen.get("pyrimage.identity") == user
     assert ("pyrimage.unauthenticated" in seen) == (user is None)
 
@@ -286,3 +284,29 @@ def test_a_server_without_its_users_does_not_start(text: str | None, words: str,
         keys = {"users_file": str(path)}
     with pytest.raises(ConfigurationError, match=words):
         install(tmp_path / "site", auth="users", **keys)
+
+
+def test_a_web_page_of_another_site_cannot_write_with_what_a_browser_remembers(client: TestApp) -> None:
+    sent = {**meta(name="f17"), **basic("alice"), "Origin": "https://evil.example"}
+    assert "web page" in error_of(client.post("/v1/images", headers=sent, status=403))
+    for method in ("GET", "HEAD"):
+        client.request("/v1/images", method=method, headers=sent, status=200)
+
+
+def test_no_cache_keeps_for_all_what_a_token_was_answered(site: "Installation", client: TestApp) -> None:
+    """Of Authorization caches know that by themselves."""
+    secret = client.post_json("/identity/v3/auth/tokens", LOGIN, status=201).headers["X-Subject-Token"]
+    assert client.get("/images", headers={"X-Auth-Token": secret}).headers["Cache-Control"] == "private"
+    assert "Cache-Control" not in client.get("/images", headers=basic("alice")).headers
+
+
+LOGIN = {
+    "auth": {
+        "identity": {
+            "methods": ["password"],
+            "password": {
+                "user": {"name": "alice", "domain": {"id": "default"}, "password": password_of("alice")},
+            },
+        }
+    }
+}

@@ -25,6 +25,8 @@ MASKED = {
     "/x?a=1%3Bsig%3Dhunter2&b=c": "/x?a=1%3Bsig%3D***&b=c",
     "/x?sig=hunter2;hunter2&b=c": "/x?sig=***&b=c",
     "/x?sort_key=name": "/x?sort_key=name",
+    f"/images/pyr_{'a' * 43}/members": "/images/***/members",
+    "/images/pyr_image": "/images/pyr_image",
     "/tokens/x?limit=3": "/tokens/x?limit=3",
     "/x?location=https://h/d?X-Amz-Signature=hunter2&a=b": "/x?location=https://h/d?X-Amz-Signature=***&a=b",
     "/x?location=https%3A//h/d%3Fsig%3Dhunter2%2526a%26b=c": "/x?location=https%3A//h/d%3Fsig%3D***%26b=c",

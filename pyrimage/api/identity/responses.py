@@ -7,6 +7,7 @@ from typing import Any
 from pyramid.response import Response
 
 from ...identity.tokens import TokenLogin
+from ...identity.user_files import READER
 from ...web.request import Request
 from ...web.responses import json_response
 from .schemas.login import DOMAIN_ID, DOMAIN_NAME
@@ -61,11 +62,12 @@ def token(request: Request, secret: str, login: TokenLogin, method: str, status:
         "expires_at": _time(row.expires_at or _NEVER),
         "project": {"domain": _DOMAIN, "id": identity.project, "name": identity.project},
         "is_domain": False,
-        "roles": [{"id": role, "name": role} for role in sorted(identity.roles)],
+        "roles": [{"id": role, "name": role} for role in sorted(identity.roles if identity.can_write else {READER})],
         "catalog": catalogue(request),
     }
     response = json_response({"token": shown}, status)
     response.headers["X-Subject-Token"] = secret
+    response.headers["Cache-Control"] = "no-store"
     response.headers["Vary"] = "X-Auth-Token"
     return response
 

@@ -26,6 +26,7 @@ def test_a_token_is_shown_checked_and_revoked(installation: Installation, app: T
     headers = {"X-Auth-Token": other, "X-Subject-Token": secret}
     shown = app.get(TOKENS, headers=headers, status=200)
     assert (shown.json, secret_of(shown)) == (made.json, secret)
+    assert {each.headers["Cache-Control"] for each in (made, shown)} == {"no-store"}
     checked = app.head(TOKENS, headers=headers, status=200)
     assert (checked.body, secret_of(checked)) == (b"", secret)
     assert app.delete(TOKENS, headers=headers, status=204).body == b""
@@ -203,6 +204,13 @@ def test_no_password_or_token_is_logged(
     assert [
         each for each in (*secrets, secret[:-1], "another secret", password_of("alice")) if each in caplog.text
     ] == []
+
+
+def test_a_token_that_only_reads_is_shown_as_a_readers(installation: Installation, app: TestApp) -> None:
+    """Another service that asks about it gives it no more rights."""
+    secret = api_token(installation, "root", read_only=True)[1]
+    shown = app.get(TOKENS, headers={"X-Auth-Token": secret, "X-Subject-Token": secret}).json["token"]
+    assert [role["name"] for role in shown["roles"]] == ["reader"]
 
 
 def test_a_login_and_its_end_are_noted_with_who_it_was(tmp_path: Path) -> None:

@@ -6,12 +6,13 @@ from typing import Any
 
 import colander
 
-from ....errors import Unauthenticated
+from ....environ import CHUNKED
+from ....errors import Forbidden, Invalid, Unauthenticated
 from ....identity.passwords import CHALLENGE
 from ....web.bodies import JsonType, Object, read_json
 from ....web.request import Request
 
-MAX_BODY = 2**16  # bytes
+MAX_BODY = 2**14  # bytes; they are in memory before a thread is needed
 DOMAIN_ID, DOMAIN_NAME = "default", "Default"  # of all users and projects
 
 
@@ -138,6 +139,10 @@ _BODY = _object(
 
 def read_login(request: Request) -> Login:
     """Read ``{"auth": {"identity": {...}, "scope": {...}}}``. Raises Invalid, LimitExceeded, Unauthenticated."""
+    if "HTTP_ORIGIN" in request.environ:  # failed logins would lock out whoever looks at the page
+        raise Forbidden("A web page makes the request; only programs log in here.")
+    if CHUNKED in request.environ:  # it would hold a thread of uploads, and nobody has logged in yet
+        raise Invalid("A login comes with Content-Length, not in chunks.")
     body = read_json(request, _BODY, absent={}, most=MAX_BODY)["auth"]
     method, proof = body["identity"]
     return Login(method, proof, body["scope"])
