@@ -11,6 +11,7 @@ import pytest
 from pyramid.interfaces import IContextFound
 
 from conftest import Installation, install
+from default_store import file_store_only
 from exchanges import Ids, Message, ask, differences, read_page
 from factories import reserve
 from pyrimage.api.v1.resources import V1, ImageResource, Root, VersionChoice
@@ -117,6 +118,7 @@ def first_words(text: str) -> list[str]:
     return [word for first, *_ in rows(text) for word in words(first)]
 
 
+@file_store_only  # the pages show locations of files
 @pytest.mark.parametrize("page", TOLD)
 def test_every_exchange_is_answered_as_printed(page: str, stories: dict[str, Story]) -> None:
     assert not stories[page].differences, "\n".join(stories[page].differences)

@@ -76,7 +76,7 @@ REFUSED: list[tuple[list[str], str, list[str]]] = [
     (["checksum"], "32 hexadecimal digits", ["x" * 32, "a" * 31, "a" * 33]),
     (["sha256"], "64 hexadecimal digits", ["x" * 64, "a" * 32, "a" * 65]),
     (["is_public", "protected"], "true or false", ["maybe", "2", "none", "true,"]),
-    (["store"], "not a store here; try file", ["swift", "s3", "http", "FILE"]),
+    (["store"], "not a store here; try file", ["rbd", "http", "FILE"]),
     (["location"], "not supported", ["http://host/x", "file:///etc/passwd", "swift+config://ref/c/o", ""]),
     (["created_at", "updated_at"], "1900", ["yesterday", "1899-12-31", "12:00"]),
     (["no_such_thing", "propertyx"], "not a known header", ["x", ""]),
@@ -163,7 +163,7 @@ def test_copy_from_is_refused_and_nothing_stored(
 
 def test_all_that_is_wrong_is_told_at_once(testapp: TestApp) -> None:
     headers = {
-        **meta(name="n" * 256, size="x", disk_format="floppy", is_public="maybe", no_such_thing="x", store="s3"),
+        **meta(name="n" * 256, size="x", disk_format="floppy", is_public="maybe", no_such_thing="x", store="rbd"),
         **meta(properties={"a-b": "1", "a.b": "2"}, owner="a\nb", min_ram="\xff"),
         "Content-Type": "text/plain",
     }
