@@ -42,7 +42,7 @@ class Logins:
         if token_id not in (None, login.token.id):
             raise Unauthenticated("The id is not that of the token.", CHALLENGE)
         if project is None:
-            project = login.token.project or next(iter(login.user.projects))
+            project = login.token.project
         if not login.may_scope_to(project):
             raise _no_access(project)
         return self.tokens.log_in(login.user, project, login.token)

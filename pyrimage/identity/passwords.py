@@ -73,6 +73,7 @@ class Passwords:
         else:
             self._attempts.take_back(window)
             self._right[key] = None
+            self._right.move_to_end(key)
             if len(self._right) > MAX_REMEMBERED:
                 self._right.popitem(last=False)
         return user

@@ -1,5 +1,6 @@
 """``pyrimage-manage token``, and the tokens that ``scrub`` removes."""
 
+import io
 import re
 
 import pytest
@@ -123,6 +124,16 @@ def test_removing_a_user_revokes_its_tokens_for_the_name_may_be_given_to_another
     manage.configure("sqlalchemy.url", unreachable_url("sqlite", manage.directory))
     assert "token revoke --user bob" in manage.refused("user", "remove", "bob")
     assert "bob" not in manage("user", "list").output
+
+
+def test_a_new_user_has_no_tokens_that_an_earlier_one_of_the_name_left(
+    manage: Manage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create(manage, "--user", "alice")
+    write_users(manage.directory, {"bob": {"tenant-b": "member"}})  # not by the command
+    monkeypatch.setattr("sys.stdin", io.StringIO("another password\n"))
+    manage("user", "add", "alice", "--project", "tenant-a")
+    assert ids(manage) == []
 
 
 def test_removing_a_user_before_there_are_tokens_needs_no_database(manage: Manage) -> None:

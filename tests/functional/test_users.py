@@ -295,18 +295,6 @@ def test_a_web_page_of_another_site_cannot_write_with_what_a_browser_remembers(c
 
 def test_no_cache_keeps_for_all_what_a_token_was_answered(site: "Installation", client: TestApp) -> None:
     """Of Authorization caches know that by themselves."""
-    secret = client.post_json("/identity/v3/auth/tokens", LOGIN, status=201).headers["X-Subject-Token"]
+    _, secret = api_token(site)
     assert client.get("/images", headers={"X-Auth-Token": secret}).headers["Cache-Control"] == "private"
     assert "Cache-Control" not in client.get("/images", headers=basic("alice")).headers
-
-
-LOGIN = {
-    "auth": {
-        "identity": {
-            "methods": ["password"],
-            "password": {
-                "user": {"name": "alice", "domain": {"id": "default"}, "password": password_of("alice")},
-            },
-        }
-    }
-}

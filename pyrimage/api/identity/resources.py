@@ -8,6 +8,7 @@ from typing import Any
 from ...errors import NotFound
 from ...web.request import Request
 from ...web.resources import Parent
+from .responses import identity_url
 
 
 class Identity:
@@ -49,4 +50,4 @@ class Auth:
 
 def not_keystone(parent: Any, name: str, request: Request) -> Any:
     """Tell those who took the service's own URL for Keystone's where to log in. Raises NotFound."""
-    raise NotFound(f"Here is no Keystone; to log in, set auth_url to {request.service_url}/identity/v3.")
+    raise NotFound(f"Here is no Keystone; to log in, set auth_url to {identity_url(request)}.")

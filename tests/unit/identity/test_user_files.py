@@ -297,6 +297,8 @@ def test_who_comes_while_a_change_is_read_waits_for_it(tmp_path: Path) -> None:
         first = threads.submit(file.read)
         assert reading.wait(SECONDS)
         second = threads.submit(file.read)
+        with pytest.raises(TimeoutError):
+            second.result(0.2)
         goes_on.set()
         assert [first.result(SECONDS), second.result(SECONDS)] == ["new"] * 2
 
