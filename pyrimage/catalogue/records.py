@@ -12,6 +12,8 @@ from enum import Enum
 from typing import Any
 
 ADMIN = "admin"  # the role that may do everything
+MEMBER, READER = "member", "reader"  # roles in a project
+WRITERS = frozenset({ADMIN, MEMBER})  # roles of which who changes something needs one
 
 DISK_FORMATS = ("aki", "ari", "ami", "raw", "iso", "vhd", "vhdx", "vdi", "vmdk", "qcow2", "ploop")
 CONTAINER_FORMATS = ("aki", "ari", "ami", "bare", "ovf", "ova", "docker")

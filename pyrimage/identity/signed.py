@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from ..catalogue.records import Identity
+from ..catalogue.records import READER, Identity
 from ..environ import CHUNKED, IDENTITY, REFUSAL
 from ..errors import Invalid, LimitExceeded, PyrimageError, Unauthenticated
 from ..settings import SigningKey
@@ -25,7 +25,7 @@ SIGNATURE, KEY_ID, TIMESTAMP = "X-Pyrimage-Signature", "X-Pyrimage-Key-Id", "X-P
 DIGEST = "Content-Digest"
 PURGE_PROPERTIES = "X-Glance-Registry-Purge-Props"
 WHO = ("X-User-Id", "X-Tenant-Id", "X-Roles")
-READER_ALONE = frozenset({"reader"})  # what a server says of a caller who may only read, whatever allows it no more
+READER_ALONE = frozenset({READER})  # what a server says of a caller who may only read, whatever allows it no more
 # Every header that the registry acts on, in the order of the signature's lines; Accept chooses an error's shape alone.
 SIGNED = (KEY_ID, TIMESTAMP, "Content-Type", "Content-Length", DIGEST, *WHO, PURGE_PROPERTIES)
 

@@ -10,21 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from ..catalogue.records import ADMIN, Identity
+from ..catalogue.records import ADMIN, MEMBER, READER, WRITERS, Identity
 from ..errors import ConfigurationError
 from ..settings import Settings
 from .hashes import is_hash
 
 log = logging.getLogger(__name__)
 
-MEMBER, READER = "member", "reader"
 ROLES = (ADMIN, MEMBER, READER)
 NAME = re.compile("[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")  # of a user, and of a project; each is its own id
 NAME_FORM = "up to 64 letters, digits and . _ @ -, the first a letter or digit"
 
 HTPASSWD = "htpasswd"  # beside the file of users, unless the settings say otherwise
-
-_WRITERS = frozenset({ADMIN, MEMBER})
 
 Projects = Mapping[str, frozenset[str]]  # roles by project
 
@@ -48,7 +45,7 @@ class User:
         if project is None:
             project = next(iter(self.projects))
         roles = self.projects[project]
-        return Identity(self.name, project, roles, can_write and not roles.isdisjoint(_WRITERS))
+        return Identity(self.name, project, roles, can_write and not roles.isdisjoint(WRITERS))
 
 
 class UserFiles:

@@ -5,10 +5,11 @@ import getpass
 import sys
 from collections.abc import Callable
 
+from ..catalogue.records import MEMBER
 from ..errors import PyrimageError
 from ..identity.hashes import MIN_PASSWORD, hash_password
 from ..identity.user_changes import UserChanges
-from ..identity.user_files import MEMBER, NAME, NAME_FORM, ROLES
+from ..identity.user_files import NAME, NAME_FORM, ROLES
 
 Revoke = Callable[[str], None]  # ends the tokens of a user's name
 

@@ -3,7 +3,7 @@
 A resource is an address, an ACL and at most one record. A face says in classes of its own what stands around these.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 from pyramid.config import Configurator
@@ -52,13 +52,11 @@ class Root:
         check_request(request)
         self.request = request
 
-    def has_added_child(self, segment: str) -> bool:
-        """Say whether another face has added a resource of this name."""
-        return segment in self.request.registry[_ROOT_CHILDREN]
-
-    def added_child(self, segment: str) -> Any:
-        """Make the resource that another face has added. Raises KeyError."""
-        return self.request.registry[_ROOT_CHILDREN][segment](self, segment, self.request)
+    @property
+    def added(self) -> Mapping[str, Callable[["Root", str, Request], Any]]:
+        """What makes the resources that another face has added, by their names."""
+        added: dict[str, Callable[[Root, str, Request], Any]] = self.request.registry[_ROOT_CHILDREN]
+        return added
 
 
 def add_root_child(config: Configurator, segment: str, factory: Callable[[Root, str, Request], Any]) -> None:

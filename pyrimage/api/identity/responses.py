@@ -6,8 +6,8 @@ from typing import Any
 
 from pyramid.response import Response
 
+from ...catalogue.records import READER
 from ...identity.tokens import TokenLogin
-from ...identity.user_files import READER
 from ...web.request import Request
 from ...web.responses import json_response
 from .schemas.login import DOMAIN_ID, DOMAIN_NAME

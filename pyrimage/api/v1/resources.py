@@ -22,7 +22,7 @@ def find_root(request: Request) -> "Root | V1 | VersionChoice":
     """Find where the path begins: ``Accept`` may name the version that the path does not."""
     root = Root(request)
     path = request.environ["PATH_INFO"]
-    if _NOT_FOR_ACCEPT.match(path) or root.has_added_child(path[1:].partition("/")[0]):
+    if _NOT_FOR_ACCEPT.match(path) or path[1:].partition("/")[0] in root.added:
         return root
     dialect = read_accept(request)
     if dialect is GUIDE:
@@ -43,13 +43,11 @@ class Root(resources.Root):
             return V1(self, segment, self.request)
         if segment == "shared-images":
             return SharedImages(self, segment)
-        try:
-            return self.added_child(segment)
-        except KeyError:
-            if re.fullmatch("v[0-9].*", segment):
-                text = f"There is no version {segment[:20]!a} here; there are {', '.join(VERSIONS)}."
-                raise NotFound(text) from None
-            raise
+        if segment in self.added:
+            return self.added[segment](self, segment, self.request)
+        if re.fullmatch("v[0-9].*", segment):
+            raise NotFound(f"There is no version {segment[:20]!a} here; there are {', '.join(VERSIONS)}.")
+        raise KeyError(segment)
 
 
 class VersionChoice:

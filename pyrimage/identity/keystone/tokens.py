@@ -11,7 +11,7 @@ from keystoneauth1 import access, exceptions
 from keystonemiddleware.auth_token import AuthProtocol, InvalidToken
 from oslo_config import cfg
 
-from ...catalogue.records import ADMIN, Identity
+from ...catalogue.records import ADMIN, WRITERS, Identity
 from ...errors import ConfigurationError, Forbidden, IdentityServiceAway
 from ...server.logtext import shown
 from .options import SECTION
@@ -19,7 +19,6 @@ from .options import SECTION
 log = logging.getLogger(__name__)
 
 TOKEN, SERVICE_TOKEN = "HTTP_X_AUTH_TOKEN", "HTTP_X_SERVICE_TOKEN"  # in the WSGI environ
-MEMBER = "member"
 
 # All of a request that the middleware gets to see: no header of the client's but the two with its tokens, so that none
 # can be taken for the middleware's own; and the rest is what an application credential's rules are about.
@@ -152,4 +151,4 @@ class Tokens(AuthProtocol):
         if said.project_id is None and not (is_admin and said.system_scoped):
             raise Forbidden("The token is for no project: ask Keystone for one with a project.")
         roles = (names - {ADMIN}) | ({ADMIN} if is_admin else set())
-        return Identity(said.user_id, said.project_id, frozenset(roles), can_write=is_admin or MEMBER in names)
+        return Identity(said.user_id, said.project_id, frozenset(roles), can_write=not roles.isdisjoint(WRITERS))
