@@ -18,6 +18,7 @@ from pyrimage.app import main
 from pyrimage.catalogue.records import Identity
 from pyrimage.environ import CHALLENGE, IDENTITY, UNAUTHENTICATED
 from pyrimage.errors import ConfigurationError, DatabaseBusy, TooManyAttempts, Unauthenticated
+from pyrimage.logs import JsonFormatter
 from pyrimage.server.logtext import SHORT, SHOWN
 from registries import registry_of
 
@@ -272,3 +273,12 @@ def test_the_registry_has_one_as_well(own_installation: Installation, tmp_path: 
     lines = [json.loads(line) for line in path.read_text(encoding="ascii").splitlines()]
     told = [(line["user"], line["image_id"], line["action"], line["outcome"]) for line in lines]
     assert told == [("alice", image, "create", "done"), ("bob", image, "change", "failed")]
+
+
+def test_a_token_in_a_path_is_masked(audited: Audited, caplog: pytest.LogCaptureFixture) -> None:
+    """S46: also where it stands for an image's id."""
+    secret = f"pyr_{'s' * 43}"
+    audited.installation.client(ALICE).delete(f"/v1/images/{secret}", status=404)
+    (line,) = audited.lines()
+    assert (line["image_id"], line["path"]) == ("***", "/v1/images/***")
+    assert [each for each in map(JsonFormatter().format, caplog.records) if secret in each] == []
