@@ -5,11 +5,13 @@ import hmac
 import json
 import os
 import secrets
+import sys
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 
 from ..errors import TooManyAttempts, Unauthenticated
 from .attempts import Attempts, Window, source_of
@@ -34,7 +36,8 @@ class Passwords:
 
     What came of it is remembered for a minute, for the same password from the same source: a right login need not wait
     again, and a wrong one costs nothing again. A hash that changes counts at once. As many are verified at the same
-    time as there are cores but one, a few more wait, and who would wait longer is told to come again.
+    time as there are cores but one, by threads that let others compute first; a few more wait, and who would wait
+    longer is told to come again.
 
     Ten logins of a source may fail in a minute; then none is verified, not even a right one, for that would tell who
     guesses that he is right. Logins that are remembered go on, or one script with an old password would keep out
@@ -48,7 +51,8 @@ class Passwords:
         cores = len(os.sched_getaffinity(0))
         self._places, self._waiting = threading.Semaphore(MAX_VERIFYING), threading.Semaphore(MAX_WAITING)
         self._right: OrderedDict[bytes, None] = OrderedDict()  # logins that were right once, the latest last
-        self._cores = threading.Semaphore(max(1, min(cores - 1, MAX_VERIFYING)))
+        most = max(1, min(cores - 1, MAX_VERIFYING))
+        self._verifying = ThreadPoolExecutor(most, "verify", _give_way)  # its threads start when they are needed
 
     def check(self, name: str, password: str, address: str) -> User:
         """Return the user of a name and its password. address: that of the client.
@@ -118,14 +122,27 @@ class Passwords:
 
     def _verify(self, password: str, hashed: str) -> bool:
         """Verify a password when it is its turn. Raises TooManyAttempts."""
-        with _taken(self._places), _taken(self._cores, WAITING_SECONDS):
-            return verify(password, hashed)
+        with _taken(self._places):
+            verified = self._verifying.submit(verify, password, hashed)
+            try:
+                return verified.result(WAITING_SECONDS)
+            except FutureTimeoutError:
+                if verified.cancel():
+                    raise _busy() from None
+                return verified.result()
+
+
+def _give_way() -> None:
+    """Let this thread compute when others do not: on Linux, a thread can be nicer than its process."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
 
 
 @contextlib.contextmanager
-def _taken(places: threading.Semaphore, seconds: float = 0.0) -> Iterator[None]:
-    """Take one of some places while the block runs. Raises TooManyAttempts if none is free within some seconds."""
-    if not places.acquire(timeout=seconds):
+def _taken(places: threading.Semaphore) -> Iterator[None]:
+    """Take one of some places while the block runs. Raises TooManyAttempts if none is free."""
+    if not places.acquire(blocking=False):
         raise _busy()
     try:
         yield
