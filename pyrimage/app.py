@@ -16,7 +16,7 @@ from .identity.loopback import LoopbackOnly, LoopbackRegistry
 from .identity.policy import WSGIApp
 from .identity.signed import SignedOnly
 from .identity.users import Users
-from .models import make_engine, migrations
+from .models import make_engine
 from .settings import Settings, config_from_environment, read_settings, refuse_bare_names
 from .stores import Stores, make_configurator, make_stores, store_kinds
 from .uploads.claims import LiveClaims
@@ -91,10 +91,7 @@ def _authenticated(app: Router, settings: Settings, ini: str | None) -> WSGIApp:
 def _check(catalogue: SqlCatalogue, stores: Stores, settings: Settings, *, is_shell: bool) -> None:
     """Look at the database's schema and the stores once, before anybody asks for them."""
     try:
-        if settings.auto_migrate:
-            migrations.upgrade(catalogue.engine)
-        else:
-            migrations.check(catalogue.engine)
+        catalogue.check(upgrade=settings.auto_migrate)
         if settings.application == "api":  # the registry has no store
             _check_stores(stores)
     except DatabaseAway as error:  # the stores are checked when they are first used
@@ -104,7 +101,7 @@ def _check(catalogue: SqlCatalogue, stores: Stores, settings: Settings, *, is_sh
             raise
         log.warning("%s", error)
     finally:
-        catalogue.engine.dispose()
+        catalogue.close()
 
 
 def _check_stores(stores: Stores) -> None:

@@ -102,6 +102,26 @@ def allowed_hosts(text: str) -> AllowedHosts:
     return AllowedHosts(frozenset(names), tuple(networks))
 
 
+def addresses(text: str) -> tuple[tuple[str, int | None], ...]:
+    """Read names of hosts and addresses, each with a port where it has one of its own, with commas between them."""
+    found = []
+    for part in text.split(","):
+        match = re.fullmatch(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]{1,5}))?", part.strip().lower())
+        if match is None or int(match[2] or 0) > 65535:
+            raise ValueError(
+                "use names of hosts and addresses, with ports or without: 10.1.2.3, 10.1.2.4:9191, [::1]:9191"
+            )
+        found.append((match[1].strip("[]"), int(match[2]) if match[2] else None))
+    return tuple(found)
+
+
+def port(text: str) -> int:
+    """Read the number of a port."""
+    if not re.fullmatch("[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
+        raise ValueError("use a whole number from 1 to 65535")
+    return int(text)
+
+
 _BYTES = {"": 1, "B": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}  # as Glance counts them
 
 
@@ -132,3 +152,34 @@ def seconds(text: str) -> int:
     if not re.fullmatch("[0-9]{1,8}", text) or not 1 <= int(text) <= 31_536_000:
         raise ValueError("use a whole number of seconds from 1 to 31536000")
     return int(text)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SigningKey:
+    """What requests to the registry are signed with. id: what requests name it by, empty for the only one."""
+
+    id: str
+    secret: str = dataclasses.field(repr=False)
+
+
+def signing_keys(text: str) -> tuple[SigningKey, ...]:
+    """Read a secret, or several as ``id:secret, id:secret``, of which the first signs.
+
+    A secret that is too short could be guessed, and one with a colon or comma be taken for two things.
+    """
+    parts = text.split(",")
+    keys = tuple(filter(None, map(_signing_key, parts)))
+    ids = {key.id for key in keys}
+    if len(ids) < len(parts) or ("" in ids and len(ids) > 1):
+        raise ValueError(
+            "use 16 characters or more, without colon and comma; or several such, each with an id of its own: "
+            "id:secret, id:secret"
+        )
+    return keys
+
+
+def _signing_key(text: str) -> SigningKey | None:
+    name, colon, secret = map(str.strip, text.rpartition(":"))
+    if len(secret) < 16 or not secret.isprintable() or not re.fullmatch("[A-Za-z0-9._-]{1,64}" if colon else "", name):
+        return None
+    return SigningKey(name, secret)

@@ -12,16 +12,22 @@ from typing import Any
 
 from .addresses import AllowedHosts
 from .errors import ConfigurationError
+from .masks import MASK, masked
 from .readers import (
+    SigningKey,
+    addresses,
     allowed_hosts,
+    certificates,
     directory,
     endpoint,
     file,
     flag,
     page_length,
+    port,
     quota,
     seconds,
     setting,
+    signing_keys,
     size,
     word,
     written_file,
@@ -50,37 +56,6 @@ def store_kinds(text: str) -> dict[str, str]:
             raise ValueError(f"{name} is there twice; use names that differ in more than case, - and _")
         kinds[name] = kind
     return kinds
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class SigningKey:
-    """What requests to the registry are signed with. id: what requests name it by, empty for the only one."""
-
-    id: str
-    secret: str = dataclasses.field(repr=False)
-
-
-def signing_keys(text: str) -> tuple[SigningKey, ...]:
-    """Read a secret, or several as ``id:secret, id:secret``, of which the first signs.
-
-    A secret that is too short could be guessed, and one with a colon or comma be taken for two things.
-    """
-    parts = text.split(",")
-    keys = tuple(filter(None, map(_signing_key, parts)))
-    ids = {key.id for key in keys}
-    if len(ids) < len(parts) or ("" in ids and len(ids) > 1):
-        raise ValueError(
-            "use 16 characters or more, without colon and comma; or several such, each with an id of its own: "
-            "id:secret, id:secret"
-        )
-    return keys
-
-
-def _signing_key(text: str) -> SigningKey | None:
-    name, colon, secret = map(str.strip, text.rpartition(":"))
-    if len(secret) < 16 or not secret.isprintable() or not re.fullmatch("[A-Za-z0-9._-]{1,64}" if colon else "", name):
-        return None
-    return SigningKey(name, secret)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -187,6 +162,29 @@ class Settings:
         secret=True,
         default=None,
     )
+    registry_host: tuple[tuple[str, int | None], ...] = setting(
+        addresses,
+        "Registry servers that the API server asks instead of a database: names of hosts or addresses, each with its "
+        "port where that is another one (10.1.2.3, 10.1.2.4:9192), with commas between them. They are asked in turn.",
+        default=(),
+        default_text="none: the API server talks to the database itself",
+    )
+    registry_port: int = setting(port, "The port of the registry servers.", default=9191)
+    registry_client_protocol: str = setting(
+        word("http", "https"), "How the API server talks to the registry servers.", default="http"
+    )
+    registry_client_ca_file: Path | None = setting(
+        certificates,
+        "A file with the certificates of those who may have signed the registry servers', in PEM format.",
+        default=None,
+        default_text="what the system trusts",
+    )
+    registry_client_timeout: int = setting(
+        seconds,
+        "Seconds for which the API server waits for each answer of a registry server. It asks again, and others, until "
+        "twice as much has passed.",
+        default=20,
+    )
     log_format: str | None = setting(
         str, "Format of log lines, as Python's logging has it, or json: an object a line.", default=None
     )
@@ -253,9 +251,15 @@ def read_settings(ini: Mapping[str, str], kinds: Kinds) -> Settings:
     default = ours.setdefault("default_store", next(iter(stores)))
     if default not in stores:
         raise ConfigurationError(f"{PREFIX}default_store = {default}: use {' or '.join(stores)}.")
+    _refuse_contradictions(ours)
+    return Settings(**ours)
+
+
+def _refuse_contradictions(ours: Mapping[str, Any]) -> None:
+    if ours.get("registry_host") and ours.get("registry_secret") is None:
+        raise ConfigurationError(f"{PREFIX}registry_host needs {PREFIX}registry_secret, the same as the registry's.")
     if ours["auth"] == "none" and ours.get("anonymous") == "public":
         raise ConfigurationError(f"{PREFIX}anonymous = public: with {PREFIX}auth = none everybody is an administrator.")
-    return Settings(**ours)
 
 
 def refuse_bare_names(section: Mapping[str, str], kinds: Kinds) -> None:
@@ -350,26 +354,8 @@ def _from_environment(key: _Key) -> str | None:
     return os.environ.get(_variable(PREFIX + key.name))
 
 
-MASK = "***"
-_SECRET_NAME = re.compile("secret|pass(?!wd_file)|pwd|credential|token(?!_lifetime)|dsn|key(?!stone)", re.IGNORECASE)
-_SECRET_INSIDE = re.compile("(secret|pass[a-z]*|pwd|token|key)[\"']?\\s*[=:]", re.IGNORECASE)
-_SECRET_PARAMETER = re.compile("([?&][^=&]*(?:secret|pass|pwd|credential|token|key)[^=&]*=)[^&]*", re.IGNORECASE)
-_PASSWORD = re.compile("(://[^:/]*:).*@", re.DOTALL)
-
-
 def _shown(field: "dataclasses.Field[Any]", name: str, value: object) -> str:
     return MASK if field.metadata["secret"] and value is not None else masked(name, value)
-
-
-def masked(key: str, value: object) -> str:
-    """Return a setting's value for people to read: what is secret, or looks like it, is ``***``."""
-    if value is None:
-        return str(None)
-    text = str(value)
-    is_url = re.match(r"[a-z][\w+.-]*://", text, re.IGNORECASE)
-    if _SECRET_NAME.search(key) or (not is_url and (key.endswith("url") or _SECRET_INSIDE.search(text))):
-        return MASK
-    return _PASSWORD.sub(rf"\1{MASK}@", _SECRET_PARAMETER.sub(rf"\1{MASK}", text))
 
 
 def find_config() -> Path:

@@ -15,7 +15,7 @@ from webob import Request, Response
 from webtest import TestApp
 
 from conftest import Installation
-from factories import CHUNKED, data_headers
+from factories import ADMIN, CHUNKED, data_headers
 from pyrimage.catalogue.records import Claim, utcnow
 from pyrimage.models import ClaimRow, ImageRow, LocationRow
 from pyrimage.stores import Store
@@ -225,7 +225,7 @@ def claim_upload(
     """Leave what a server leaves that died ``age`` ago, when its last lease ended, in the middle of an upload."""
     store = installation.stores.writable(store_name)
     claim = Claim(image_id, store.name, store.new_key(image_id), None, 5)
-    installation.catalogue.claims.begin(claim, is_new=is_new)
+    installation.catalogue.claims.begin(claim, ADMIN, is_new=is_new)
     if isinstance(store, FileStore):
         staging = Path(urlsplit(store.url(claim.key)).path).parents[2] / "staging"
         staging.mkdir(exist_ok=True)

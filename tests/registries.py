@@ -14,7 +14,7 @@ from webtest import TestApp
 from conftest import Installation, install
 from factories import ADMIN
 from pyrimage.catalogue.records import Identity, new_image_id
-from pyrimage.identity.signed import DIGEST, KEY_ID, SIGNATURE, TIMESTAMP, WHO, digest_of, sign
+from pyrimage.signatures import DIGEST, KEY_ID, SIGNATURE, TIMESTAMP, WHO, digest_of, sign
 
 SECRET = "a secret that nobody guesses"  # 16 characters and more
 DATA_FACTS = {"size": 5, "checksum": "5" * 32, "sha256": "6" * 64}

@@ -1,6 +1,7 @@
 """What the catalogue can do, wherever its rows are: nothing here that could not travel over HTTP."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -22,14 +23,17 @@ class Reads(Protocol):
     def brief_page(self, query: ListQuery, viewer: Identity) -> list[ImageSummary]:
         """Return the same page in brief: read faster, for the rest of each image stays in the rows. Raises Invalid."""
 
-    def members_of(self, image_id: str) -> Sequence[Member]:
-        """Return the members of an image, in order of their names."""
+    def members_of(self, image_id: str, viewer: Identity) -> Sequence[Member]:
+        """Return the members of an image that ``viewer`` may see and that is not deleted, in order of their names."""
 
-    def find_member(self, image_id: str, member: str) -> Member | None:
-        """Return one member of an image, else None."""
+    def find_member(self, image_id: str, member: str, viewer: Identity) -> Member | None:
+        """Return one of these members, else None."""
 
-    def shared_with(self, member: str) -> Sequence[Member]:
-        """Return the memberships of a project in images that are not deleted, in order of the images' ids."""
+    def shared_with(self, member: str, viewer: Identity) -> Sequence[Member]:
+        """Return the memberships of a project in images that are not deleted, in order of the images' ids.
+
+        viewer: the project itself, or an administrator.
+        """
 
 
 class Writes(Protocol):
@@ -80,8 +84,10 @@ class Writes(Protocol):
 class Claims(Protocol):
     """Uploads under way and bytes to remove; each call is a short transaction of its own."""
 
-    def begin(self, claim: Claim, *, is_new: bool) -> int | None:
+    def begin(self, claim: Claim, caller: Identity, *, is_new: bool) -> int | None:
         """Record a claim with a fresh lease; return how many bytes it holds, None where it need not grow with them.
+
+        caller: who uploads, and may do so.
 
         Raises ImageExists or Conflict if the image cannot take data, UploadInProgress if it is claimed already,
         LimitExceeded if the owner has no room.
@@ -198,6 +204,47 @@ class MarkedStore(Protocol):
         """Say whether a blob is there, whatever the marker says."""
 
 
+@dataclass(frozen=True, slots=True)
+class BlobCount:
+    """What a directory holds of what the rows name: so many blobs are there, and so many of images are missing."""
+
+    there: int
+    missing: int
+
+
+class StoreIdentities(Protocol):
+    """Which directory is a store's: the rows and the directory know the same identity, or it is refused."""
+
+    def known(self, store: MarkedStore) -> str:
+        """Return the identity that the rows know. Raises StoreMissing if they know none."""
+
+    def identify(self, store: MarkedStore) -> str:
+        """Return the identity that the rows know; where they know none yet, mark the directory with a new one.
+
+        That is so at the first start on empty tables, and at the first one after an upgrade, if the directory holds
+        what rows name. Raises StoreMissing for a directory that is marked already, or holds nothing of that.
+        """
+
+    def adopt(self, store: MarkedStore, *, although_empty: bool) -> BlobCount:
+        """Make the directory the store's: the rows take its identity, or it gets the rows', or a new one.
+
+        Raises StoreMissing if it is another store's, or holds nothing of what rows name, unless ``although_empty``.
+        """
+
+
+class ActiveImages(Protocol):
+    """All images that have bytes, without their properties; no connection is held between two of them."""
+
+    def __iter__(self) -> Iterator[Image]:
+        """Give the images in the order of their ids."""
+
+    def find(self, image_id: str) -> Image | None:
+        """Return an image if it is still active."""
+
+    def total(self) -> tuple[int, int]:
+        """Return how many images there are, and the bytes of all."""
+
+
 class Catalogue(Reads, Protocol):
     """One object per process, from which requests get their reads and their writes."""
 
@@ -209,8 +256,26 @@ class Catalogue(Reads, Protocol):
     def tokens(self) -> Tokens:
         """Tokens that log users in."""
 
-    def writes(self, transaction_manager: object) -> Writes:
+    @property
+    def identities(self) -> StoreIdentities:
+        """What the places of stores carry."""
+
+    @property
+    def active(self) -> ActiveImages:
+        """All images that have bytes."""
+
+    def writes(self, transaction_manager: object, caller: Identity) -> Writes:
         """Return the changes of the transaction that this manager runs, or begins next; nothing is asked yet.
 
-        transaction_manager: a ``transaction.TransactionManager``.
+        transaction_manager: a ``transaction.TransactionManager``. caller: on whose behalf; its rights are checked
+        before, and for members again.
         """
+
+    def check(self, *, upgrade: bool) -> None:
+        """See whether the catalogue is there and of this release. Raises ConfigurationError, DatabaseError.
+
+        upgrade: bring its schema up to date, where it is ours to change.
+        """
+
+    def close(self) -> None:
+        """Close all connections; the next question opens new ones."""

@@ -121,7 +121,7 @@ def acl_of_members(request: Request, image: Image) -> Iterator[Ace]:
         yield Allow, f"project:{image.owner}", sharing
     project = request.identity.project
     if project:
-        member = request.catalogue.find_member(image.id, project)
+        member = request.catalogue.find_member(image.id, project, request.identity)
         if member is not None and member.can_share:
             yield Allow, f"project:{project}", sharing
 

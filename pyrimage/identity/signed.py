@@ -1,51 +1,33 @@
-"""Requests to a registry are signed: what the signature is over, and the middleware that looks at it."""
+"""Requests to a registry are signed: the middleware that looks at the signature."""
 
-import base64
-import hashlib
 import hmac
 import io
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from ..catalogue.records import READER, Identity
+from ..catalogue.records import Identity
 from ..environ import CHUNKED, IDENTITY, REFUSAL
 from ..errors import Invalid, LimitExceeded, PyrimageError, Unauthenticated
-from ..settings import SigningKey
+from ..readers import SigningKey
+from ..signatures import (
+    DIGEST,
+    KEY_ID,
+    MAX_CLOCK_SECONDS,
+    MAX_SIGNED_BODY,
+    READER_ALONE,
+    SCHEME,
+    SIGNATURE,
+    SIGNED,
+    TIMESTAMP,
+    WHO,
+    digest_of,
+    sign,
+)
 from ..stores.transfer import body_errors
 from .policy import HEALTHCHECK, WSGIApp
-
-SCHEME = "PYRIMAGE-HMAC-SHA256"
-MAX_CLOCK_SECONDS = 60
-MAX_SIGNED_BODY = 2**20  # bytes; they are kept in memory until the last of them shows whether they are those signed
-
-SIGNATURE, KEY_ID, TIMESTAMP = "X-Pyrimage-Signature", "X-Pyrimage-Key-Id", "X-Pyrimage-Timestamp"
-DIGEST = "Content-Digest"
-PURGE_PROPERTIES = "X-Glance-Registry-Purge-Props"
-WHO = ("X-User-Id", "X-Tenant-Id", "X-Roles")
-READER_ALONE = frozenset({READER})  # what a server says of a caller who may only read, whatever allows it no more
-# Every header that the registry acts on, in the order of the signature's lines; Accept chooses an error's shape alone.
-SIGNED = (KEY_ID, TIMESTAMP, "Content-Type", "Content-Length", DIGEST, *WHO, PURGE_PROPERTIES)
-
-
-def sign(secret: str, method: str, path: str, query: str, headers: Mapping[str, str]) -> str:
-    """Make the signature of a request to the registry, which ``headers`` will carry with those that it is over.
-
-    It is the HMAC-SHA256, in hexadecimal digits, of these lines: the method, the path as it is sent (percent-encoded),
-    the query, and the headers that ``SIGNED`` names. A header that is not sent is an empty line, as is one that is
-    empty. Between the lines stand line feeds, which none of them can hold. The body has its part by its digest, so
-    that nobody has to take it before it is known who sends it. Source: ours.
-    """
-    sent = {name.lower(): value for name, value in headers.items()}
-    lines = (method, path, query, *(sent.get(name.lower(), "") for name in SIGNED))
-    return hmac.new(secret.encode(), "\n".join(lines).encode(), "sha256").hexdigest()
-
-
-def digest_of(body: bytes) -> str:
-    """Make the ``Content-Digest`` of a body: ``sha-256=:<base64>:``. Source: RFC 9530."""
-    return f"sha-256=:{base64.b64encode(hashlib.sha256(body).digest()).decode()}:"
 
 
 class SignedOnly:

@@ -232,7 +232,7 @@ def _scrub(arguments: argparse.Namespace) -> int:
     catalogue, settings = _open(arguments)
     if arguments.deep:
         stores = make_stores(settings, catalogue.identities.known)
-        migrations.check(catalogue.engine)
+        catalogue.check(upgrade=False)
         is_done = report_orphans(stores, catalogue.claims, age, removes=arguments.remove, force=arguments.force)
         return OK if is_done else FAILED
     stores = _open_stores(catalogue, settings)
@@ -274,7 +274,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 def _adopt(arguments: argparse.Namespace) -> int:
     catalogue, settings = _open(arguments)
-    migrations.check(catalogue.engine)
+    catalogue.check(upgrade=False)
     store = _marked_store(make_stores(settings, catalogue.identities.known), arguments.name)
     count = catalogue.identities.adopt(store, although_empty=arguments.force)
     print(f"{store.marker.directory} is the directory of the store {store.name}.")
@@ -325,7 +325,7 @@ def _open_stores(catalogue: SqlCatalogue, settings: Settings) -> Stores:
     One on the network that does not answer is told, and concerns its own images only.
     """
     stores = make_stores(settings, catalogue.identities.known)
-    migrations.check(catalogue.engine)
+    catalogue.check(upgrade=False)
     for store in stores.values():
         try:
             store.check()

@@ -15,8 +15,9 @@ from pyramid.paster import get_app, get_appsettings
 from .. import __version__
 from ..errors import ConfigurationError, DatabaseError, PyrimageError
 from ..logs import DEFAULT_DATE_FORMAT, DEFAULT_FORMAT, LogOptions, set_up
+from ..masks import masked
 from ..server.options import Options
-from ..settings import CONFIG_DIRECTORIES, CONFIG_NAME, Settings, find_config, masked, shown_settings
+from ..settings import CONFIG_DIRECTORIES, CONFIG_NAME, Settings, find_config, shown_settings
 from ..stores import load_settings
 from . import FAILED, INTERRUPTED, OK, replace_closed_streams
 from .ini import reading

@@ -79,7 +79,7 @@ def revoke_all(catalogue: SqlCatalogue, user: str) -> None:
 
 def _checked(opened: tuple[SqlCatalogue, Settings]) -> tuple[Tokens, Settings]:
     catalogue, settings = opened
-    migrations.check(catalogue.engine)
+    catalogue.check(upgrade=False)
     return catalogue.tokens, settings
 
 

@@ -4,8 +4,8 @@ import hashlib
 import sys
 from collections.abc import Callable, Iterator
 
+from ..catalogue.interfaces import ActiveImages
 from ..catalogue.records import Image
-from ..catalogue.sql.catalogue import ActiveImages
 from ..errors import BlobDamaged, StoreError, StoreMissing, StoreUnavailable
 from ..stores import Stores
 from ..stores.transfer import CHUNK

@@ -7,7 +7,7 @@ from collections import deque
 from datetime import timedelta
 
 from ..catalogue.interfaces import Claims
-from ..catalogue.records import Claim
+from ..catalogue.records import Claim, Identity
 from ..errors import UploadInProgress
 from ..stores import Stores
 from .scrub import end_expired
@@ -31,16 +31,16 @@ class LiveClaims:
         self._lock = threading.Lock()
         self._all_ended = threading.Event()
 
-    def begin(self, claim: Claim, *, is_new: bool) -> int | None:
+    def begin(self, claim: Claim, caller: Identity, *, is_new: bool) -> int | None:
         """Record a claim and keep it alive; an expired one on the same image is ended first. See ``Claims.begin``."""
         self._end_all()
         try:
-            held = self.rows.begin(claim, is_new=is_new)
+            held = self.rows.begin(claim, caller, is_new=is_new)
         except UploadInProgress:
             expired = self.rows.expired(GRACE, claim.image_id)
             if not any(end_expired(self.stores, self.rows, other, GRACE) for other in expired):
                 raise
-            held = self.rows.begin(claim, is_new=is_new)
+            held = self.rows.begin(claim, caller, is_new=is_new)
         with self._lock:
             if not self._live:
                 self._all_ended = threading.Event()

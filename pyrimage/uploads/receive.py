@@ -48,7 +48,7 @@ def receive(request: Request, draft: ImageDraft) -> Blob | None:
         return body
     store, claims = request.stores.writable(body.store), request.claims
     claim = Claim(image.id, store.name, store.new_key(image.id), image.owner, body.size)
-    held = claims.begin(claim, is_new=draft.old is None)
+    held = claims.begin(claim, request.identity, is_new=draft.old is None)
     upload = request.upload = Upload(request.tm, claims, claim)
     writer = upload.writer = store.open_writer(claim.key, body.size)
     cap = request.settings.image_size_cap

@@ -13,7 +13,7 @@ import colander
 from pyramid.request import Request
 
 from ..catalogue import records
-from ..identity.signed import PURGE_PROPERTIES
+from ..signatures import PURGE_PROPERTIES
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 KEY_LENGTH = 255  # characters of a property's key

@@ -138,7 +138,7 @@ def read_can_share(request: Request) -> bool | None:
 @get_view_config(context=MemberContainer, permission=Permission.VIEW_IMAGE)
 def list_members(context: MemberContainer, request: Request) -> Response:
     """List the members: ``{"members": [{"member_id": "tenant-b", "can_share": false}]}``. 200."""
-    members = request.catalogue.members_of(context.image.id)
+    members = request.catalogue.members_of(context.image.id, request.identity)
     return json_response({"members": [{"member_id": each.member, "can_share": each.can_share} for each in members]})
 
 
@@ -166,6 +166,6 @@ def remove_member(context: MemberResource, request: Request) -> Response:
 @get_view_config(context=SharedWith, permission=Permission.LIST_SHARED_IMAGES)
 def list_shared_images(context: SharedWith, request: Request) -> Response:
     """List what a project shares in: ``{"shared_images": [{"image_id": "...", "can_share": false}]}``. 200, 403."""
-    members = request.catalogue.shared_with(context.__name__)
+    members = request.catalogue.shared_with(context.__name__, request.identity)
     images = [{"image_id": each.image_id, "can_share": each.can_share} for each in members]
     return json_response({"shared_images": images})

@@ -53,7 +53,7 @@ class Request(PyramidRequest):
     @reify
     def writes(self) -> Writes:
         """The changes of the catalogue that commit with the request's transaction."""
-        return self.catalogue.writes(self.tm)
+        return self.catalogue.writes(self.tm, self.identity)
 
     @reify
     def GET(self) -> MultiDict:  # noqa: N802 - the name is WebOb's

@@ -7,7 +7,7 @@ from webtest import TestApp
 
 from conftest import Installation
 from default_store import file_store_only
-from factories import data_headers, detail, image_row, insert_rows, upload
+from factories import ADMIN, data_headers, detail, image_row, insert_rows, upload
 from faults import (
     DEAD,
     Gate,
@@ -177,7 +177,7 @@ def test_scrub_forgets_rows_under_whose_keys_nothing_can_lie(
     """They are told, and no other row waits for them."""
     claims = own_installation.catalogue.claims
     for number, key in enumerate(IMPOSSIBLE):
-        claims.begin(Claim(f"i{number}", "file", key, None, None), is_new=True)
+        claims.begin(Claim(f"i{number}", "file", key, None, None), ADMIN, is_new=True)
     dead = claim_upload(own_installation, "dead", is_new=True, age=DEAD)
     insert_rows(own_installation, image_row(id="gone", status="deleted", deleted=True, deleted_at=utcnow()))
     garbage = {"image_id": "gone", "store": "file", "owned": True, "state": GARBAGE}

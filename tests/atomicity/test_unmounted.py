@@ -19,7 +19,7 @@ from default_store import file_store_only
 from factories import data_headers, error_of, files_below, reserve, upload
 from faults import DEAD, Body, claim_upload, clean, expire_claims, other_program, send
 from pyrimage.app import main
-from pyrimage.catalogue.sql.catalogue import ActiveImages
+from pyrimage.catalogue.sql.catalogue import SqlActiveImages
 from pyrimage.errors import ConfigurationError, StoreMissing
 from pyrimage.models import ClaimRow, LocationRow, StoreRow
 from pyrimage.scripts.verify import verify
@@ -214,7 +214,7 @@ def test_claim_of_a_dead_server_stays_until_the_disk_is_back(own_installation: I
 
 def test_verify_calls_no_image_missing(own_installation: Installation, active: str, disk: Disk) -> None:
     disk.unmount()
-    stores, images = own_installation.stores, ActiveImages(own_installation.engine)
+    stores, images = own_installation.stores, SqlActiveImages(own_installation.engine)
     with pytest.raises(StoreMissing):
         list(verify(stores, images, id, sizes_only=True))
 

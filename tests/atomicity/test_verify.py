@@ -15,7 +15,7 @@ from default_store import file_store_only
 from factories import add_row, insert_rows, md5, meta, reserve, sha256, stored, upload
 from faults import claim_upload, hinder
 from pyrimage.catalogue.records import Status
-from pyrimage.catalogue.sql.catalogue import ActiveImages
+from pyrimage.catalogue.sql.catalogue import SqlActiveImages
 from pyrimage.errors import StoreUnavailable
 from pyrimage.models import ImageRow, LocationRow
 from pyrimage.scripts.verify import report, verify
@@ -29,7 +29,7 @@ def ignore(size: int) -> None:
 
 def problems(installation: Installation, *, sizes_only: bool = False, page: int = 500) -> dict[str, str]:
     """Verify; return by id what is wrong with the images, an empty text for those that are whole."""
-    images = ActiveImages(installation.engine, page)
+    images = SqlActiveImages(installation.engine, page)
     checked = verify(installation.stores, images, ignore, sizes_only=sizes_only)
     found = [(image.id, str(error or "")) for image, error in checked]
     if len(dict(found)) < len(found):
@@ -108,7 +108,7 @@ def test_sizes_alone_read_nothing(own_installation: Installation, committing_app
     upload(committing_app, DATA)
     came: list[int] = []
     for sizes_only, size in ((True, 0), (False, len(DATA))):
-        stores, images = own_installation.stores, ActiveImages(own_installation.engine)
+        stores, images = own_installation.stores, SqlActiveImages(own_installation.engine)
         list(verify(stores, images, came.append, sizes_only=sizes_only))
         assert sum(came) == size
 
@@ -137,7 +137,7 @@ def test_md5_is_compared_where_there_is_no_sha256(
 @file_store_only
 def test_bytes_that_end_while_they_are_read_are_found(own_installation: Installation, committing_app: TestApp) -> None:
     upload(committing_app, DATA, id="f17")
-    images, stores = ActiveImages(own_installation.engine), own_installation.stores
+    images, stores = SqlActiveImages(own_installation.engine), own_installation.stores
 
     def cut_now(size: int) -> None:
         cut(file_of(own_installation, "f17"))
@@ -162,7 +162,7 @@ def test_why_bytes_cannot_be_read_is_told_also_where_the_error_says_nothing(
         raise StoreUnavailable("The vault cannot be read.") from cause
 
     hinder(own_installation).before["open_reader"] = fail
-    assert not report(own_installation.stores, ActiveImages(own_installation.engine), sizes_only=False)
+    assert not report(own_installation.stores, SqlActiveImages(own_installation.engine), sizes_only=False)
     url = committing_app.head(path).headers["x-image-meta-location"]
     assert capsys.readouterr().out == (
         f"f17 '': The vault cannot be read. {said} {url}\n0 images are whole, 1 are not.\n"
@@ -226,7 +226,7 @@ def test_image_that_is_deleted_while_it_is_read_is_not_damaged(
             cut(file)
             committing_app.delete(path, status=200)
 
-    assert list(verify(stores, ActiveImages(own_installation.engine), delete_and_cut, sizes_only=False)) == []
+    assert list(verify(stores, SqlActiveImages(own_installation.engine), delete_and_cut, sizes_only=False)) == []
 
 
 def test_no_connection_is_held_while_bytes_are_read(own_installation: Installation, committing_app: TestApp) -> None:
@@ -238,7 +238,7 @@ def test_no_connection_is_held_while_bytes_are_read(own_installation: Installati
     def note(size: int) -> None:
         held.append(pool.checkedout())  # type: ignore[attr-defined]
 
-    list(verify(own_installation.stores, ActiveImages(own_installation.engine, 2), note, sizes_only=False))
+    list(verify(own_installation.stores, SqlActiveImages(own_installation.engine, 2), note, sizes_only=False))
     assert set(held) == {0}
     assert len(held) >= 6
 
@@ -257,11 +257,11 @@ def test_every_image_is_read_once_however_the_rows_are_paged(
 
 
 def test_total_is_of_active_images(own_installation: Installation, committing_app: TestApp) -> None:
-    assert ActiveImages(own_installation.engine).total() == (0, 0)
+    assert SqlActiveImages(own_installation.engine).total() == (0, 0)
     upload(committing_app, DATA)
     upload(committing_app, b"bytes")
     reserve(committing_app, size=1000)
-    assert ActiveImages(own_installation.engine).total() == (2, len(DATA) + 5)
+    assert SqlActiveImages(own_installation.engine).total() == (2, len(DATA) + 5)
 
 
 @file_store_only

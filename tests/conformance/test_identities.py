@@ -15,7 +15,7 @@ from blob import DATA, KEY, put
 from conftest import Installation
 from factories import add_row, files_below, insert_rows
 from pyrimage.catalogue.records import Status
-from pyrimage.catalogue.sql.identities import StoreIdentities
+from pyrimage.catalogue.sql.identities import SqlIdentities
 from pyrimage.errors import DatabaseAway, DatabaseBusy, DatabaseError, DatabaseFull, StoreMissing
 from pyrimage.models import LocationRow, StoreRow, make_engine
 from pyrimage.models.location import ACTIVE, GARBAGE
@@ -38,12 +38,12 @@ def engine(installation: Installation) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def identities(engine: Engine) -> StoreIdentities:
-    return StoreIdentities(engine)
+def identities(engine: Engine) -> SqlIdentities:
+    return SqlIdentities(engine)
 
 
 @pytest.fixture
-def store(directory: Path, identities: StoreIdentities) -> FileStore:
+def store(directory: Path, identities: SqlIdentities) -> FileStore:
     """A store whose directory is not there."""
     return FileStore("file", directory, identities.identify)
 
@@ -84,7 +84,7 @@ def assert_untouched(directory: Path, engine: Engine, marker: str | None = None)
 
 
 def test_the_first_start_on_an_empty_database_marks_the_directory(
-    store: FileStore, directory: Path, identities: StoreIdentities, umask: int
+    store: FileStore, directory: Path, identities: SqlIdentities, umask: int
 ) -> None:
     store.check()
     assert (directory / "blobs" / MARKER).stat().st_mode & 0o777 == 0o600
@@ -102,7 +102,7 @@ def test_an_image_without_bytes_does_not_keep_the_directory_from_being_marked(
 
 
 def test_the_next_start_finds_what_the_first_one_wrote(
-    store: FileStore, directory: Path, identities: StoreIdentities
+    store: FileStore, directory: Path, identities: SqlIdentities
 ) -> None:
     store.check()
     first = marker_of(directory)
@@ -136,9 +136,9 @@ def test_servers_that_start_at_once_agree(engine: Engine, installation: Installa
     def start() -> str:
         own = make_engine({"sqlalchemy.url": installation.shared["sqlalchemy.url"]})
         event.listen(own, "before_cursor_execute", meet)
-        store = FileStore("file", directory, StoreIdentities(own).identify)
+        store = FileStore("file", directory, SqlIdentities(own).identify)
         store.check()
-        known = StoreIdentities(own).known(store)
+        known = SqlIdentities(own).known(store)
         own.dispose()
         return known
 
@@ -158,7 +158,7 @@ def test_server_that_starts_while_another_one_marks_the_directory_waits_for_it(
 
     def start() -> None:
         try:
-            FileStore("file", directory, StoreIdentities(own).identify).check()
+            FileStore("file", directory, SqlIdentities(own).identify).check()
         finally:
             waits.set()
             own.dispose()
@@ -271,7 +271,7 @@ def test_servers_that_start_at_once_where_nothing_of_the_images_is_are_all_told_
         own = make_engine({"sqlalchemy.url": installation.shared["sqlalchemy.url"]})
         event.listen(own, "before_cursor_execute", lambda *rest: everybody.wait(30) if "FROM stores" in rest[2] else 0)
         with pytest.raises(StoreMissing) as refused:
-            FileStore("file", directory, StoreIdentities(own).identify).check()
+            FileStore("file", directory, SqlIdentities(own).identify).check()
         own.dispose()
         return refused.value.advice
 
@@ -305,7 +305,7 @@ def test_a_directory_that_cannot_be_marked_is_refused_and_stays_unknown(
 
 
 def test_who_may_not_mark_a_directory_is_told_who_does(
-    directory: Path, engine: Engine, identities: StoreIdentities
+    directory: Path, engine: Engine, identities: SqlIdentities
 ) -> None:
     with pytest.raises(StoreMissing) as refused:
         FileStore("file", directory, identities.known).check()
@@ -317,7 +317,7 @@ def test_who_may_not_mark_a_directory_is_told_who_does(
 
 
 def test_a_new_disk_gets_the_identity_that_the_database_knows(
-    store: FileStore, directory: Path, identities: StoreIdentities
+    store: FileStore, directory: Path, identities: SqlIdentities
 ) -> None:
     store.check()
     known = marker_of(directory)
@@ -329,7 +329,7 @@ def test_a_new_disk_gets_the_identity_that_the_database_knows(
 
 @pytest.mark.parametrize("is_known", [True, False])
 def test_the_database_takes_the_identity_of_a_marked_directory(
-    store: FileStore, directory: Path, identities: StoreIdentities, is_known: bool
+    store: FileStore, directory: Path, identities: SqlIdentities, is_known: bool
 ) -> None:
     if is_known:
         store.check()
@@ -339,9 +339,7 @@ def test_the_database_takes_the_identity_of_a_marked_directory(
     FileStore("file", directory, identities.identify).check()
 
 
-def test_adopting_what_is_adopted_changes_nothing(
-    store: FileStore, directory: Path, identities: StoreIdentities
-) -> None:
+def test_adopting_what_is_adopted_changes_nothing(store: FileStore, directory: Path, identities: SqlIdentities) -> None:
     store.check()
     before = (directory / "blobs" / MARKER).stat()
     identities.adopt(store, although_empty=False)
@@ -351,7 +349,7 @@ def test_adopting_what_is_adopted_changes_nothing(
 
 @pytest.mark.parametrize("text", ["", "no identity\n", OTHER, f"{OTHER}0\n", "\xff" * 33])
 def test_a_marker_that_is_none_is_refused_and_replaced(
-    store: FileStore, directory: Path, identities: StoreIdentities, text: str
+    store: FileStore, directory: Path, identities: SqlIdentities, text: str
 ) -> None:
     store.check()
     known = marker_of(directory)
@@ -376,7 +374,7 @@ def test_a_marker_that_is_not_a_file_is_refused_and_not_opened(
 
 
 def test_a_directory_without_any_of_the_blobs_is_adopted_by_force_alone(
-    store: FileStore, directory: Path, identities: StoreIdentities, engine: Engine, installation: Installation
+    store: FileStore, directory: Path, identities: SqlIdentities, engine: Engine, installation: Installation
 ) -> None:
     """It may be that of a disk that is not mounted."""
     name_blob(installation)

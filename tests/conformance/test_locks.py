@@ -48,12 +48,12 @@ def watched(engine: Engine) -> Iterator[list[tuple[str, bool]]]:
 
 
 def claim(catalogue: Subject, image: Image) -> None:
-    catalogue.claims.begin(claim_on(image), is_new=False)
+    catalogue.claims.begin(claim_on(image), ADMIN, is_new=False)
 
 
 def grow(catalogue: Subject, image: Image) -> None:
     upload = Claim(image.id, "file", "key", image.owner, None)
-    catalogue.claims.begin(upload, is_new=False)
+    catalogue.claims.begin(upload, ADMIN, is_new=False)
     catalogue.claims.reserve(upload, 5)
 
 

@@ -18,11 +18,11 @@ from pyrimage.api.v1.resources import V1, ImageResource, Root, VersionChoice
 from pyrimage.api.v1.schemas.headers import COPY_FROM, header_name
 from pyrimage.api.v1.schemas.image import KNOWN
 from pyrimage.catalogue.records import CONTAINER_FORMATS, DISK_FORMATS, Status
-from pyrimage.identity.signed import PURGE_PROPERTIES, SIGNATURE, SIGNED
 from pyrimage.registry.resources import ClaimContainer
 from pyrimage.scripts import manage
 from pyrimage.server.options import Options
 from pyrimage.settings import Settings
+from pyrimage.signatures import PURGE_PROPERTIES, SIGNATURE, SIGNED
 from pyrimage.stores import make_configurator, store_kinds
 from pyrimage.web import resources
 from pyrimage.web.errors import STATUS

@@ -18,7 +18,9 @@ from webtest import TestApp
 
 from factories import ADMIN, ALICE, NOBODY, error_of, stored
 from pyrimage.catalogue.records import Identity
-from pyrimage.identity.signed import (
+from pyrimage.readers import signing_keys
+from pyrimage.settings import PREFIX
+from pyrimage.signatures import (
     KEY_ID,
     PURGE_PROPERTIES,
     SIGNATURE,
@@ -26,7 +28,6 @@ from pyrimage.identity.signed import (
     digest_of,
     sign,
 )
-from pyrimage.settings import PREFIX, signing_keys
 from pyrimage.stores import load_settings
 from registries import SECRET, Registry, signed
 
@@ -90,6 +91,7 @@ def test_the_signature_is_that_of_the_documentation(registry: Registry) -> None:
         "X-Tenant-Id": "tenant-a",
         "X-Roles": "b,member",
         "X-Glance-Registry-Purge-Props": "true",
+        "Idempotency-Key": "",
     }
     lines = ["POST", "/images", "a=%C3%A9&b", *headers.values()]
     headers["X-Pyrimage-Signature"] = hmac.new(SECRET.encode(), "\n".join(lines).encode(), "sha256").hexdigest()

@@ -12,7 +12,7 @@ import pytest
 
 from factories import ADMIN, ALICE, data_headers, error_of
 from pyrimage.catalogue.records import Identity
-from pyrimage.identity.signed import SIGNATURE, WHO
+from pyrimage.signatures import SIGNATURE, WHO
 from registries import SECRET, signed
 from servers.processes import free_port, run
 from servers.pyrimage import Answer, Server

@@ -6,15 +6,14 @@ from pathlib import Path
 import pytest
 
 from pyrimage.errors import ConfigurationError
+from pyrimage.masks import MASK, masked
+from pyrimage.readers import SigningKey
 from pyrimage.settings import (
     CONFIG_DIRECTORIES,
-    MASK,
     Settings,
-    SigningKey,
     StoreSettings,
     config_from_environment,
     find_config,
-    masked,
     read_settings,
     refuse_bare_names,
 )

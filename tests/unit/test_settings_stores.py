@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from pyrimage.errors import ConfigurationError
+from pyrimage.masks import MASK
 from pyrimage.readers import flag, setting, word
 from pyrimage.settings import (
-    MASK,
     STORE_NAME_LENGTH,
     Settings,
     read_settings,

@@ -11,8 +11,9 @@ from factories import ALICE
 from pyrimage.catalogue.records import Identity
 from pyrimage.environ import CHUNKED, IDENTITY, REFUSAL
 from pyrimage.errors import ClientLeft, ClientTooSlow, Invalid, LimitExceeded, PyrimageError, Unauthenticated
-from pyrimage.identity.signed import MAX_SIGNED_BODY, SIGNED, TIMESTAMP, SignedOnly, digest_of, sign
-from pyrimage.settings import SigningKey
+from pyrimage.identity.signed import SignedOnly
+from pyrimage.readers import SigningKey
+from pyrimage.signatures import MAX_SIGNED_BODY, SIGNED, TIMESTAMP, digest_of, sign
 
 KEY = SigningKey("new", "the secret that signs")
 BODY = b"body"

@@ -6,12 +6,12 @@ from functools import lru_cache
 from sqlalchemy import Engine, and_, bindparam, false, func, select
 from transaction import TransactionManager
 
-from ...models import make_session_factory
+from ...models import make_session_factory, migrations
 from ...settings import Settings
 from ..queries import ListQuery
 from ..records import Identity, Image, ImageSummary, Member, Status
 from .claims import SqlClaims
-from .identities import StoreIdentities
+from .identities import SqlIdentities
 from .pages import read_brief_page, read_page
 from .rows import (
     COLUMNS,
@@ -54,8 +54,8 @@ class SqlCatalogue:
         self.sessions = make_session_factory(engine)
         self.claims = SqlClaims(engine, settings)
         self.tokens = SqlTokens(engine)
-        self.identities = StoreIdentities(engine)
-        self.active = ActiveImages(engine)
+        self.identities = SqlIdentities(engine)
+        self.active = SqlActiveImages(engine)
 
     def find(self, image_id: str, viewer: Identity) -> Image | None:
         """Return an image and its properties with one SELECT."""
@@ -76,28 +76,39 @@ class SqlCatalogue:
         with self.engine.connect() as connection:
             return read_brief_page(connection, query, viewer)
 
-    def members_of(self, image_id: str) -> Sequence[Member]:
+    def members_of(self, image_id: str, viewer: Identity) -> Sequence[Member]:
         """Return the members of an image."""
         with self.engine.connect() as connection:
             return [Member(*row) for row in connection.execute(_MEMBERS, {"image_id": image_id}).all()]
 
-    def find_member(self, image_id: str, member: str) -> Member | None:
+    def find_member(self, image_id: str, member: str, viewer: Identity) -> Member | None:
         """Return one member of an image."""
         with self.engine.connect() as connection:
             rows = connection.execute(_ONE_MEMBER, {"image_id": image_id, "member": member}).all()
         return Member(*rows[0]) if rows else None
 
-    def shared_with(self, member: str) -> Sequence[Member]:
+    def shared_with(self, member: str, viewer: Identity) -> Sequence[Member]:
         """Return the memberships of a project in live images; why others have rows, ``SqlWrites.remove`` tells."""
         with self.engine.connect() as connection:
             return [Member(*row) for row in connection.execute(_SHARED, {"member": member}).all()]
 
-    def writes(self, transaction_manager: TransactionManager) -> SqlWrites:
+    def writes(self, transaction_manager: TransactionManager, caller: Identity) -> SqlWrites:
         """Return the changes of the manager's transaction; their session takes a connection at its first statement."""
         return SqlWrites(self.sessions(info={"tm": transaction_manager}), self._settings)
 
+    def check(self, *, upgrade: bool) -> None:
+        """See whether the schema is the one that the code needs."""
+        if upgrade:
+            migrations.upgrade(self.engine)
+        else:
+            migrations.check(self.engine)
 
-class ActiveImages:
+    def close(self) -> None:
+        """Close the pool's connections."""
+        self.engine.dispose()
+
+
+class SqlActiveImages:
     """All images that have bytes, without their properties: each call is a short transaction of its own.
 
     page: so many rows are read at once, and held in memory.

@@ -16,7 +16,7 @@ from ...models import ClaimRow, ImageRow, LocationRow
 from ...models.claim import ENDING, LIVE
 from ...models.location import GARBAGE
 from ...settings import Settings
-from ..records import Claim, Location, Status, utcnow
+from ..records import Claim, Identity, Location, Status, utcnow
 from .quotas import admit
 
 LEASE = timedelta(seconds=120)
@@ -30,7 +30,7 @@ class SqlClaims:
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine, self._settings = engine, settings
 
-    def begin(self, claim: Claim, *, is_new: bool) -> int | None:
+    def begin(self, claim: Claim, caller: Identity, *, is_new: bool) -> int | None:
         """Insert the claim, unless the image cannot take data, another claim holds it or its owner has no room."""
         image = select(ImageRow.status, ImageRow.owner).where(ImageRow.id == claim.image_id)
         with self._engine.begin() as connection:

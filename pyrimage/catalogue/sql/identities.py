@@ -2,7 +2,6 @@
 
 import logging
 import secrets
-from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine, delete, insert, select
 from sqlalchemy.exc import IntegrityError
@@ -10,20 +9,12 @@ from sqlalchemy.exc import IntegrityError
 from ...errors import DatabaseRefused, StoreMissing
 from ...models import LocationRow, StoreRow
 from ...models.location import ACTIVE
-from ..interfaces import MarkedStore
+from ..interfaces import BlobCount, MarkedStore
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class BlobCount:
-    """What a directory holds of what the database names: so many blobs are there, and so many of images are missing."""
-
-    there: int
-    missing: int
-
-
-class StoreIdentities:
+class SqlIdentities:
     """Identities in the database of ``engine``; each call is a short transaction of its own."""
 
     def __init__(self, engine: Engine) -> None:

@@ -53,7 +53,7 @@ class Subject:
         """Commit at the end, and abort if anything is raised."""
         manager = TransactionManager(explicit=True)
         with manager:
-            yield self.rows.writes(manager)
+            yield self.rows.writes(manager, ADMIN)
 
     def add(self, blob: Blob | None = None, **fields: Any) -> Image:
         """Store a new image, queued unless told otherwise."""
@@ -65,7 +65,7 @@ class Subject:
     def upload(self, key: str = "key", **fields: Any) -> Image:
         """Store an image with data, its whole way from the claim on."""
         image, blob = completed(make(**fields), key)
-        self.claims.begin(claim_on(image, key), is_new=True)
+        self.claims.begin(claim_on(image, key), ADMIN, is_new=True)
         with self.transaction() as writes:
             writes.add(image, blob)
         return image

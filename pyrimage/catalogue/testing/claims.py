@@ -9,7 +9,7 @@ import pytest
 
 from ...errors import Conflict, ImageExists, UploadEnded, UploadInProgress
 from ..records import Claim, Image, Location
-from .catalogue import NOW, TEXTS, Subject, at_once, claim_on, completed, kinds_of, make
+from .catalogue import ADMIN, NOW, TEXTS, Subject, at_once, claim_on, completed, kinds_of, make
 
 
 class ClaimsConformance:
@@ -19,7 +19,7 @@ class ClaimsConformance:
         """Claim a queued image."""
         image = catalogue.add()
         claim = claim_on(image, key)
-        catalogue.claims.begin(claim, is_new=False)
+        catalogue.claims.begin(claim, ADMIN, is_new=False)
         if expired:
             catalogue.expire(key)
         return image, claim
@@ -27,23 +27,25 @@ class ClaimsConformance:
     def test_an_image_is_claimed_once(self, catalogue: Subject) -> None:
         image, _ = self.begun(catalogue, "first")
         with pytest.raises(UploadInProgress):
-            catalogue.claims.begin(claim_on(image, "second"), is_new=False)
+            catalogue.claims.begin(claim_on(image, "second"), ADMIN, is_new=False)
 
     def test_a_new_id_is_claimed_once(self, catalogue: Subject) -> None:
         image = make()
-        catalogue.claims.begin(claim_on(image, "first"), is_new=True)
+        catalogue.claims.begin(claim_on(image, "first"), ADMIN, is_new=True)
         with pytest.raises(UploadInProgress):
-            catalogue.claims.begin(claim_on(image, "second"), is_new=True)
+            catalogue.claims.begin(claim_on(image, "second"), ADMIN, is_new=True)
 
     def test_of_claims_made_at_once_exactly_one_is_recorded(self, catalogue: Subject) -> None:
         for image in (make(), make(), make()):
             claims = [claim_on(image, f"{image.id}.{number}") for number in range(4)]
-            outcomes = at_once(*(lambda claim=claim: catalogue.claims.begin(claim, is_new=True) for claim in claims))
+            outcomes = at_once(
+                *(lambda claim=claim: catalogue.claims.begin(claim, ADMIN, is_new=True) for claim in claims)
+            )
             assert kinds_of(outcomes) == ["NoneType", *["UploadInProgress"] * 3]
 
     def test_claimed_ids_compare_byte_by_byte(self, catalogue: Subject) -> None:
         for image_id in ("a", "A", "a-", "a."):
-            catalogue.claims.begin(claim_on(make(id=image_id), key=f"{image_id}.key"), is_new=True)
+            catalogue.claims.begin(claim_on(make(id=image_id), key=f"{image_id}.key"), ADMIN, is_new=True)
 
     def test_keys_compare_byte_by_byte(self, catalogue: Subject) -> None:
         claims = [self.begun(catalogue, key=text, expired=True)[1] for text in TEXTS]
@@ -54,7 +56,7 @@ class ClaimsConformance:
     def test_another_claim_begins_when_one_has_ended(self, catalogue: Subject) -> None:
         image, _ = self.begun(catalogue, "first")
         catalogue.claims.end("first", image.id, "the client hung up")
-        catalogue.claims.begin(claim_on(image, "second"), is_new=False)
+        catalogue.claims.begin(claim_on(image, "second"), ADMIN, is_new=False)
 
     @pytest.mark.parametrize("is_deleted", [False, True])
     def test_a_taken_id_is_not_claimed_as_a_new_one(self, catalogue: Subject, is_deleted: bool) -> None:
@@ -62,22 +64,22 @@ class ClaimsConformance:
         if is_deleted:
             catalogue.remove(image)
         with pytest.raises(ImageExists):
-            catalogue.claims.begin(claim_on(image), is_new=True)
+            catalogue.claims.begin(claim_on(image), ADMIN, is_new=True)
 
     def test_an_active_image_takes_no_data(self, catalogue: Subject) -> None:
         image = catalogue.upload("first")
         with pytest.raises(Conflict):
-            catalogue.claims.begin(claim_on(image, "second"), is_new=False)
+            catalogue.claims.begin(claim_on(image, "second"), ADMIN, is_new=False)
 
     def test_a_deleted_image_takes_no_data(self, catalogue: Subject) -> None:
         image = catalogue.add()
         catalogue.remove(image)
         with pytest.raises(Conflict):
-            catalogue.claims.begin(claim_on(image), is_new=False)
+            catalogue.claims.begin(claim_on(image), ADMIN, is_new=False)
 
     def test_an_unknown_image_takes_no_data(self, catalogue: Subject) -> None:
         with pytest.raises(Conflict):
-            catalogue.claims.begin(claim_on(make()), is_new=False)
+            catalogue.claims.begin(claim_on(make()), ADMIN, is_new=False)
 
     def test_a_fresh_claim_is_not_expired(self, catalogue: Subject) -> None:
         self.begun(catalogue)
@@ -88,7 +90,7 @@ class ClaimsConformance:
         self, catalogue: Subject, owner: str | None, size: int | None
     ) -> None:
         claim = dataclasses.replace(claim_on(make(owner=owner)), size=size)
-        catalogue.claims.begin(claim, is_new=True)
+        catalogue.claims.begin(claim, ADMIN, is_new=True)
         catalogue.expire("key")
         assert catalogue.claims.expired(NOW) == [claim]
 
@@ -153,7 +155,7 @@ class ClaimsConformance:
         reason = "\U0001f600" * 999 + "ab" * 70_000
         catalogue.claims.end(claim.key, image.id, reason)
         assert catalogue.find(image.id) == dataclasses.replace(image, last_error=reason[:1000])
-        catalogue.claims.begin(claim, is_new=False)
+        catalogue.claims.begin(claim, ADMIN, is_new=False)
 
     def test_ending_leaves_an_active_image_and_other_claims_alone(self, catalogue: Subject) -> None:
         self.begun(catalogue, "other", expired=True)
@@ -172,7 +174,7 @@ class ClaimsConformance:
     @pytest.mark.parametrize("other", [{"id": "other"}, {"owner": "tenant-b"}])
     def test_only_the_image_of_a_claim_and_its_owner_commit_it(self, catalogue: Subject, other: dict[str, Any]) -> None:
         image = make(owner="tenant-a")
-        catalogue.claims.begin(claim_on(image), is_new=True)
+        catalogue.claims.begin(claim_on(image), ADMIN, is_new=True)
         strange, blob = completed(dataclasses.replace(image, **other), "key")
         with pytest.raises(UploadEnded), catalogue.transaction() as writes:
             writes.add(strange, blob)
@@ -215,7 +217,7 @@ class ClaimsConformance:
         assert is_known()
         catalogue.claims.end(claim.key, image.id, None)
         assert not is_known()
-        catalogue.claims.begin(claim, is_new=False)
+        catalogue.claims.begin(claim, ADMIN, is_new=False)
         active = catalogue.complete(image, claim.key)
         assert is_known()
         catalogue.remove(active)

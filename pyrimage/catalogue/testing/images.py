@@ -103,7 +103,7 @@ class ImagesConformance:
 
     def test_an_id_that_an_upload_has_claimed_is_taken(self, catalogue: Subject) -> None:
         image = make()
-        catalogue.claims.begin(claim_on(image), is_new=True)
+        catalogue.claims.begin(claim_on(image), ADMIN, is_new=True)
         with pytest.raises(UploadInProgress):
             catalogue.add(id=image.id)
         assert catalogue.find(image.id) is None
@@ -118,7 +118,7 @@ class ImagesConformance:
 
     def test_an_upload_whose_claim_was_seized_adds_nothing(self, catalogue: Subject) -> None:
         image, blob = completed(make(), "key")
-        catalogue.claims.begin(claim_on(image), is_new=True)
+        catalogue.claims.begin(claim_on(image), ADMIN, is_new=True)
         catalogue.expire("key")
         catalogue.claims.seize(claim_on(image), NOW)
         with pytest.raises(UploadEnded), catalogue.transaction() as writes:
@@ -139,7 +139,7 @@ class ImagesConformance:
     ) -> None:
         """What a list shows as changed since a moment is never missed."""
         image = catalogue.add()
-        catalogue.claims.begin(claim_on(image), is_new=False)
+        catalogue.claims.begin(claim_on(image), ADMIN, is_new=False)
         acts: list[Callable[[], Image]] = [
             lambda: catalogue.change(image, name="f17", updated_at=clock),
             lambda: catalogue.change(image, updated_at=clock, properties={"os": "linux"}),
@@ -217,13 +217,13 @@ class ImagesConformance:
 
     def test_an_upload_completes_a_queued_image(self, catalogue: Subject) -> None:
         image = catalogue.add()
-        catalogue.claims.begin(claim_on(image), is_new=False)
+        catalogue.claims.begin(claim_on(image), ADMIN, is_new=False)
         assert catalogue.find(image.id) == image
         assert catalogue.complete(image) == catalogue.find(image.id)
 
     def test_an_upload_whose_claim_was_seized_changes_nothing(self, catalogue: Subject) -> None:
         image = catalogue.add()
-        catalogue.claims.begin(claim_on(image), is_new=False)
+        catalogue.claims.begin(claim_on(image), ADMIN, is_new=False)
         catalogue.expire("key")
         catalogue.claims.seize(claim_on(image), NOW)
         with pytest.raises(UploadEnded):
@@ -232,7 +232,7 @@ class ImagesConformance:
 
     def test_a_change_is_refused_when_an_upload_came_between(self, catalogue: Subject) -> None:
         image = catalogue.add(name="before")
-        catalogue.claims.begin(claim_on(image), is_new=False)
+        catalogue.claims.begin(claim_on(image), ADMIN, is_new=False)
         active = catalogue.complete(image)
         with pytest.raises(Conflict):
             catalogue.change(image, name="after", properties={"os": "linux"})
@@ -278,7 +278,7 @@ class ImagesConformance:
     ) -> None:
         """The upload itself changes none of it."""
         image = catalogue.add(**found)
-        catalogue.claims.begin(claim_on(image), is_new=False)
+        catalogue.claims.begin(claim_on(image), ADMIN, is_new=False)
         changed = catalogue.change(image, **meanwhile)
         with pytest.raises(Conflict, match="announced"):
             catalogue.complete(image)
@@ -287,7 +287,7 @@ class ImagesConformance:
 
     def test_data_is_taken_when_only_other_fields_changed_meanwhile(self, catalogue: Subject) -> None:
         image = catalogue.add(disk_format="raw", size=5)
-        catalogue.claims.begin(claim_on(image), is_new=False)
+        catalogue.claims.begin(claim_on(image), ADMIN, is_new=False)
         catalogue.change(image, name="after", min_ram=512, protected=True, properties={"os": "linux"})
         catalogue.complete(image)
         stored = catalogue.find(image.id)
@@ -296,7 +296,7 @@ class ImagesConformance:
 
     def test_of_data_and_a_change_of_what_was_announced_at_once_the_later_is_refused(self, catalogue: Subject) -> None:
         image = catalogue.add()
-        catalogue.claims.begin(claim_on(image), is_new=False)
+        catalogue.claims.begin(claim_on(image), ADMIN, is_new=False)
         outcomes = at_once(lambda: catalogue.complete(image), lambda: catalogue.change(image, size=4))
         assert kinds_of(outcomes) == ["Conflict", "Image"]
 

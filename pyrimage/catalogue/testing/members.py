@@ -39,7 +39,7 @@ class MembersConformance:
 
     def of(self, catalogue: Subject, image: Image) -> dict[str, bool]:
         """Return an image's members and whether they may share it."""
-        found = catalogue.rows.members_of(image.id)
+        found = catalogue.rows.members_of(image.id, ADMIN)
         assert {each.image_id for each in found} <= {image.id}
         return {each.member: each.can_share for each in found}
 
@@ -55,7 +55,7 @@ class MembersConformance:
 
     def shared_with(self, catalogue: Subject, member: str) -> Sequence[Member]:
         """Return the memberships of a project."""
-        return catalogue.rows.shared_with(member)
+        return catalogue.rows.shared_with(member, ADMIN)
 
     def test_a_new_image_has_no_members(self, catalogue: Subject) -> None:
         assert self.of(catalogue, catalogue.add()) == {}
@@ -75,9 +75,9 @@ class MembersConformance:
         image, other = catalogue.add(), catalogue.add()
         catalogue.share(image.id, "tenant-b", can_share=True)
         catalogue.share(other.id, "tenant-c")
-        assert catalogue.rows.find_member(image.id, "tenant-b") == Member(image.id, "tenant-b", can_share=True)
-        assert catalogue.rows.find_member(image.id, "tenant-c") is None
-        assert catalogue.rows.find_member("unknown", "tenant-b") is None
+        assert catalogue.rows.find_member(image.id, "tenant-b", ADMIN) == Member(image.id, "tenant-b", can_share=True)
+        assert catalogue.rows.find_member(image.id, "tenant-c", ADMIN) is None
+        assert catalogue.rows.find_member("unknown", "tenant-b", ADMIN) is None
 
     @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
     @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from ...errors import LimitExceeded, UploadEnded, UploadInProgress
 from ..records import EMPTY, Claim, Image, Status
-from .catalogue import NOW, TEXTS, Subject, at_once, claim_on, completed, make
+from .catalogue import ADMIN, NOW, TEXTS, Subject, at_once, claim_on, completed, make
 
 MIB = 2**20
 CLIENTS = 16
@@ -30,7 +30,7 @@ def upload(catalogue: Subject, number: int) -> Image:
 def begin(catalogue: Subject, number: int, size: int | None = 5, owner: str | None = "tenant-a") -> Claim:
     """Claim a new id."""
     claim = Claim(f"image-{number}", "file", f"key-{number}", owner, size)
-    catalogue.claims.begin(claim, is_new=True)
+    catalogue.claims.begin(claim, ADMIN, is_new=True)
     return claim
 
 
@@ -96,12 +96,12 @@ class QuotasConformance:
         image = catalogue.add(owner="tenant-a")
         catalogue.add(owner="tenant-a")
         limited = catalogue.limited(user_image_quota=0)
-        limited.claims.begin(claim_on(image), is_new=False)
+        limited.claims.begin(claim_on(image), ADMIN, is_new=False)
         limited.change(limited.complete(image), name="f17")
 
     def test_an_image_is_not_counted_again_for_its_upload(self, catalogue: Subject) -> None:
         limited = catalogue.limited(user_image_quota=2)
-        limited.claims.begin(claim_on(add(limited, 1)), is_new=False)
+        limited.claims.begin(claim_on(add(limited, 1)), ADMIN, is_new=False)
         begin(limited, 2)
         with pytest.raises(LimitExceeded):
             begin(limited, 3)
@@ -111,9 +111,9 @@ class QuotasConformance:
         add(catalogue, 1)
         claim = dataclasses.replace(claim_on(image), owner="tenant-a")
         with pytest.raises(LimitExceeded):
-            catalogue.limited(user_image_quota=1).claims.begin(claim, is_new=False)
+            catalogue.limited(user_image_quota=1).claims.begin(claim, ADMIN, is_new=False)
         limited = catalogue.limited(user_image_quota=2)
-        limited.claims.begin(claim, is_new=False)
+        limited.claims.begin(claim, ADMIN, is_new=False)
         with pytest.raises(LimitExceeded):
             add(limited, 2)
         new, blob = completed(dataclasses.replace(image, owner="tenant-a"), claim.key)
@@ -175,12 +175,12 @@ class QuotasConformance:
         limited = catalogue.limited(user_image_quota=1, user_storage_quota=5)
         claim = begin(limited, 1)
         with pytest.raises(UploadInProgress):
-            limited.claims.begin(dataclasses.replace(claim, key="other"), is_new=True)
+            limited.claims.begin(dataclasses.replace(claim, key="other"), ADMIN, is_new=True)
 
     def test_a_claim_of_unknown_length_is_ahead_of_its_bytes_while_there_is_room(self, catalogue: Subject) -> None:
         limited = catalogue.limited(user_storage_quota=200 * MIB)
         claim = Claim("f17", "file", "key", "tenant-a", None)
-        assert limited.claims.begin(claim, is_new=True) == 0
+        assert limited.claims.begin(claim, ADMIN, is_new=True) == 0
         assert limited.claims.reserve(claim, MIB) == 2 * MIB
         assert limited.claims.reserve(claim, 64 * MIB) == 128 * MIB
         assert limited.claims.reserve(claim, 128 * MIB + 1) == 192 * MIB + 1
@@ -193,7 +193,7 @@ class QuotasConformance:
     def test_a_claim_of_unknown_length_holds_what_came_where_no_more_is_left(self, catalogue: Subject) -> None:
         limited = catalogue.limited(user_storage_quota=10)
         claim = Claim("f17", "file", "key", "tenant-a", None)
-        assert limited.claims.begin(claim, is_new=True) == 0
+        assert limited.claims.begin(claim, ADMIN, is_new=True) == 0
         assert limited.claims.reserve(claim, 6) == 6
         with pytest.raises(LimitExceeded):
             limited.claims.reserve(claim, 11)
@@ -204,7 +204,7 @@ class QuotasConformance:
     def test_without_a_quota_a_claim_need_not_grow(self, catalogue: Subject) -> None:
         for number, limits in enumerate([{}, {"user_image_quota": 3}]):
             claim = Claim(f"image-{number}", "file", f"key-{number}", "tenant-a", None)
-            assert catalogue.limited(**limits).claims.begin(claim, is_new=True) is None
+            assert catalogue.limited(**limits).claims.begin(claim, ADMIN, is_new=True) is None
 
     @pytest.mark.parametrize("limit", [{}, {"user_storage_quota": 10}], ids=str)
     @pytest.mark.parametrize("said", [5, None])

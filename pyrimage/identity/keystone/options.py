@@ -12,8 +12,8 @@ from keystonemiddleware.auth_token import list_opts
 from oslo_config import cfg
 
 from ...errors import ConfigurationError
+from ...masks import MASK
 from ...readers import certificates, endpoint
-from ...settings import MASK
 
 SECTION = "keystone_authtoken"
 VARIABLE = "PYRIMAGE_KEYSTONE_AUTHTOKEN_"  # with a secret option's name behind it, a variable of the environment

@@ -26,8 +26,8 @@ from ...catalogue.rules import (
     permitted,
 )
 from ...errors import Conflict, DataMismatch, Forbidden, Invalid
-from ...identity.signed import MAX_CLOCK_SECONDS
 from ...settings import STORE_NAME_LENGTH
+from ...signatures import MAX_CLOCK_SECONDS
 from ...stores import Store
 from ...web.bodies import JsonType, Object, read_json
 from ...web.fields import (

@@ -37,7 +37,7 @@ def begin(context: ImageClaims, request: Request) -> Response:
 def _begin(request: Request, claim: Claim, owner: str | None, *, is_new: bool) -> Response:
     if not request.identity.is_admin and claim.owner != owner:
         raise Forbidden("body.claim.owner: must be the image's owner, and a new image's is your project.")
-    return json_response({"held": request.catalogue.claims.begin(claim, is_new=is_new)})
+    return json_response({"held": request.catalogue.claims.begin(claim, request.identity, is_new=is_new)})
 
 
 @view_config(context=ClaimContainer, name="reserve", request_method="POST", permission=Permission.CLAIM_UPLOAD)

@@ -7,6 +7,7 @@ import pytest
 
 from blob import make_store
 from conftest import Installation
+from factories import ADMIN
 from pyrimage.catalogue.records import Claim
 from pyrimage.models import ClaimRow
 from pyrimage.stores import Stores
@@ -24,7 +25,7 @@ def claims(own_installation: Installation, tmp_path: Path) -> LiveClaims:
 def test_claim_that_cannot_be_ended_is_ended_before_the_next_one_begins(
     claims: LiveClaims, own_installation: Installation, caplog: pytest.LogCaptureFixture
 ) -> None:
-    claims.begin(CLAIM, is_new=True)
+    claims.begin(CLAIM, ADMIN, is_new=True)
     claims.forget(CLAIM)
     with own_installation.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE claims RENAME TO gone")
@@ -33,7 +34,7 @@ def test_claim_that_cannot_be_ended_is_ended_before_the_next_one_begins(
         connection.exec_driver_sql("ALTER TABLE gone RENAME TO claims")
     assert "image f17: the claim of a failed upload cannot be ended now" in caplog.text
     assert own_installation.rows(ClaimRow) == 1
-    claims.begin(OTHER, is_new=True)
+    claims.begin(OTHER, ADMIN, is_new=True)
     claims.forget(OTHER)
     assert own_installation.rows(ClaimRow) == 1
 
@@ -43,7 +44,7 @@ def test_claim_that_can_never_be_ended_does_not_keep_others(claims: LiveClaims, 
         refuse = f"BEFORE DELETE ON claims WHEN old.key = '{CLAIM.key}' BEGIN SELECT raise(ABORT, 'refused'); END"
         connection.exec_driver_sql(f"CREATE TRIGGER refuse {refuse}")
     for claim in (CLAIM, OTHER):
-        claims.begin(claim, is_new=True)
+        claims.begin(claim, ADMIN, is_new=True)
         claims.forget(claim)
     claims.end(CLAIM, "why")
     claims.end(OTHER, "why")  # tries the first one again

@@ -12,7 +12,7 @@ from zope.interface.verify import verifyObject
 
 from blob import make_store
 from conftest import Installation
-from factories import files_below
+from factories import ADMIN, files_below
 from pyrimage.catalogue.records import Claim
 from pyrimage.errors import DatabaseAway, DatabaseError, DatabaseFull
 from pyrimage.models import ClaimRow
@@ -118,7 +118,7 @@ def test_aborts_may_come_in_any_number(upload: Upload, tmp_path: Path) -> None:
 def test_the_end_ends_the_claim_unless_the_commit_did(
     claims: LiveClaims, upload: Upload, installation: Installation, is_committed: bool
 ) -> None:
-    claims.begin(CLAIM, is_new=True)
+    claims.begin(CLAIM, ADMIN, is_new=True)
     if is_committed:  # it would have deleted the claim's row, which here shows that nobody else does
         upload.tpc_finish(None)
     upload.end("why")
