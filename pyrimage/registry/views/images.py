@@ -11,7 +11,8 @@ from ...web.request import Request
 from ...web.views import get_view_config
 from .. import responses
 from ..resources import ImageContainer, ImageResource, Root
-from ..schemas.record import read_changed_record, read_new_record, spell
+from ..schemas.draft import read_changed_record, read_new_record
+from ..schemas.record import spell
 
 
 @get_view_config(context=Root, permission=Permission.LIST_IMAGES)
