@@ -72,7 +72,7 @@ def read_changed_record(request: Request, image: Image) -> ImageDraft:
     times: Fields = {"updated_at": updated_at} if updated_at and _is_now(updated_at) else {}
     problems += immutability_problems(cleared(fields), image, spell)
     problems += format_problems(fields, request.settings, spell, complete=blob is not None, image=image)
-    purge = read_purge(request, problems, default=False) and blob is None
+    purge = read_purge(request, problems, default=False)
     if problems:
         raise Invalid(*problems)
     fields = permitted(cleared(fields), request.identity)
