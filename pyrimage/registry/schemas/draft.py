@@ -7,6 +7,7 @@ import dataclasses
 from datetime import datetime, timedelta
 from typing import Any
 
+import colander
 from pyramid.request import Request
 
 from ...catalogue.records import EMPTY, FACTS, Blob, Image, Location, Status, utcnow
@@ -22,13 +23,18 @@ from ...catalogue.rules import (
     new_image,
     permitted,
 )
-from ...errors import Conflict, DataMismatch, Forbidden, Invalid
+from ...errors import DataMismatch, Forbidden, Invalid
 from ...identity.signed import MAX_CLOCK_SECONDS
-from ...web.bodies import read_json
-from ...web.fields import read_purge
-from .record import BODY, location_problems, spell
+from ...web.bodies import Object, read_json
+from ...web.fields import Text, read_purge
+from .conditions import EXPECTED, check_found
+from .record import BLOB, IMAGE, Value, location_problems, spell
 
 CLOCKS = timedelta(seconds=MAX_CLOCK_SECONDS)
+
+_FROM_STATE = colander.SchemaNode(Value(Text()), name="from_state", missing=None)
+_NEW = colander.SchemaNode(Object(), IMAGE, BLOB, name="body")
+_CHANGE = colander.SchemaNode(Object(), IMAGE, BLOB, _FROM_STATE, EXPECTED, name="body")
 
 
 def read_new_record(request: Request) -> ImageDraft:
@@ -36,7 +42,7 @@ def read_new_record(request: Request) -> ImageDraft:
 
     Raises Invalid with everything that is wrong, LimitExceeded.
     """
-    body = read_json(request, BODY, absent={})
+    body = read_json(request, _NEW, absent={})
     fields: Fields = body["image"]
     properties = fields.pop("properties", {})
     blob, problems = _blob(request, body["blob"])
@@ -58,13 +64,12 @@ def read_changed_record(request: Request, image: Image) -> ImageDraft:
 
     Raises Invalid, Conflict, LimitExceeded, or Forbidden for another id or status.
     """
-    body = read_json(request, BODY, absent={})
+    body = read_json(request, _CHANGE, absent={})
     fields: Fields = body["image"]
     properties = fields.pop("properties", {})
     blob, problems = _blob(request, body["blob"])
+    check_found(image, body["from_state"], body["expected"])
     check_changeable(image, has_data=blob is not None)
-    if body["from_state"] not in (None, image.status):
-        raise Conflict(f"Image {image.id} is {image.status}, and not {body['from_state']}.")
     if blob is not None and blob.claim is None:
         problems.append("body.blob.claim: is missing; data for an image that is there needs its claim.")
     status = _changed_status(fields, blob, request, image)

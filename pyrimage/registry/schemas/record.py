@@ -110,7 +110,8 @@ def _node(kind: colander.SchemaType, name: str, **more: Any) -> colander.SchemaN
     return colander.SchemaNode(kind, name=name, **more)
 
 
-def _optional(kind: colander.SchemaType, name: str) -> colander.SchemaNode:
+def optional(kind: colander.SchemaType, name: str) -> colander.SchemaNode:
+    """Make a node that is left out of what is read if it is absent."""
     return _node(kind, name, missing=colander.drop)
 
 
@@ -121,7 +122,7 @@ def _fields() -> list[colander.SchemaNode]:
     values = {name: type_ if isinstance(type_, Ignored) else Value(type_) for name, type_ in types.items()}
     sent_back = ("copy_from", "uri", "virtual_size", "location", "location_data")
     others = {**dict.fromkeys(sent_back, Ignored()), "properties": Properties()}
-    return [_optional(kind, name) for name, kind in {**values, **others}.items()]
+    return [optional(kind, name) for name, kind in {**values, **others}.items()]
 
 
 class Nullable(Object):
@@ -156,7 +157,7 @@ def location_problems(request: Request, store: str, key: str, where: str) -> lis
     return []
 
 
-_BLOB = colander.SchemaNode(
+BLOB = colander.SchemaNode(
     Object(),
     _node(Required(Digits()), "size"),
     *(_node(Required(Hex(digits)), name) for name, digits in (("checksum", 32), ("sha256", 64))),
@@ -165,12 +166,8 @@ _BLOB = colander.SchemaNode(
     name="blob",
     missing=None,
 )
-BODY = colander.SchemaNode(
-    Object(),
-    colander.SchemaNode(StrictObject(), *_fields(), name="image", missing_msg="is missing; it must be a JSON object"),
-    _node(Value(Text()), "from_state", missing=None),
-    _BLOB,
-    name="body",
+IMAGE = colander.SchemaNode(
+    StrictObject(), *_fields(), name="image", missing_msg="is missing; it must be a JSON object"
 )
 
 

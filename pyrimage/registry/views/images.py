@@ -11,6 +11,7 @@ from ...web.request import Request
 from ...web.views import get_view_config
 from .. import responses
 from ..resources import ImageContainer, ImageResource, Root
+from ..schemas.conditions import check_removable
 from ..schemas.draft import read_changed_record, read_new_record
 from ..schemas.record import spell
 
@@ -58,6 +59,7 @@ def change_image(context: ImageResource, request: Request) -> Response:
 
 @view_config(context=ImageResource, request_method="DELETE", permission=Permission.DELETE_IMAGE)
 def delete_image(context: ImageResource, request: Request) -> Response:
-    """Delete an image; its bytes are the asking server's to remove, or the scrubber's. 200, 403, 404, 409."""
-    deleted = request.writes.remove(context.image, keep_status=False)
+    """Delete an image; its bytes are the asking server's to remove, or the scrubber's. 200, 400, 403, 404, 409, 412."""
+    keep_status = check_removable(request, context.image)
+    deleted = request.writes.remove(context.image, keep_status=keep_status)
     return responses.image_json(request, deleted, request.writes.garbage)
