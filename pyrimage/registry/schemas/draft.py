@@ -5,12 +5,11 @@ Source: docs/v1.md, "Registry API"; ours for ``blob``.
 
 import dataclasses
 from datetime import datetime, timedelta
-from typing import Any
 
 import colander
 from pyramid.request import Request
 
-from ...catalogue.records import EMPTY, FACTS, Blob, Image, Location, Status, utcnow
+from ...catalogue.records import FACTS, Blob, Image, Status, utcnow
 from ...catalogue.rules import (
     Fields,
     ImageDraft,
@@ -27,8 +26,9 @@ from ...errors import DataMismatch, Forbidden, Invalid
 from ...identity.signed import MAX_CLOCK_SECONDS
 from ...web.bodies import Object, read_json
 from ...web.fields import Text, read_purge
+from .blob import BLOB, make_blob
 from .conditions import EXPECTED, check_found
-from .record import BLOB, IMAGE, Value, location_problems, spell
+from .record import IMAGE, Value, spell
 
 CLOCKS = timedelta(seconds=MAX_CLOCK_SECONDS)
 
@@ -45,7 +45,7 @@ def read_new_record(request: Request) -> ImageDraft:
     body = read_json(request, _NEW, absent={})
     fields: Fields = body["image"]
     properties = fields.pop("properties", {})
-    blob, problems = _blob(request, body["blob"])
+    blob, problems = make_blob(request, body["blob"], is_new=True)
     status = _new_status(fields, blob, request, problems)
     times = _new_times(fields, blob, request)
     problems += format_problems(fields, request.settings, spell, complete=blob is not None)
@@ -67,11 +67,9 @@ def read_changed_record(request: Request, image: Image) -> ImageDraft:
     body = read_json(request, _CHANGE, absent={})
     fields: Fields = body["image"]
     properties = fields.pop("properties", {})
-    blob, problems = _blob(request, body["blob"])
+    blob, problems = make_blob(request, body["blob"], is_new=False)
     check_found(image, body["from_state"], body["expected"])
     check_changeable(image, has_data=blob is not None)
-    if blob is not None and blob.claim is None:
-        problems.append("body.blob.claim: is missing; data for an image that is there needs its claim.")
     status = _changed_status(fields, blob, request, image)
     updated_at = fields.get("updated_at")  # that which the asking server made; clients send older ones back
     times: Fields = {"updated_at": updated_at} if updated_at and _is_now(updated_at) else {}
@@ -87,22 +85,6 @@ def read_changed_record(request: Request, image: Image) -> ImageDraft:
     check_limits(request.settings, changed, image, blob.size if blob else None)
     when: Fields = {"updated_at": times.get("updated_at"), "activated_at": _activated_at(fields)}
     return ImageDraft(image=changed, old=image, data=blob, purge=purge, **when)
-
-
-def _blob(request: Request, found: dict[str, Any] | None) -> tuple[Blob | None, list[str]]:
-    """Make the blob of an upload; bytes can lie nowhere but where the upload's claim says."""
-    if found is None:
-        return None, []
-    problems = []
-    location = Location(**found["location"]) if found["location"] else None
-    blob = Blob(found["size"], found["checksum"], found["sha256"], location, found["claim"])
-    if location is None and dataclasses.replace(blob, claim=None) != EMPTY:
-        problems.append("body.blob.location: only a blob of no bytes, with their digests, has none.")
-    if location is not None and location.key != blob.claim:
-        problems.append("body.blob.location.key: must be the key of the upload's claim, body.blob.claim.")
-    if location is not None:
-        problems += location_problems(request, location.store, location.key, "body.blob.location")
-    return blob, problems
 
 
 def _check_announced(image: Image, blob: Blob | None) -> None:

@@ -1,7 +1,7 @@
 """The JSON of an image, as the registry takes it: the fields and the rules are those of the headers.
 
 JSON is read as JSON: a number is 5 and not "5", a flag true and not "true", and null clears a field. Source:
-docs/v1.md, "Registry API"; ours for ``blob``.
+docs/v1.md, "Registry API".
 """
 
 import re
@@ -21,7 +21,6 @@ from ...web.fields import (
     Digits,
     Flag,
     HeaderType,
-    Hex,
     Ignored,
     ImageId,
     Text,
@@ -157,15 +156,6 @@ def location_problems(request: Request, store: str, key: str, where: str) -> lis
     return []
 
 
-BLOB = colander.SchemaNode(
-    Object(),
-    _node(Required(Digits()), "size"),
-    *(_node(Required(Hex(digits)), name) for name, digits in (("checksum", 32), ("sha256", 64))),
-    location_node(Nullable(), "location"),
-    _node(Value(Text(LOCATION_LENGTH)), "claim"),
-    name="blob",
-    missing=None,
-)
 IMAGE = colander.SchemaNode(
     StrictObject(), *_fields(), name="image", missing_msg="is missing; it must be a JSON object"
 )
