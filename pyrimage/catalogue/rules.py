@@ -51,8 +51,8 @@ class ImageDraft:
     """What a valid request asks for.
 
     image: the record as it shall be, its data aside. old: the image as it was found, None for a new one.
-    data: None, a body that is still to come, a registered location, or a blob that is there: ``EMPTY``, or that of an
-    upload elsewhere.
+    data: None, a body that is still to come, a registered location, or a blob that is there: ``EMPTY``, or what another
+    server has received or found.
     updated_at: an administrator's word, for images copied from elsewhere. activated_at: when that upload was complete.
     purge: no property stays but those that were sent.
     """
@@ -68,6 +68,12 @@ class ImageDraft:
     def blob(self) -> Blob | None:
         """The data that is there already."""
         return self.data if isinstance(self.data, Blob) else None
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether the data lies where the client says."""
+        location = self.data.location if isinstance(self.data, Registered | Blob) else None
+        return location is not None and not location.owned
 
     def completed(self, blob: Blob | None) -> Image:
         """Return the record to store: active with the blob's facts, or as it is without one."""
@@ -139,7 +145,7 @@ def check_publicity(settings: Settings, caller: Identity, draft: ImageDraft, spe
 def check_registration(settings: Settings, caller: Identity, draft: ImageDraft, spell: Spelling) -> None:
     """Refuse a location from whom the settings do not allow to register one. Raises Forbidden."""
     may_register = caller.is_admin or settings.set_image_location == "owner"
-    if isinstance(draft.data, Registered) and not may_register:
+    if draft.is_registered and not may_register:
         only = "only administrators may register locations here (pyrimage.set_image_location)"
         raise Forbidden(f"{spell('location')}: {only}.")
 

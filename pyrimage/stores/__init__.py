@@ -77,6 +77,18 @@ class Stores(dict[str, ReadableStore]):
             return locations[0]
         raise Invalid(f"External sources are not supported: '{shown(url)}'.")
 
+    def check_registered(self, location: Location) -> None:
+        """Refuse a location that another server has registered, unless it could be here too; asks nobody.
+
+        Raises Invalid.
+        """
+        if location.store not in self or not isinstance(store := self[location.store], LocationStore):
+            raise Invalid(f"{location.store!a} is not a store here in which locations can be registered.")
+        url = store.url(location.key)
+        self.locate(url)  # it could be another store's own place
+        if store.register(url) != location.key:
+            raise Invalid(f"{location.key!a} is not a key of a location in the store {location.store}.")
+
     def stat(self, location: Location) -> int:
         """Ask how many bytes lie at a registered location. Raises Invalid where there are none, StoreError."""
         store = self[location.store]

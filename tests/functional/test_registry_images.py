@@ -171,14 +171,24 @@ def test_a_user_sets_no_status_and_an_administrator_killed_alone(word: str, regi
 
 def test_an_upload_into_a_queued_image_makes_it_active_and_ends_its_claim(registry: Registry) -> None:
     alice = registry.by(ALICE)
-    queued = alice.add(properties={"a": "b"})
+    queued = alice.add()
     claim = alice.claim(queued["id"])
     sent = {"image": {"status": "active"}, "from_state": "queued", "blob": blob_of(claim)}
-    made = alice.ask("PUT", f"/images/{queued['id']}", sent, 200, PURGE).json["image"]
+    made = alice.ask("PUT", f"/images/{queued['id']}", sent, 200).json["image"]
     assert (made["status"], made["location_data"][0]["key"]) == ("active", claim["key"])
-    assert made["properties"] == {"a": "b"}  # which an upload never removes
     assert registry.ask("POST", "/claims/expired", {"grace": 0}).json == {"claims": []}
     assert error_of(alice.ask("PUT", f"/images/{queued['id']}", sent, 409))
+
+
+@pytest.mark.parametrize(("header", "kept"), [({}, {"a": "b", "c": "d"}), (PURGE, {"c": "d"})])
+def test_the_header_alone_says_which_properties_an_upload_removes(
+    header: dict[str, str], kept: dict[str, str], registry: Registry
+) -> None:
+    """An API server whose client registers a location replaces the properties with the same request."""
+    queued = registry.add(properties={"a": "b"})
+    sent = {"image": {"properties": {"c": "d"}}, "blob": blob_of(registry.claim(queued["id"]))}
+    made = registry.ask("PUT", f"/images/{queued['id']}", sent, 200, header).json["image"]
+    assert made["properties"] == kept == registry.ask("GET", f"/images/{queued['id']}").json["image"]["properties"]
 
 
 SLASHED = {"store": "file", "key": "f17/0123456789abcdef"}

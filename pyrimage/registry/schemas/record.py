@@ -1,35 +1,19 @@
 """The JSON of an image, as the registry takes it: the fields and the rules are those of the headers.
 
 JSON is read as JSON: a number is 5 and not "5", a flag true and not "true", and null clears a field. Source:
-docs/v1.md, "Registry API"; ours for ``blob``.
+docs/v1.md, "Registry API".
 """
 
-import dataclasses
 import re
-from datetime import datetime, timedelta
 from typing import Any
 
 import colander
 from pyramid.request import Request
 
-from ...catalogue.records import EMPTY, FACTS, IMAGE_FIELDS, LOCATION_LENGTH, Blob, Image, Location, Status, utcnow
-from ...catalogue.rules import (
-    Fields,
-    ImageDraft,
-    changed_image,
-    check_changeable,
-    check_limits,
-    cleared,
-    format_problems,
-    immutability_problems,
-    new_image,
-    permitted,
-)
-from ...errors import Conflict, DataMismatch, Forbidden, Invalid
+from ...catalogue.records import IMAGE_FIELDS, LOCATION_LENGTH
 from ...settings import STORE_NAME_LENGTH
-from ...signatures import MAX_CLOCK_SECONDS
 from ...stores import Store
-from ...web.bodies import JsonType, Object, read_json
+from ...web.bodies import JsonType, Object
 from ...web.fields import (
     CONTROL,
     KEY_LENGTH,
@@ -37,17 +21,14 @@ from ...web.fields import (
     Digits,
     Flag,
     HeaderType,
-    Hex,
     Ignored,
     ImageId,
     Text,
     Timestamp,
-    read_purge,
     type_of,
 )
 
 MANY = 10  # unknown fields that are told; there could be a hundred thousand
-CLOCKS = timedelta(seconds=MAX_CLOCK_SECONDS)
 
 _JSON_OF: dict[type[HeaderType], tuple[type, str]] = {Digits: (int, "a whole number"), Flag: (bool, "true, false")}
 _NOT_TEXT = re.compile(f"{CONTROL.pattern}|[\ud800-\udfff]")  # JSON can spell halves of characters, UTF-8 cannot
@@ -128,7 +109,8 @@ def _node(kind: colander.SchemaType, name: str, **more: Any) -> colander.SchemaN
     return colander.SchemaNode(kind, name=name, **more)
 
 
-def _optional(kind: colander.SchemaType, name: str) -> colander.SchemaNode:
+def optional(kind: colander.SchemaType, name: str) -> colander.SchemaNode:
+    """Make a node that is left out of what is read if it is absent."""
     return _node(kind, name, missing=colander.drop)
 
 
@@ -139,7 +121,7 @@ def _fields() -> list[colander.SchemaNode]:
     values = {name: type_ if isinstance(type_, Ignored) else Value(type_) for name, type_ in types.items()}
     sent_back = ("copy_from", "uri", "virtual_size", "location", "location_data")
     others = {**dict.fromkeys(sent_back, Ignored()), "properties": Properties()}
-    return [_optional(kind, name) for name, kind in {**values, **others}.items()]
+    return [optional(kind, name) for name, kind in {**values, **others}.items()]
 
 
 class Nullable(Object):
@@ -174,139 +156,11 @@ def location_problems(request: Request, store: str, key: str, where: str) -> lis
     return []
 
 
-_BLOB = colander.SchemaNode(
-    Object(),
-    _node(Required(Digits()), "size"),
-    *(_node(Required(Hex(digits)), name) for name, digits in (("checksum", 32), ("sha256", 64))),
-    location_node(Nullable(), "location"),
-    _node(Value(Text(LOCATION_LENGTH)), "claim"),
-    name="blob",
-    missing=None,
-)
-_BODY = colander.SchemaNode(
-    Object(),
-    colander.SchemaNode(StrictObject(), *_fields(), name="image", missing_msg="is missing; it must be a JSON object"),
-    _node(Value(Text()), "from_state", missing=None),
-    _BLOB,
-    name="body",
+IMAGE = colander.SchemaNode(
+    StrictObject(), *_fields(), name="image", missing_msg="is missing; it must be a JSON object"
 )
 
 
 def spell(field: str) -> str:
     """Spell a field as its path in the JSON: ``body.image.disk_format``."""
     return f"body.image.{field}"
-
-
-def read_new_record(request: Request) -> ImageDraft:
-    """Read ``POST /images``: ``{"image": {"name": "f17"}}``, with ``"blob"`` where the bytes are there.
-
-    Raises Invalid with everything that is wrong, LimitExceeded.
-    """
-    body = read_json(request, _BODY, absent={})
-    fields: Fields = body["image"]
-    properties = fields.pop("properties", {})
-    blob, problems = _blob(request, body["blob"])
-    status = _new_status(fields, blob, request, problems)
-    times = _new_times(fields, blob, request)
-    problems += format_problems(fields, request.settings, spell, complete=blob is not None)
-    if problems:
-        raise Invalid(*problems)
-    fields = permitted(cleared(fields), request.identity)
-    image = dataclasses.replace(new_image(fields, properties, request.identity), status=status, **times)
-    _check_announced(image, blob)
-    check_limits(request.settings, image, None, blob.size if blob else None)
-    updated_at, activated_at = times.get("updated_at"), _activated_at(fields)
-    return ImageDraft(image=image, data=blob, updated_at=updated_at, activated_at=activated_at)
-
-
-def read_changed_record(request: Request, image: Image) -> ImageDraft:
-    """Read ``PUT /images/<id>``: fields not sent stay as they are, and so do properties unless a header says else.
-
-    Raises Invalid, Conflict, LimitExceeded, or Forbidden for another id or status.
-    """
-    body = read_json(request, _BODY, absent={})
-    fields: Fields = body["image"]
-    properties = fields.pop("properties", {})
-    blob, problems = _blob(request, body["blob"])
-    check_changeable(image, has_data=blob is not None)
-    if body["from_state"] not in (None, image.status):
-        raise Conflict(f"Image {image.id} is {image.status}, and not {body['from_state']}.")
-    if blob is not None and blob.claim is None:
-        problems.append("body.blob.claim: is missing; data for an image that is there needs its claim.")
-    status = _changed_status(fields, blob, request, image)
-    updated_at = fields.get("updated_at")  # that which the asking server made; clients send older ones back
-    times: Fields = {"updated_at": updated_at} if updated_at and _is_now(updated_at) else {}
-    problems += immutability_problems(cleared(fields), image, spell)
-    problems += format_problems(fields, request.settings, spell, complete=blob is not None, image=image)
-    purge = read_purge(request, problems, default=False) and blob is None
-    if problems:
-        raise Invalid(*problems)
-    fields = permitted(cleared(fields), request.identity)
-    changed = changed_image(image, fields, properties, spell, purge=purge)
-    changed = dataclasses.replace(changed, status=status, **times)
-    _check_announced(changed, blob)
-    check_limits(request.settings, changed, image, blob.size if blob else None)
-    when: Fields = {"updated_at": times.get("updated_at"), "activated_at": _activated_at(fields)}
-    return ImageDraft(image=changed, old=image, data=blob, purge=purge, **when)
-
-
-def _blob(request: Request, found: dict[str, Any] | None) -> tuple[Blob | None, list[str]]:
-    """Make the blob of an upload; bytes can lie nowhere but where the upload's claim says."""
-    if found is None:
-        return None, []
-    problems = []
-    location = Location(**found["location"]) if found["location"] else None
-    blob = Blob(found["size"], found["checksum"], found["sha256"], location, found["claim"])
-    if location is None and dataclasses.replace(blob, claim=None) != EMPTY:
-        problems.append("body.blob.location: only a blob of no bytes, with their digests, has none.")
-    if location is not None and location.key != blob.claim:
-        problems.append("body.blob.location.key: must be the key of the upload's claim, body.blob.claim.")
-    if location is not None:
-        problems += location_problems(request, location.store, location.key, "body.blob.location")
-    return blob, problems
-
-
-def _check_announced(image: Image, blob: Blob | None) -> None:
-    announced = {name: getattr(image, name) for name in FACTS}
-    wrong = [name for name, value in announced.items() if blob and value and value != getattr(blob, name)]
-    if wrong:
-        raise DataMismatch(*(f"{spell(name)}: {announced[name]} was announced, but not the data's." for name in wrong))
-
-
-def _new_status(fields: Fields, blob: Blob | None, request: Request, problems: list[str]) -> str:
-    """Return the status of a new image. Nothing is active without its bytes, and only administrators choose."""
-    told, status = fields.pop("status", None), Status.QUEUED if blob is None else Status.ACTIVE
-    if told in (None, status) or not request.identity.is_admin:
-        return status
-    if told != Status.KILLED or blob is not None:
-        problems.append(f"{spell('status')}: {told!a} cannot be set; an image is active with its blob, else queued.")
-    return Status.KILLED
-
-
-def _changed_status(fields: Fields, blob: Blob | None, request: Request, image: Image) -> str:
-    told, status = fields.pop("status", None), image.status if blob is None else Status.ACTIVE
-    if told in (None, status):
-        return status
-    if told != Status.KILLED or image.status != Status.QUEUED or blob is not None or not request.identity.is_admin:
-        raise Forbidden(f"{spell('status')} cannot be changed; the image's is {status}.")
-    return Status.KILLED
-
-
-def _new_times(fields: Fields, blob: Blob | None, request: Request) -> Fields:
-    """Take the times of a new image: an administrator's as they are, else those that the asking server made."""
-    sent = {name: fields[name] for name in ("created_at", "updated_at") if fields.get(name)}
-    if request.identity.is_admin:
-        return sent
-    began = sent.get("created_at")
-    took_long = blob is not None and blob.claim is not None and began is not None and began < utcnow()
-    return {name: time for name, time in sent.items() if _is_now(time) or (took_long and name == "created_at")}
-
-
-def _activated_at(fields: Fields) -> datetime | None:
-    """Take the time that the asking server tells of its own upload; clients send an older one back."""
-    time: datetime | None = fields.get("activated_at")
-    return time if time is not None and _is_now(time) else None
-
-
-def _is_now(time: datetime) -> bool:
-    return abs(utcnow() - time) <= CLOCKS
