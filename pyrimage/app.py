@@ -8,6 +8,8 @@ from pyramid.paster import get_app, setup_logging
 from pyramid.router import Router
 
 from .audit import AuditLog
+from .catalogue.interfaces import Catalogue
+from .catalogue.remote.catalogue import RemoteCatalogue
 from .catalogue.sql.catalogue import SqlCatalogue
 from .errors import ConfigurationError, DatabaseAway, DatabaseError, StoreMissing, StoreUnavailable
 from .identity.keystone import make_keystone
@@ -62,8 +64,10 @@ def _open_audit_log(settings: Settings) -> AuditLog | None:
     return audit
 
 
-def make_catalogue(ini: Mapping[str, str], settings: Settings) -> SqlCatalogue:
+def make_catalogue(ini: Mapping[str, str], settings: Settings) -> SqlCatalogue | RemoteCatalogue:
     """Make the process's catalogue; opens no connection. Raises ConfigurationError for a bad ``sqlalchemy.*`` key."""
+    if settings.registry_host and settings.application == "api":
+        return RemoteCatalogue(settings)
     return SqlCatalogue(make_engine(ini), settings)
 
 
@@ -88,7 +92,7 @@ def _authenticated(app: Router, settings: Settings, ini: str | None) -> WSGIApp:
     return LoopbackOnly(app, settings)
 
 
-def _check(catalogue: SqlCatalogue, stores: Stores, settings: Settings, *, is_shell: bool) -> None:
+def _check(catalogue: Catalogue, stores: Stores, settings: Settings, *, is_shell: bool) -> None:
     """Look at the database's schema and the stores once, before anybody asks for them."""
     try:
         catalogue.check(upgrade=settings.auto_migrate)

@@ -15,6 +15,7 @@ SIGNATURE, KEY_ID, TIMESTAMP = "X-Pyrimage-Signature", "X-Pyrimage-Key-Id", "X-P
 DIGEST = "Content-Digest"
 PURGE_PROPERTIES = "X-Glance-Registry-Purge-Props"
 IDEMPOTENCY_KEY = "Idempotency-Key"
+ERROR_KIND = "X-Pyrimage-Error"  # of an answer: four errors are 409, and the side that asks must tell them apart
 WHO = ("X-User-Id", "X-Tenant-Id", "X-Roles")
 READER_ALONE = frozenset({READER})  # what a server says of a caller who may only read, whatever allows it no more
 # Every header that the registry acts on, in the order of the signature's lines; Accept chooses an error's shape alone.

@@ -28,6 +28,7 @@ NETWORK = re.compile(
 )
 OPENERS = ("pyrimage/opener.py", "pyrimage/stores/s3/", "pyrimage/stores/swift/", "pyrimage/server/")
 NO_OPENERS = (
+    "pyrimage/catalogue/remote/transport.py",
     "pyrimage/catalogue/sql/claims.py",
     "pyrimage/scripts/background.py",
     "pyrimage/scripts/control.py",

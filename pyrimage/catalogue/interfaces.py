@@ -245,6 +245,31 @@ class ActiveImages(Protocol):
         """Return how many images there are, and the bytes of all."""
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a request that changed something was answered with.
+
+    key: the idempotency key that it came with. request: digest of what was asked, and by whom. body: empty for none.
+    """
+
+    key: str
+    request: str
+    body: str
+
+
+class Answers(Protocol):
+    """Answers of a registry, so that a request that comes again changes nothing; each call is a short transaction."""
+
+    def find(self, key: str) -> Answer | None:
+        """Return what a request with this key was answered with, if that is not forgotten."""
+
+    def block(self, key: str) -> None:
+        """Let no request with this key change anything, whatever comes; one that did has its answer."""
+
+    def forget(self, before: datetime) -> None:
+        """Forget answers from before this time, or some of them."""
+
+
 class Catalogue(Reads, Protocol):
     """One object per process, from which requests get their reads and their writes."""
 
@@ -279,3 +304,41 @@ class Catalogue(Reads, Protocol):
 
     def close(self) -> None:
         """Close all connections; the next question opens new ones."""
+
+
+class RegistryWrites(Writes, Protocol):
+    """Changes that a registry makes."""
+
+    def note_answer(self, answer: Answer) -> None:
+        """Write down what the request is answered with. Raises Conflict if its key has an answer by now."""
+
+
+class StoreRows(StoreIdentities, Protocol):
+    """What rows know of stores, for servers that have the stores; each call is a short transaction of its own."""
+
+    def find(self, name: str) -> str | None:
+        """Return the identity of a store."""
+
+    def introduce(self, name: str, identity: str, replaces: str | None) -> str:
+        """Let a store have an identity if it has the one that this replaces, or none; return the one that it has.
+
+        Raises Conflict if another store has it.
+        """
+
+    def keys(self, name: str, after: str) -> Sequence[tuple[str, bool]]:
+        """Return the first keys after ``after`` that rows name in a store, and of each if an image has it."""
+
+
+class RegistryCatalogue(Catalogue, Protocol):
+    """A catalogue that a registry can serve."""
+
+    @property
+    def answers(self) -> Answers:
+        """Answers to requests that may come again."""
+
+    @property
+    def identities(self) -> StoreRows:
+        """What the places of stores carry."""
+
+    def writes(self, transaction_manager: object, caller: Identity) -> RegistryWrites:
+        """As ``Catalogue.writes``."""

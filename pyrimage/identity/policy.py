@@ -30,6 +30,8 @@ class Permission(StrEnum):
     LIST_SHARED_IMAGES = "list_shared_images"
     CLAIM_UPLOAD = "claim_upload"
     CLEAN_UP = "clean_up"
+    KEEP_TOKENS = "keep_tokens"
+    KNOW_STORES = "know_stores"
 
 
 READING = frozenset({Permission.LIST_IMAGES, Permission.VIEW_IMAGE, Permission.LIST_SHARED_IMAGES})

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from zope.sqlalchemy import ZopeTransactionEvents
 
 from ..errors import ConfigurationError, DatabaseAway, DatabaseBusy, DatabaseError, DatabaseFull, DatabaseRefused
+from .answered import AnsweredRow
 from .claim import ClaimRow
 from .image import ImageRow, PropertyRow
 from .location import LocationRow
@@ -27,6 +28,7 @@ from .store import StoreRow
 from .token import TokenRow
 
 __all__ = [
+    "AnsweredRow",
     "Base",
     "ClaimRow",
     "ImageRow",

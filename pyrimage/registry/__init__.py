@@ -1,6 +1,6 @@
 """The registry: the catalogue as JSON, for API servers that do not talk to the database themselves.
 
-It asks the same catalogue, under the same rules: who is named by the signed headers (``pyrimage.identity.signed``) can
+It asks the same catalogue, under the same rules: who is named by the signed headers (``pyrimage.signatures``) can
 do what that caller can do at the API. Beside that, the server that signs is believed what it alone can know: that bytes
 arrived (a blob, which must be that of a live claim), and when.
 
@@ -23,4 +23,5 @@ from .resources import Root
 def includeme(config: Configurator) -> None:
     """Serve this face."""
     config.set_root_factory(Root)
+    config.include(f"{__name__}.idempotency")
     scan_views(config, f"{__name__}.views")

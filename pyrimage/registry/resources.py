@@ -16,14 +16,12 @@ class Root(resources.Root):
     def __acl__(self) -> Acl:
         return [*ACL_OF_ALL, *ACL_OF_IMAGES]
 
-    def __getitem__(self, segment: str) -> "ImageContainer | SharedImages | ClaimContainer":
+    def __getitem__(self, segment: str) -> "ImageContainer | SharedImages | Operations":
         if segment == "images":
             return ImageContainer(self, segment, self.request)
         if segment == "shared-images":
             return SharedImages(self, segment)
-        if segment == "claims":
-            return ClaimContainer(self, segment)
-        raise KeyError(segment)
+        return _OPERATIONS[segment](self, segment)
 
 
 class ImageContainer:
@@ -81,13 +79,28 @@ class ImageClaims:
         return self.__parent__.refusal
 
 
-class ClaimContainer:
-    """``/claims``: uploads of new images, and all that is said of claims later; each operation is a named view."""
+class Operations:
+    """What only servers ask: each operation is a named view, for administrators but where its ACL says else."""
 
     is_collection = True
 
     def __init__(self, parent: Root, name: str) -> None:
         self.__parent__, self.__name__ = parent, name
 
+
+class ClaimContainer(Operations):
+    """``/claims``: uploads of new images, and all that is said of claims later."""
+
     def __acl__(self) -> Acl:
         return [(Allow, Authenticated, Permission.CLAIM_UPLOAD)]
+
+
+class TokenContainer(Operations):
+    """``/tokens``: what logs users in at API servers."""
+
+
+class StoreContainer(Operations):
+    """``/stores``: what rows know of stores."""
+
+
+_OPERATIONS = {"claims": ClaimContainer, "tokens": TokenContainer, "stores": StoreContainer}

@@ -13,8 +13,7 @@ from pyramid.paster import get_appsettings
 
 from .. import __version__
 from ..app import make_catalogue
-from ..catalogue.interfaces import MarkedStore
-from ..catalogue.sql.catalogue import SqlCatalogue
+from ..catalogue.interfaces import Catalogue, MarkedStore
 from ..errors import DatabaseError, PyrimageError, StoreMissing, StoreUnavailable
 from ..identity.user_changes import UserChanges
 from ..identity.user_files import user_paths
@@ -313,13 +312,13 @@ def _read_ini(arguments: argparse.Namespace) -> dict[str, str]:
     return ini
 
 
-def _open(arguments: argparse.Namespace) -> tuple[SqlCatalogue, Settings]:
+def _open(arguments: argparse.Namespace) -> tuple[Catalogue, Settings]:
     ini = _read_ini(arguments)
     settings = load_settings(ini)
     return make_catalogue(ini, settings), settings
 
 
-def _open_stores(catalogue: SqlCatalogue, settings: Settings) -> Stores:
+def _open_stores(catalogue: Catalogue, settings: Settings) -> Stores:
     """Make the stores, and look first whether each is there: in another directory every image would be missing.
 
     One on the network that does not answer is told, and concerns its own images only.

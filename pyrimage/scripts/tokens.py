@@ -7,7 +7,9 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from ..catalogue.interfaces import Tokens
+from sqlalchemy import Engine
+
+from ..catalogue.interfaces import Catalogue, Tokens
 from ..catalogue.records import Token, utcnow
 from ..catalogue.sql.catalogue import SqlCatalogue
 from ..errors import DatabaseError, PyrimageError
@@ -20,7 +22,7 @@ from . import OK
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 _COLUMNS = ("ID", "USER", "PROJECT", "RIGHTS", "CREATED", "EXPIRES", "LAST USED")
 
-Open = Callable[[argparse.Namespace], tuple[SqlCatalogue, Settings]]
+Open = Callable[[argparse.Namespace], tuple[Catalogue, Settings]]
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", open_catalogue: Open) -> None:
@@ -60,24 +62,27 @@ def clean(tokens: Tokens, *, dry_run: bool) -> None:
         print(f"expired tokens: {count}")
 
 
-def revoke_all(catalogue: SqlCatalogue, user: str) -> None:
+def revoke_all(catalogue: Catalogue, user: str) -> None:
     """Revoke the tokens of a name, or the next user who gets it would have them. Raises PyrimageError.
 
     A database whose schema is behind or ahead is left alone: no server of this release uses it.
     """
-    url = catalogue.engine.url
-    path = Path(url.database or "")
-    if url.get_backend_name() == "sqlite" and path.parent.is_dir() and not path.exists():
-        return  # to ask would make it, as a file of whoever runs the command
     try:
-        if migrations.current_revision(catalogue.engine) == migrations.wanted_revision():
+        if not isinstance(catalogue, SqlCatalogue) or _is_in_use(catalogue.engine):
             catalogue.tokens.revoke_all(user)
     except DatabaseError as error:
         later = f"when it works again, run: pyrimage-manage token revoke --user {user}"
         raise PyrimageError(f"{error} Tokens of {user} may be left; {later}") from error
 
 
-def _checked(opened: tuple[SqlCatalogue, Settings]) -> tuple[Tokens, Settings]:
+def _is_in_use(engine: Engine) -> bool:
+    path = Path(engine.url.database or "")
+    if engine.url.get_backend_name() == "sqlite" and path.parent.is_dir() and not path.exists():
+        return False  # to ask would make it, as a file of whoever runs the command
+    return migrations.current_revision(engine) == migrations.wanted_revision()
+
+
+def _checked(opened: tuple[Catalogue, Settings]) -> tuple[Tokens, Settings]:
     catalogue, settings = opened
     catalogue.check(upgrade=False)
     return catalogue.tokens, settings

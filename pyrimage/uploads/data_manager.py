@@ -10,7 +10,7 @@ from zope.interface import implementer
 
 from ..catalogue.interfaces import Writes
 from ..catalogue.records import Claim
-from ..errors import DatabaseRefused
+from ..errors import DatabaseError, DatabaseRefused, PyrimageError
 from ..stores.interfaces import BlobWriter
 from .claims import LiveClaims
 from .scrub import remove_garbage
@@ -82,7 +82,7 @@ class Upload(_DataManager):
     def tpc_abort(self, transaction: ITransaction) -> None:
         """Keep the bytes if the COMMIT may have happened: a leak can be repaired, a lost image cannot."""
         error = sys.exc_info()[1]  # we are called inside the except block of the failed commit
-        if self._is_voted and self.writer and not isinstance(error, IntegrityError | DatabaseRefused):
+        if self._is_voted and self.writer and not _is_refusal(error):
             log.error("the outcome of a COMMIT is unknown, these bytes stay: %r", self.writer, exc_info=error)
             self.writer, self._is_kept = None, True
 
@@ -98,6 +98,15 @@ class Upload(_DataManager):
         self._claims.forget(self._claim)
         if not self._is_kept and self.writer is None:
             self._claims.end(self._claim, reason)
+
+
+def _is_refusal(error: BaseException | None) -> bool:
+    """Say whether an error of a COMMIT, or of the request that stands for one at a registry, means that there is none.
+
+    Every word of ours means that but for those of a database whose answer was lost.
+    """
+    is_ours = isinstance(error, PyrimageError) and not isinstance(error, DatabaseError)
+    return is_ours or isinstance(error, IntegrityError | DatabaseRefused)
 
 
 class Removal(_DataManager):

@@ -13,12 +13,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from .. import errors
 from ..environ import REQUEST_ID
 from ..server.logtext import shown
+from ..signatures import ERROR_KIND
 from .paths import is_exact
 from .request import Request
 
 log = logging.getLogger(__name__)
 
-ERROR_KIND = "X-Pyrimage-Error"  # the registry's: four errors are 409, and its client must tell them apart
 RETRY_AFTER = "5"  # seconds
 
 _ORDER = ("GET", "HEAD", "POST", "PUT", "DELETE")  # of methods, as they are told

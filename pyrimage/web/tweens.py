@@ -32,14 +32,15 @@ def request_tween_factory(handler: Handler, registry: Registry) -> Handler:
         request_id = request.environ[REQUEST_ID] = f"req-{uuid.uuid4()}"
         if len(request.environ.get("HTTP_ACCEPT", "")) > MAX_ACCEPT:
             del request.environ["HTTP_ACCEPT"]
-        token = answering.set(request.environ)
+        token, failure = answering.set(request.environ), None
         try:
             response = handler(request)
-        except Exception as error:  # noqa: BLE001 - the error views failed, or a tween did: error_view logs it
+        except Exception as error:  # noqa: BLE001 - of the COMMIT, of error views or a tween: error_view logs it
+            failure = error
             response = error_view(error, request)
         finally:
             if request.upload is not None:
-                request.upload.end(_reason(request.exception))
+                request.upload.end(_reason(failure or request.exception))
             answering.reset(token)
         if audit is not None:
             audit.note(request.environ, response.status_int, is_download=_is_download(request, response))

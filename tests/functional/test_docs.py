@@ -18,7 +18,7 @@ from pyrimage.api.v1.resources import V1, ImageResource, Root, VersionChoice
 from pyrimage.api.v1.schemas.headers import COPY_FROM, header_name
 from pyrimage.api.v1.schemas.image import KNOWN
 from pyrimage.catalogue.records import CONTAINER_FORMATS, DISK_FORMATS, Status
-from pyrimage.registry.resources import ClaimContainer
+from pyrimage.registry.resources import ClaimContainer, StoreContainer, TokenContainer
 from pyrimage.scripts import manage
 from pyrimage.server.options import Options
 from pyrimage.settings import Settings
@@ -188,12 +188,16 @@ def test_the_registrys_page_lists_every_header_that_is_signed_in_order() -> None
     assert listed == [name.lower() for name in (*SIGNED, SIGNATURE)]
 
 
-def test_the_registrys_page_lists_every_claim_path(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("title", "path", "context"),
+    [("Claims", "claims", ClaimContainer), ("Tokens", "tokens", TokenContainer), ("Stores", "stores", StoreContainer)],
+)
+def test_the_registrys_page_lists_every_operation(title: str, path: str, context: type, tmp_path: Path) -> None:
     registry = install(tmp_path, application="registry").registry
     described = [view["introspectable"] for view in registry.introspector.get_category("views")]
-    names = [view["name"] for view in described if view["context"] is ClaimContainer]
-    listed = [word for word in first_words(section("registry-api", "## Claims")) if word.startswith("/claims/")]
-    assert sorted(listed) == sorted(f"/claims/{name}" for name in names)
+    names = [view["name"] for view in described if view["context"] is context]
+    listed = [word for word in first_words(section("registry-api", f"## {title}")) if word.startswith(f"/{path}/")]
+    assert sorted(listed) == sorted(f"/{path}/{name}" for name in names)
 
 
 def test_the_registrys_page_lists_its_filter() -> None:

@@ -10,6 +10,7 @@ from ...models import make_session_factory, migrations
 from ...settings import Settings
 from ..queries import ListQuery
 from ..records import Identity, Image, ImageSummary, Member, Status
+from .answered import SqlAnswers
 from .claims import SqlClaims
 from .identities import SqlIdentities
 from .pages import read_brief_page, read_page
@@ -46,7 +47,7 @@ class SqlCatalogue:
 
     A question takes a connection from the pool and gives it back with the answer; it joins no transaction.
     sessions: makes those of writes. claims: uploads under way. tokens: what logs users in. identities: which directory
-    is a file store's. active: all images that have bytes.
+    is a file store's. active: all images that have bytes. answers: those of a registry.
     """
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
@@ -56,6 +57,7 @@ class SqlCatalogue:
         self.tokens = SqlTokens(engine)
         self.identities = SqlIdentities(engine)
         self.active = SqlActiveImages(engine)
+        self.answers = SqlAnswers(engine)
 
     def find(self, image_id: str, viewer: Identity) -> Image | None:
         """Return an image and its properties with one SELECT."""

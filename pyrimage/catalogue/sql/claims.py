@@ -31,6 +31,15 @@ class SqlClaims:
         self._engine, self._settings = engine, settings
 
     def begin(self, claim: Claim, caller: Identity, *, is_new: bool) -> int | None:
+        """Insert the claim; one that is there already, because its answer was lost on the way, is begun again."""
+        try:
+            return self._insert(claim, is_new=is_new)
+        except UploadInProgress:
+            if not self._is_begun(claim):
+                raise
+        return None if self._settings.user_storage_quota is None or claim.size is not None else 0
+
+    def _insert(self, claim: Claim, *, is_new: bool) -> int | None:
         """Insert the claim, unless the image cannot take data, another claim holds it or its owner has no room."""
         image = select(ImageRow.status, ImageRow.owner).where(ImageRow.id == claim.image_id)
         with self._engine.begin() as connection:
@@ -57,6 +66,11 @@ class SqlClaims:
             except IntegrityError as error:
                 raise UploadInProgress(f"Another upload into image {claim.image_id} is under way.") from error
         return held
+
+    def _is_begun(self, claim: Claim) -> bool:
+        with self._engine.connect() as connection:
+            mine = and_(_is_row_of(claim), ClaimRow.state == LIVE)
+            return connection.execute(select(ClaimRow.key).where(mine)).first() is not None
 
     def reserve(self, claim: Claim, came: int) -> int | None:
         """Enlarge the claim, by more than is needed now where there is room for that.

@@ -1,17 +1,21 @@
 """Which directory is a store's: the database and the directory know the same identity, or it is refused."""
 
+import contextlib
 import logging
 import secrets
+from collections.abc import Sequence
 
-from sqlalchemy import Connection, Engine, delete, insert, select
+from sqlalchemy import Connection, Engine, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from ...errors import DatabaseRefused, StoreMissing
+from ...errors import Conflict, DatabaseRefused, StoreMissing
 from ...models import LocationRow, StoreRow
 from ...models.location import ACTIVE
 from ..interfaces import BlobCount, MarkedStore
 
 log = logging.getLogger(__name__)
+
+_PAGE = 1000  # keys
 
 
 class SqlIdentities:
@@ -23,7 +27,7 @@ class SqlIdentities:
     def known(self, store: MarkedStore) -> str:
         """Return the identity that the database knows. Raises StoreMissing if it knows none."""
         with self._engine.connect() as connection:
-            identity = _find(connection, store)
+            identity = _find(connection, store.name)
         if identity is None:
             unknown = "is not known to the database as its store's directory; the first start of a server makes it so"
             raise store.marker.refusal(unknown)
@@ -36,11 +40,36 @@ class SqlIdentities:
         holds what rows name. Raises StoreMissing for a directory that is marked already, or holds nothing of that.
         """
         with self._engine.connect() as connection:
-            identity = _find(connection, store)
+            identity = _find(connection, store.name)
             if identity is None:
                 # Before the INSERT too: of several who wait for one that is refused, MariaDB lets only one go on.
                 _count_for_first_start(connection, store)
         return identity or self._introduce(store) or self.known(store)
+
+    def find(self, name: str) -> str | None:
+        """Return the identity of a store."""
+        with self._engine.connect() as connection:
+            return _find(connection, name)
+
+    def introduce(self, name: str, identity: str, replaces: str | None) -> str:
+        """Insert or update the store's row; of several who do at once, one wins."""
+        with self._engine.begin() as connection:
+            if (other := _other_of(connection, name, identity)) is not None:
+                raise Conflict(f"The store {other} has this identity.")
+            mine = update(StoreRow).where(StoreRow.name == name, StoreRow.identity == replaces)
+            if replaces is not None:
+                connection.execute(mine.values(identity=identity))
+        if self.find(name) is None:
+            with contextlib.suppress(IntegrityError), self._engine.begin() as connection:
+                connection.execute(insert(StoreRow).values(name=name, identity=identity))
+        return self.find(name) or identity
+
+    def keys(self, name: str, after: str) -> Sequence[tuple[str, bool]]:
+        """Return a page of the keys."""
+        rows = select(LocationRow.key, LocationRow.state).where(LocationRow.store == name, LocationRow.key > after)
+        with self._engine.connect() as connection:
+            found = connection.execute(rows.order_by(LocationRow.key).limit(_PAGE))
+            return [(key, state == ACTIVE) for key, state in found]
 
     def adopt(self, store: MarkedStore, *, although_empty: bool) -> BlobCount:
         """Make the directory the store's: the database takes its identity, or it gets the database's, or a new one.
@@ -48,7 +77,7 @@ class SqlIdentities:
         Raises StoreMissing if it is another store's, or holds nothing of what rows name, unless ``although_empty``.
         """
         with self._engine.begin() as connection:
-            known, carried = _find(connection, store), store.marker.read()
+            known, carried = _find(connection, store.name), store.marker.read()
             identity = carried or known or _new_identity()
             _refuse_anothers(connection, store, identity)
             if identity != known:
@@ -86,14 +115,17 @@ class SqlIdentities:
         return identity
 
 
-def _find(connection: Connection, store: MarkedStore) -> str | None:
-    return connection.scalar(select(StoreRow.identity).where(StoreRow.name == store.name))
+def _find(connection: Connection, name: str) -> str | None:
+    return connection.scalar(select(StoreRow.identity).where(StoreRow.name == name))
+
+
+def _other_of(connection: Connection, name: str, identity: str) -> str | None:
+    return connection.scalar(select(StoreRow.name).where(StoreRow.identity == identity, StoreRow.name != name))
 
 
 def _refuse_anothers(connection: Connection, store: MarkedStore, identity: str) -> None:
     """Raise StoreMissing for a directory that is another store's of this database: the two would be one place."""
-    is_others = StoreRow.identity == identity, StoreRow.name != store.name
-    if (other := connection.scalar(select(StoreRow.name).where(*is_others))) is not None:
+    if (other := _other_of(connection, store.name, identity)) is not None:
         raise store.marker.anothers(other)
 
 

@@ -26,12 +26,16 @@ class SqlTokens:
         self._engine = engine
 
     def add(self, token: Token) -> None:
-        """Insert the token; where its parent went at this moment, the foreign key tells."""
+        """Insert the token; where its parent went at this moment, the foreign key tells.
+
+        One that is there already was added before, and the answer lost on its way.
+        """
         try:
             with self._engine.begin() as connection:
                 connection.execute(insert(TokenRow).values({name: getattr(token, name) for name in _NAMES}))
         except IntegrityError as error:
-            raise NotFound("The token that this one was to be made from has ended.") from error
+            if self.find(token.digest) != token:
+                raise NotFound("The token that this one was to be made from has ended.") from error
 
     def find(self, digest: str) -> Token | None:
         """Find the token with one SELECT by the unique index."""

@@ -17,9 +17,10 @@ from ...errors import (
     UploadEnded,
     UploadInProgress,
 )
-from ...models import ClaimRow, ImageRow, LocationRow, PropertyRow
+from ...models import AnsweredRow, ClaimRow, ImageRow, LocationRow, PropertyRow
 from ...models.claim import LIVE
 from ...models.location import ACTIVE, GARBAGE
+from ..interfaces import Answer
 from ..records import FACTS, Blob, Image, Location, Status, utcnow
 from ..rules import FORMATS
 from .members import MemberWrites
@@ -97,6 +98,14 @@ class SqlWrites(MemberWrites):
         return dataclasses.replace(
             image, status=Status.DELETED, deleted=True, deleted_at=now, updated_at=updated_at, location=None
         )
+
+    def note_answer(self, answer: Answer) -> None:
+        """Insert the answer; where another request with its key is under way, this waits for what becomes of that."""
+        row = {"key": answer.key, "request": answer.request, "answer": answer.body, "answered_at": utcnow()}
+        try:
+            self._session.execute(insert(AnsweredRow), [row])
+        except IntegrityError as error:
+            raise Conflict("A request with this key was answered meanwhile.") from error
 
     def _reason_to_stay(self, image: Image, alive: ColumnElement[bool], same: ColumnElement[bool]) -> PyrimageError:
         connection = self._session.connection()

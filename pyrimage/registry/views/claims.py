@@ -14,6 +14,7 @@ from ...identity.policy import Permission
 from ...web.request import Request
 from ...web.responses import json_response
 from .. import responses
+from ..idempotency import block, refuse_used
 from ..resources import ClaimContainer, ImageClaims
 from ..schemas import claim as schema
 
@@ -35,6 +36,8 @@ def begin(context: ImageClaims, request: Request) -> Response:
 
 
 def _begin(request: Request, claim: Claim, owner: str | None, *, is_new: bool) -> Response:
+    # Its key has ended, with its image or without: who sends the request again begins no second claim.
+    refuse_used(request, claim.key, "The upload of this claim has ended.")
     if not request.identity.is_admin and claim.owner != owner:
         raise Forbidden("body.claim.owner: must be the image's owner, and a new image's is your project.")
     return json_response({"held": request.catalogue.claims.begin(claim, request.identity, is_new=is_new)})
@@ -53,7 +56,10 @@ def reserve(context: ClaimContainer, request: Request) -> Response:
 def end(context: ClaimContainer, request: Request) -> Response:
     """Forget the claim of a failed upload. 204, 400, 403."""
     key, image_id, reason = schema.read_end(request)
-    request.catalogue.claims.end(key, image_id, reason)
+    claims = request.catalogue.claims
+    claims.end(key, image_id, reason)
+    if not claims.known([key]):
+        block(request, key)
     return Response(status=204)
 
 
@@ -84,6 +90,13 @@ def is_located(context: ClaimContainer, request: Request) -> Response:
     """Say whether an image's location names the claim's key: ``{"is_located": true}``. 200, 400, 403."""
     claim = schema.read_claim(request)
     return json_response({"is_located": request.catalogue.claims.is_located(claim)})
+
+
+@view_config(context=ClaimContainer, name="known", request_method="POST", permission=Permission.CLEAN_UP)
+def known(context: ClaimContainer, request: Request) -> Response:
+    """Say which of some keys a claim or a location names: ``{"keys": ["..."]}``. 200, 400, 403."""
+    keys = schema.read_keys(request)
+    return json_response({"keys": sorted(request.catalogue.claims.known(keys))})
 
 
 @view_config(context=ClaimContainer, name="garbage", request_method="POST", permission=Permission.CLEAN_UP)

@@ -1,0 +1,223 @@
+"""Signed requests to the registries: one that answers is found, and what nobody answered is asked again.
+
+Every request may be sent twice: reading changes nothing, claims are told by their keys, and a change of rows has an
+idempotency key, so that the registry does it once however often it comes.
+"""
+
+import itertools
+import json
+import logging
+import random
+import ssl
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, Timeout
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
+from urllib3.exceptions import SSLError as TlsError
+from urllib3.response import BaseHTTPResponse
+
+from ... import errors
+from ...errors import DatabaseAway, DatabaseRefused, NotFound, PyrimageError
+from ...settings import Settings
+from ...signatures import (
+    DIGEST,
+    ERROR_KIND,
+    IDEMPOTENCY_KEY,
+    KEY_ID,
+    PURGE_PROPERTIES,
+    SIGNATURE,
+    TIMESTAMP,
+    WHO,
+    digest_of,
+    sign,
+)
+from ..records import READER, Identity
+
+log = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 2.0
+ALONE_SECONDS = 10.0  # for which a registry that did not answer is asked after all others
+PATIENCE = 3.0  # seconds after which nobody is asked a second time
+PATIENCE_IN_DOUBT = 15.0  # the same, where a change may have been made
+MAX_CONNECTIONS = 100  # that are kept open to one registry; as many threads as a server has may ask at once
+
+# With these the registry says that nothing can be said of what was asked: another one may know more.
+_UNKNOWN = (errors.DatabaseAway, errors.DatabaseError)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request: on whose behalf, and what.
+
+    path: unquoted. key: what makes a change of rows one however often it is sent. purge: whether only those properties
+    stay that are sent.
+    """
+
+    method: str
+    path: str
+    caller: Identity
+    query: str = ""
+    value: Any = None
+    key: str | None = None
+    purge: bool = False
+
+
+class _Unanswered(Exception):
+    """A registry gave no answer, or none that makes sense. is_sent: it may have done what was asked all the same."""
+
+    def __init__(self, reason: str, *, is_sent: bool) -> None:
+        super().__init__(reason)
+        self.is_sent = is_sent
+
+
+class _Registry:
+    """One registry server, and since when it does not answer."""
+
+    def __init__(self, pool: HTTPConnectionPool) -> None:
+        self.pool, self.failed_at = pool, float("-inf")
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it failed a moment ago."""
+        return time.monotonic() - self.failed_at < ALONE_SECONDS
+
+    def fail(self, reason: object) -> None:
+        """Leave it alone for a while."""
+        if not self.is_alone:
+            log.warning("The registry %s:%d does not answer: %s", self.pool.host, self.pool.port, reason)
+        self.failed_at = time.monotonic()
+
+
+class Registries:
+    """The registries that the settings name. Connections are opened by requests, and kept."""
+
+    def __init__(self, settings: Settings) -> None:
+        keys = settings.registry_secret or ()
+        self._key, self._turn = keys[0], itertools.count()
+        timeout = Timeout(connect=CONNECT_SECONDS, read=settings.registry_client_timeout)
+        trust: dict[str, Any] = {}
+        kind: type[HTTPConnectionPool] = HTTPConnectionPool
+        if settings.registry_client_protocol == "https":
+            ca = settings.registry_client_ca_file
+            kind, trust = HTTPSConnectionPool, {"ssl_context": ssl.create_default_context(cafile=ca)}
+        self._all: Sequence[_Registry] = [
+            _Registry(kind(host, port or settings.registry_port, timeout, MAX_CONNECTIONS, retries=False, **trust))
+            for host, port in settings.registry_host
+        ]
+
+    def close(self) -> None:
+        """Close the connections; the next request opens new ones."""
+        for registry in self._all:
+            registry.pool.close()
+            registry.pool.pool = type(registry.pool.pool or registry.pool.QueueCls(1))(MAX_CONNECTIONS)
+
+    def ask(self, call: Call) -> Any:
+        """Return the JSON of the answer, None for none.
+
+        Raises what the registry raised; and DatabaseAway if none answered, or if one refuses what another may have
+        done, or may do yet: then what became of a change is unknown.
+        """
+        began, in_doubt, last = time.monotonic(), False, Exception()
+        is_hopeful = not all(registry.is_alone for registry in self._all)
+        for number in itertools.count():
+            for registry in self._in_turn():
+                try:
+                    return self._exchange(registry, call)
+                except _Unanswered as failure:
+                    in_doubt, last = in_doubt or failure.is_sent, failure
+                except PyrimageError as error:
+                    if type(error) not in _UNKNOWN:
+                        raise _certain(error, in_doubt=in_doubt and call.key is not None) from error
+                    in_doubt, last = True, error
+            patience = PATIENCE_IN_DOUBT if in_doubt else PATIENCE if is_hopeful else 0
+            if time.monotonic() - began > patience and (number or not in_doubt):
+                break
+            time.sleep(random.uniform(0.5, 1) * min(0.1 * 2**number, 1))  # noqa: S311 - so that not all come at once
+        raise DatabaseAway("No registry answers.") from last
+
+    def _in_turn(self) -> Sequence[_Registry]:
+        """Return the registries, each time another one first, and those behind that failed a moment ago."""
+        start = next(self._turn) % len(self._all)
+        return sorted([*self._all[start:], *self._all[:start]], key=lambda registry: registry.is_alone)
+
+    def _exchange(self, registry: _Registry, call: Call) -> Any:
+        """Ask one registry. Raises what it answers, and _Unanswered."""
+        try:
+            answer = self._send(registry, call)
+            value = _read(answer)
+        except _Unanswered as failure:
+            registry.fail(failure)
+            raise
+        registry.failed_at = float("-inf")
+        return value
+
+    def _send(self, registry: _Registry, call: Call) -> BaseHTTPResponse:
+        body = b"" if call.value is None else json.dumps(call.value, ensure_ascii=False, separators=(",", ":")).encode()
+        path = quote(call.path, safe="/")
+        target = f"{path}?{call.query}" if call.query else path
+        headers = self._headers(call, path, body)
+        try:
+            return registry.pool.urlopen(
+                call.method, target, body or None, headers, redirect=False, assert_same_host=False, decode_content=False
+            )
+        except (NewConnectionError, ConnectTimeoutError) as error:
+            raise _Unanswered(str(error), is_sent=False) from error
+        except TlsError as error:
+            is_early = isinstance(error.args[0] if error.args else None, ssl.SSLCertVerificationError)
+            raise _Unanswered(str(error), is_sent=not is_early) from error
+        except (HTTPError, OSError, ValueError) as error:  # ValueError: a header that cannot be read
+            raise _Unanswered(str(error), is_sent=True) from error
+
+    def _headers(self, call: Call, path: str, body: bytes) -> Mapping[str, str]:
+        headers = {
+            KEY_ID: self._key.id,
+            TIMESTAMP: str(int(time.time())),
+            **dict(zip(WHO, _words(call.caller), strict=True)),
+        }
+        if call.method != "GET":
+            headers["Content-Length"] = str(len(body))
+        if body:
+            headers |= {"Content-Type": "application/json", DIGEST: digest_of(body)}
+        if call.purge:
+            headers[PURGE_PROPERTIES] = "true"
+        if call.key is not None:
+            headers[IDEMPOTENCY_KEY] = call.key
+        headers[SIGNATURE] = sign(self._key.secret, call.method, path, call.query, headers)
+        return {name: value.encode().decode("latin-1") for name, value in headers.items() if value}
+
+
+def _certain(error: PyrimageError, *, in_doubt: bool) -> PyrimageError:
+    """Return the error, unless what was sent before may still come after it: then only success would be certain."""
+    return DatabaseAway("A registry refuses what another may have done.") if in_doubt else error
+
+
+def _words(caller: Identity) -> tuple[str, str, str]:
+    """Say who is asking: user, project and roles."""
+    is_reader = caller.is_known and not caller.can_write and not caller.is_admin
+    return caller.user or "", caller.project or "", READER if is_reader else ",".join(sorted(caller.roles))
+
+
+def _read(answer: BaseHTTPResponse) -> Any:
+    """Return an answer's JSON. Raises what it says was raised, and _Unanswered for one that no registry makes."""
+    kind = answer.headers.get(ERROR_KIND)
+    if answer.status == 204:
+        return None
+    try:
+        value = json.loads(answer.data)
+        if answer.status == 200 and isinstance(value, dict):
+            return value
+        message = str(value["error"]["message"])
+    except (ValueError, LookupError, TypeError) as error:
+        raise _Unanswered(f"an answer {answer.status} that is not a registry's", is_sent=True) from error
+    if answer.status == 401:
+        raise DatabaseRefused(f"The registry does not accept this server's signature. {message}")
+    if kind is None and answer.status == 404:
+        raise NotFound(message)
+    raised = getattr(errors, kind or "", None)
+    if raised is None or answer.status < 400 or (answer.status >= 500 and kind is None):
+        raise _Unanswered(f"an answer {answer.status}: {message}", is_sent=True)
+    raise raised(message) if issubclass(raised, PyrimageError) else _Unanswered(message, is_sent=True)
