@@ -36,6 +36,11 @@ define with_store
 	PYRIMAGE_TEST_STORE=$1 $(VENV)/bin/pytest $(WAITING) -m "not system" $2 $(ARGS) || test $$? = 5
 endef
 
+# Run tests with API servers that ask a registry, and have no database.
+define with_registry
+	PYRIMAGE_TEST_CATALOGUE=remote $(VENV)/bin/pytest $(WAITING) -m "not system" $1 $(ARGS) || test $$? = 5
+endef
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help serve test lint docs test-system test-long benchmarks coverage format constraints clean
@@ -60,8 +65,9 @@ lint: $(VENV)/.lint ## check style, types, layering and the contents of the sdis
 docs: $(VENV)/.docs ## build the documentation in build/docs; a warning is an error
 	$(VENV)/bin/sphinx-build --fail-on-warning --keep-going --nitpicky --fresh-env -d build/doctrees docs build/docs
 
-test-system: $(VENV)/.test $(CLIENTS)/.installed $(SERVERS) ## run the installed commands with other people's programs
+test-system: $(VENV)/.test $(CLIENTS)/.installed $(SERVERS) ## run the installed commands with other people's programs, and the tests over a registry
 	$(VENV)/bin/pytest $(WAITING) -m system tests/system tests/server/test_waitress_suite.py $(ARGS)
+	$(call with_registry,tests/atomicity tests/functional)
 
 test-long: $(VENV)/.test $(SERVERS) ## run with large numbers what CI runs with small ones: gigabytes, loads, kills, long lists
 	PYRIMAGE_TEST_LONG=1 $(VENV)/bin/pytest -m long tests/system $(ARGS)

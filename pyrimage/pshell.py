@@ -6,10 +6,12 @@ from typing import Any
 from . import models
 from .catalogue.queries import ListQuery
 from .catalogue.records import ADMINISTRATOR
+from .catalogue.sql.catalogue import SqlCatalogue
 from .environ import IDENTITY
 
 HELP = """
-pyrimage: dbsession is one transaction; tm.commit() keeps it, leaving the shell drops it.
+pyrimage: dbsession is one transaction; tm.commit() keeps it, leaving the shell drops it. There is none on a server that
+asks registries instead of a database.
 
   image = catalogue.find("<id>", admin)                 one image with its properties, or None
   catalogue.page(everything(name="f17"), admin)
@@ -35,13 +37,14 @@ def setup(env: dict[str, Any]) -> Iterator[None]:
     request.tm.begin()
     env |= {
         "tm": request.tm,
-        "dbsession": request.catalogue.sessions(info={"tm": request.tm}),
         "catalogue": request.catalogue,
         "stores": request.stores,
         "models": models,
         "admin": ADMINISTRATOR,
         "everything": everything,
     }
+    if isinstance(request.catalogue, SqlCatalogue):  # one that asks registries has no session
+        env["dbsession"] = request.catalogue.sessions(info={"tm": request.tm})
     print(HELP)  # noqa: T201 - said to whoever opened the shell
     try:
         yield

@@ -16,6 +16,8 @@ from pyramid.registry import Registry
 from sqlalchemy import Engine, delete, event
 from webtest import TestApp
 
+import default_catalogue
+from default_catalogue import Registries
 from default_store import KIND, SERVICES, Service, give_back, place_in
 from factories import files_below
 from pyrimage.app import main
@@ -42,12 +44,13 @@ pytest.register_assert_rewrite("pyrimage.stores.testing", "pyrimage.catalogue.te
 class Installation:
     """An application with its database and its data directory, and a client of it.
 
-    place: the ini's keys of its stores.
+    place: the ini's keys of its stores. asked: the registry that it asks, if it has no database.
     """
 
     wsgi: Any
     datadir: Path
     place: dict[str, str] = field(default_factory=dict)
+    asked: Any = None
 
     @property
     def registry(self) -> Registry:
@@ -60,7 +63,9 @@ class Installation:
 
     @property
     def catalogue(self) -> SqlCatalogue:
-        catalogue: SqlCatalogue = self.registry["pyrimage.catalogue"]
+        """The catalogue over its database, or over that of the registry that it asks."""
+        registry = self.registry if self.asked is None else self.asked._app.registry
+        catalogue: SqlCatalogue = registry["pyrimage.catalogue"]
         return catalogue
 
     @property
@@ -73,7 +78,7 @@ class Installation:
         return self.catalogue.engine
 
     def scrub(self, grace: timedelta, *, dry_run: bool = False) -> list[tuple[str, StoreError | None]]:
-        return list(scrub(self.stores, self.catalogue.claims, grace, dry_run=dry_run))
+        return list(scrub(self.stores, self.registry["pyrimage.catalogue"].claims, grace, dry_run=dry_run))
 
     @property
     def shared(self) -> dict[str, str]:
@@ -157,9 +162,16 @@ def install(directory: Path, ini: str = "", **more: str) -> Installation:
     if not database.exists() and {"sqlalchemy.url", "auto_migrate"}.isdisjoint(more):
         directory.mkdir(parents=True, exist_ok=True)
         database.write_bytes(migrated_database())
+    asked = None
+    if default_catalogue.KIND == "remote" and settings.get("pyrimage.application", "api") == "api":
+        asked, keys = Registries.serve(directory, settings)
+        settings |= keys
     place = {key: text for key, text in settings.items() if key == "pyrimage.stores" or "_store_" in key}
     datadir = place.get("pyrimage.filesystem_store_datadir", directory / "images")
-    return Installation(main({"__file__": ini} if ini else {}, **settings), Path(datadir), place)
+    made = Installation(main({"__file__": ini} if ini else {}, **settings), Path(datadir), place, asked)
+    if asked is not None:
+        Registries.running[directory].callback(made.registry["pyrimage.catalogue"].close)
+    return made
 
 
 @pytest.fixture(scope="session", autouse=KIND in SERVICES)
@@ -173,6 +185,20 @@ def place_given_back(tmp_path: Path) -> Iterator[None]:
     """The places of the test's own installations, which others have after it."""
     yield
     give_back(tmp_path)
+
+
+@pytest.fixture(autouse=default_catalogue.KIND == "remote")
+def registries_ended(tmp_path: Path) -> Iterator[None]:
+    """The registries that the test's own installations asked."""
+    yield
+    Registries.end(tmp_path)
+
+
+@pytest.fixture(scope="session", autouse=default_catalogue.KIND == "remote")
+def all_registries_ended() -> Iterator[None]:
+    """The registries that shared installations asked."""
+    yield
+    Registries.end(Path("/"))
 
 
 @pytest.fixture(scope="session")

@@ -194,7 +194,9 @@ def database(installation: Installation) -> Path:
 @contextlib.contextmanager
 def other_program(installation: Installation) -> Iterator[sqlite3.Connection]:
     """Open the database from outside, in autocommit."""
-    with contextlib.closing(sqlite3.connect(database(installation), isolation_level=None)) as connection:
+    with contextlib.closing(
+        sqlite3.connect(database(installation), isolation_level=None, check_same_thread=False)
+    ) as connection:
         yield connection
 
 

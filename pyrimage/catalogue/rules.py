@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ..errors import Conflict, Forbidden, LimitExceeded
+from ..errors import Conflict, Forbidden, LimitExceeded, NotFound
 from ..settings import Settings
 from .records import FACTS, IMAGE_FIELDS, Blob, Identity, Image, Location, SetBy, Status, new_image_id, utcnow
 
@@ -132,6 +132,24 @@ def check_changeable(image: Image, *, has_data: bool) -> None:
         raise Forbidden(f"Image {image.id} is deleted.")
     if has_data and image.status != Status.QUEUED:
         raise Conflict(f"Image {image.id} is {image.status}; only a queued image takes data.")
+
+
+def changed_meanwhile(image: Image, *, has_data: bool) -> Conflict:
+    """Make the error for a change of an image that is no longer what the change was checked against."""
+    return Conflict(
+        f"Image {image.id} is no longer {image.status}, or has another owner or other formats"
+        f"{', or another size or digest is announced' if has_data else ''}."
+    )
+
+
+def protected_meanwhile(image: Image) -> Conflict:
+    """Make the error for a deletion of an image that was protected or given away since that was checked."""
+    return Conflict(f"Image {image.id} was protected or given away meanwhile.")
+
+
+def not_there(image_id: str) -> NotFound:
+    """Make the error for an image that is gone."""
+    return NotFound(f"Image {image_id} is not there any more.")
 
 
 def check_publicity(settings: Settings, caller: Identity, draft: ImageDraft, spell: Spelling) -> None:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from webtest import TestApp
 
 from conftest import Installation
+from default_catalogue import sql_catalogue_only
 from default_store import file_store_only
 from factories import ADMIN, data_headers, detail, image_row, insert_rows, upload
 from faults import (
@@ -43,6 +44,7 @@ def test_bytes_are_there_until_the_deletion_is_committed(
     assert own_installation.rows(LocationRow) == 0
 
 
+@sql_catalogue_only
 def test_deletion_whose_commit_fails_removes_nothing(
     own_installation: Installation, committing_app: TestApp, active: str
 ) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from webtest import TestApp
 
 from conftest import Installation
+from default_catalogue import sql_catalogue_only
 from factories import data_headers, error_of, meta, reserve, upload
 from faults import (
     Body,
@@ -89,6 +90,7 @@ def test_garbage_row_that_cannot_be_removed_after_the_commit_does_not_fail_the_d
     assert own_installation.rows(LocationRow) == 1
 
 
+@sql_catalogue_only
 def test_blob_survives_a_failure_after_its_commit(own_installation: Installation, committing_app: TestApp) -> None:
     """Trap 1: what could be undone is forgotten first, for ``tpc_abort`` is called when ``tpc_finish`` failed."""
     in_transaction(own_installation, lambda transaction: transaction.join(Failing(DatabaseBusy("busy"))))
@@ -131,6 +133,7 @@ def test_failed_undo_is_logged_and_hides_nothing(
     assert "broken disk" in caplog.text
 
 
+@sql_catalogue_only
 def test_bytes_that_could_not_be_undone_keep_their_claim_and_are_scrubbed(
     own_installation: Installation, committing_app: TestApp
 ) -> None:
@@ -144,6 +147,7 @@ def test_bytes_that_could_not_be_undone_keep_their_claim_and_are_scrubbed(
     assert own_installation.rows(ClaimRow) == 0
 
 
+@sql_catalogue_only
 def test_finished_blob_is_taken_back_when_the_commit_fails(
     own_installation: Installation, committing_app: TestApp
 ) -> None:
@@ -164,6 +168,7 @@ def test_rows_of_a_failed_commit_are_not_committed_by_the_next_request(
         assert database.execute("SELECT id FROM images").fetchall() == [("f17",)]
 
 
+@sql_catalogue_only
 def test_a_failed_commit_leaves_no_lock_behind(own_installation: Installation, committing_app: TestApp) -> None:
     """Trap 4: the transaction that stayed open would hold SQLite's only write lock."""
     at_commit(own_installation, break_reference)
@@ -173,6 +178,7 @@ def test_a_failed_commit_leaves_no_lock_behind(own_installation: Installation, c
         database.execute("BEGIN IMMEDIATE")
 
 
+@sql_catalogue_only
 def test_blob_and_claim_stay_when_the_answer_to_the_commit_is_lost(
     own_installation: Installation, committing_app: TestApp
 ) -> None:
@@ -182,6 +188,7 @@ def test_blob_and_claim_stay_when_the_answer_to_the_commit_is_lost(
     assert committing_app.get("/v1/images/f17").body == b"bytes"
 
 
+@sql_catalogue_only
 def test_bytes_of_a_commit_in_doubt_survive_the_scrub_if_the_row_is_there(
     own_installation: Installation, committing_app: TestApp
 ) -> None:
@@ -200,6 +207,7 @@ def test_bytes_of_a_commit_in_doubt_survive_the_scrub_if_the_row_is_there(
     assert own_installation.rows(ClaimRow) == 0
 
 
+@sql_catalogue_only
 def test_bytes_of_a_commit_in_doubt_wait_for_the_scrub_if_there_is_no_row(
     own_installation: Installation, committing_app: TestApp
 ) -> None:
@@ -215,6 +223,7 @@ def test_bytes_of_a_commit_in_doubt_wait_for_the_scrub_if_there_is_no_row(
     committing_app.put(path, b"bytes", headers=data_headers(), status=200)
 
 
+@sql_catalogue_only
 def test_the_claim_of_a_commit_in_doubt_is_not_renewed(own_installation: Installation, committing_app: TestApp) -> None:
     """Trap 5: else its lease would never end."""
     at_commit(own_installation, lose_the_question)

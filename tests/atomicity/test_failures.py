@@ -5,6 +5,7 @@ from sqlalchemy import event
 from webtest import TestApp
 
 from conftest import Installation
+from default_catalogue import sql_catalogue_only
 from default_store import file_store_only
 from factories import data_headers, detail, error_of, files_below, md5, reserve
 from faults import (
@@ -143,6 +144,7 @@ def test_put_leaves_the_image_queued_when_the_store_fails(
     assert detail(committing_app, queued)["last_error"] is None
 
 
+@sql_catalogue_only
 def test_put_can_be_repeated_at_once_when_the_commit_failed(
     own_installation: Installation, committing_app: TestApp, queued: str
 ) -> None:
@@ -169,6 +171,7 @@ def test_put_can_be_repeated_as_soon_as_the_database_takes_the_end_of_the_claim(
     assert detail(committing_app, queued)["last_error"] is None
 
 
+@sql_catalogue_only
 def test_last_error_shows_nothing_of_the_servers_inside(
     own_installation: Installation, committing_app: TestApp, queued: str
 ) -> None:

@@ -6,6 +6,7 @@ import pytest
 from webtest import TestApp
 
 from conftest import Installation
+from default_catalogue import sql_catalogue_only
 from factories import data_headers, detail, error_of, meta, reserve, send_chunked, upload
 from faults import (
     DEAD,
@@ -72,6 +73,7 @@ def test_an_upload_that_breaks_off_leaves_the_usage_as_it_was(limited: Installat
     assert send(limited, "POST", "/v1/images", body(bytes(ROOM), raising(OSError("gone")))).status_int == 500
 
 
+@sql_catalogue_only
 @BODIES
 def test_an_upload_whose_commit_fails_leaves_the_usage_as_it_was(limited: Installation, body: Bodies) -> None:
     """S36."""

@@ -15,6 +15,7 @@ from sqlalchemy import delete
 from webtest import TestApp
 
 from conftest import Installation, ini_settings, install
+from default_catalogue import sql_catalogue_only
 from default_store import file_store_only
 from factories import data_headers, error_of, files_below, reserve, upload
 from faults import DEAD, Body, claim_upload, clean, expire_claims, other_program, send
@@ -284,6 +285,7 @@ def test_server_refuses_to_start_and_says_what_to_do(
     assert sorted(disk.datadir.rglob("*")) == before
 
 
+@sql_catalogue_only
 def test_server_whose_database_is_busy_when_it_would_mark_its_directory_says_so_in_one_line(
     own_installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

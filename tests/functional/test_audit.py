@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from conftest import Installation, ini_settings, install
+from default_catalogue import sql_catalogue_only
 from factories import ADMIN, ALICE, BOB, CHUNKED, NOBODY, READER, data_headers, image_row, insert_rows, upload
 from faults import at_commit
 from pyrimage.app import main
@@ -163,6 +164,7 @@ def be_busy(session: Session) -> None:
     raise DatabaseBusy("The database is busy.")
 
 
+@sql_catalogue_only
 def test_an_upload_whose_commit_fails_is_never_done(audited: Audited) -> None:
     installation = audited.installation
     for method, path in (("POST", "/v1/images"), ("PUT", "/v1/images/q17")):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from webtest import TestApp
 
+from default_catalogue import sql_catalogue_only
 from default_store import file_store_only
 from factories import ALICE, BOB, add_row, data_headers, error_of, md5, meta, upload
 from faults import hinder, raising
@@ -50,6 +51,7 @@ def told(installation: "Installation") -> Any:
     return tell
 
 
+@sql_catalogue_only
 @pytest.mark.parametrize("name", ERRORS)
 def test_an_error_is_json_or_text_and_never_a_page(name: str, told: Any, caplog: pytest.LogCaptureFixture) -> None:
     """S33."""
@@ -149,6 +151,7 @@ def test_head_is_answered_wherever_get_is(path: str, testapp: TestApp) -> None:
 # Our faults
 
 
+@sql_catalogue_only
 def test_a_refused_statement_is_our_fault_and_tells_no_sql(
     committing_app: TestApp, own_installation: "Installation", caplog: pytest.LogCaptureFixture
 ) -> None:

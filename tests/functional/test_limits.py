@@ -11,6 +11,7 @@ import pytest
 from webtest import TestApp
 
 from conftest import Installation, install
+from default_catalogue import sql_catalogue_only
 from factories import (
     ALICE,
     CHUNKED,
@@ -300,6 +301,7 @@ class TestStorage:
             assert {**stored(limited), "owners": []} == {**before, "owners": []}
 
 
+@sql_catalogue_only
 def test_without_a_quota_no_statement_is_spent_on_it(testapp: TestApp, statements: list[str]) -> None:
     properties = {"a": ""}
     path = reserve(testapp, properties=properties)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import text
 
+from default_catalogue import sql_catalogue_only
 from factories import ADMIN, ALICE, NOBODY
 from logged import own_logging
 from pyrimage.catalogue.records import Identity, new_image_id
@@ -131,6 +132,7 @@ def test_a_request_to_an_image_names_it(
     assert (answer.status, access_line(answer, log)["image_id"]) == (status, image_id)
 
 
+@sql_catalogue_only
 def test_requests_at_one_connection_do_not_inherit_from_each_other(asked: Ask) -> None:
     def both(server: Running) -> Answer:
         with server.connect() as client:
@@ -144,6 +146,7 @@ def test_requests_at_one_connection_do_not_inherit_from_each_other(asked: Ask) -
     assert ids == ["f17", None, None]
 
 
+@sql_catalogue_only
 def test_an_error_is_one_line_with_its_traceback(own_installation: "Installation", log: Path) -> None:
     log_as("json", log, own_installation.settings)
     with own_installation.engine.begin() as connection:

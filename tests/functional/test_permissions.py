@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from default_catalogue import sql_catalogue_only
 from factories import (
     ADMIN,
     ALICE,
@@ -212,6 +213,7 @@ SELECTS = [
 ]
 
 
+@sql_catalogue_only
 @pytest.mark.parametrize(("caller", "method", "place", "count"), SELECTS)
 def test_whether_the_caller_may_share_is_asked_below_members_alone(
     caller: str, method: str, place: str, count: int, installation: "Installation", statements: list[str]

@@ -130,7 +130,7 @@ class Pair:
             for table in reversed(Base.metadata.sorted_tables) if changed else ():
                 connection.execute(table.delete())
             for table in Base.metadata.sorted_tables if changed else ():
-                if self.before[table.name]:
+                if self.before.get(table.name):
                     connection.execute(table.insert(), [dict(row._mapping) for row in self.before[table.name]])
         images = [
             {key: str(value)[:4] if key in VARYING else value for key, value in row._mapping.items()}

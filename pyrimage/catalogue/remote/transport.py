@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 CONNECT_SECONDS = 2.0
 ALONE_SECONDS = 10.0  # for which a registry that did not answer is asked after all others
 PATIENCE = 3.0  # seconds after which nobody is asked a second time
-PATIENCE_IN_DOUBT = 15.0  # the same, where a change may have been made
+PATIENCE_IN_DOUBT = 5.0  # the same, where a change may have been made
 MAX_CONNECTIONS = 100  # that are kept open to one registry; as many threads as a server has may ask at once
 
 # With these the registry says that nothing can be said of what was asked: another one may know more.
@@ -97,23 +97,28 @@ class Registries:
 
     def __init__(self, settings: Settings) -> None:
         keys = settings.registry_secret or ()
-        self._key, self._turn = keys[0], itertools.count()
-        timeout = Timeout(connect=CONNECT_SECONDS, read=settings.registry_client_timeout)
-        trust: dict[str, Any] = {}
+        self._settings, self._key, self._turn = settings, keys[0], itertools.count()
+        self._all = self._make()
+
+    def _make(self) -> Sequence[_Registry]:
+        settings = self._settings
         kind: type[HTTPConnectionPool] = HTTPConnectionPool
+        options: dict[str, Any] = {
+            "timeout": Timeout(connect=CONNECT_SECONDS, read=settings.registry_client_timeout),
+            "maxsize": MAX_CONNECTIONS,
+            "retries": False,
+        }
         if settings.registry_client_protocol == "https":
-            ca = settings.registry_client_ca_file
-            kind, trust = HTTPSConnectionPool, {"ssl_context": ssl.create_default_context(cafile=ca)}
-        self._all: Sequence[_Registry] = [
-            _Registry(kind(host, port or settings.registry_port, timeout, MAX_CONNECTIONS, retries=False, **trust))
-            for host, port in settings.registry_host
-        ]
+            kind = HTTPSConnectionPool
+            options["ssl_context"] = ssl.create_default_context(cafile=settings.registry_client_ca_file)
+        hosts = settings.registry_host
+        return [_Registry(kind(host, port or settings.registry_port, **options)) for host, port in hosts]
 
     def close(self) -> None:
         """Close the connections; the next request opens new ones."""
         for registry in self._all:
             registry.pool.close()
-            registry.pool.pool = type(registry.pool.pool or registry.pool.QueueCls(1))(MAX_CONNECTIONS)
+        self._all = self._make()
 
     def ask(self, call: Call) -> Any:
         """Return the JSON of the answer, None for none.
@@ -121,23 +126,25 @@ class Registries:
         Raises what the registry raised; and DatabaseAway if none answered, or if one refuses what another may have
         done, or may do yet: then what became of a change is unknown.
         """
-        began, in_doubt, last = time.monotonic(), False, Exception()
+        began, in_doubt, turns = time.monotonic(), False, 0
         is_hopeful = not all(registry.is_alone for registry in self._all)
-        for number in itertools.count():
+        failure: Exception
+        while True:
             for registry in self._in_turn():
                 try:
                     return self._exchange(registry, call)
-                except _Unanswered as failure:
-                    in_doubt, last = in_doubt or failure.is_sent, failure
+                except _Unanswered as error:
+                    failure, is_unknown = error, error.is_sent
                 except PyrimageError as error:
                     if type(error) not in _UNKNOWN:
-                        raise _certain(error, in_doubt=in_doubt and call.key is not None) from error
-                    in_doubt, last = True, error
+                        raise _certain(error, in_doubt=in_doubt) from error
+                    failure, is_unknown = error, True
+                in_doubt = in_doubt or (is_unknown and call.key is not None)
+            turns += 1
             patience = PATIENCE_IN_DOUBT if in_doubt else PATIENCE if is_hopeful else 0
-            if time.monotonic() - began > patience and (number or not in_doubt):
-                break
-            time.sleep(random.uniform(0.5, 1) * min(0.1 * 2**number, 1))  # noqa: S311 - so that not all come at once
-        raise DatabaseAway("No registry answers.") from last
+            if time.monotonic() - began > patience and (turns > 1 or not in_doubt):
+                raise DatabaseAway("No registry answers.") from failure
+            time.sleep(random.uniform(0.5, 1) * min(0.1 * 2**turns, 1))  # noqa: S311 - so that not all come at once
 
     def _in_turn(self) -> Sequence[_Registry]:
         """Return the registries, each time another one first, and those behind that failed a moment ago."""

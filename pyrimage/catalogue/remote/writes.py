@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from ...errors import Conflict, Forbidden, NotFound, PyrimageError, RightLost
 from ..records import FACTS, Blob, Identity, Image, Location, Status, utcnow
-from ..rules import FORMATS
+from ..rules import FORMATS, changed_meanwhile, not_there, protected_meanwhile
 from .records import blob_json, changes_of, fields_of
 from .transport import Call, Registries
 
@@ -41,6 +41,14 @@ class _Commit:
     tpc_begin = commit = tpc_finish = tpc_abort = abort
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Meaning:
+    """What a registry's refusals of these kinds mean, and no others: what is asked was permitted a moment ago."""
+
+    kinds: Sequence[type[PyrimageError]] = ()
+    error: PyrimageError = dataclasses.field(default_factory=PyrimageError)
+
+
 class RemoteWrites:
     """The one change that a transaction makes at a registry, on behalf of ``caller``.
 
@@ -50,7 +58,7 @@ class RemoteWrites:
     def __init__(self, registries: Registries, transaction_manager: TransactionManager, caller: Identity) -> None:
         self.transaction_manager, self._registries, self._caller = transaction_manager, registries, caller
         self._call: Call | None = None
-        self._lost: Mapping[type[PyrimageError], type[PyrimageError]] = {}
+        self._meaning = _Meaning()
         self.garbage: Sequence[Location] = ()
 
     def add(self, image: Image, blob: Blob | None) -> None:
@@ -73,36 +81,37 @@ class RemoteWrites:
         }
         value |= {} if blob is None else {"blob": blob_json(blob)}
         # Who could change it when it was found, and may not any more, or does not see it: then it has changed.
-        lost = {NotFound: Conflict, Forbidden: Conflict}
-        self._prepare(
-            "PUT", f"/images/{old.id}", value, key=None if blob is None else blob.claim, purge=purge, lost=lost
-        )
+        meaning = _Meaning((Conflict, Forbidden, NotFound), changed_meanwhile(old, has_data=blob is not None))
+        key = None if blob is None else blob.claim
+        self._prepare("PUT", f"/images/{old.id}", value, key=key, purge=purge, meaning=meaning)
         return after
 
     def remove(self, image: Image, *, keep_status: bool) -> Image:
         """Delete the image, if it is as protected as it was, and of the same owner. The registry says when that was."""
+        if image.deleted:
+            raise not_there(image.id)
         words = {"protected": str(image.protected).lower(), "owner": image.owner or ""}
         if keep_status:
             words["from_state"] = image.status
-        self._prepare("DELETE", f"/images/{image.id}", query=urlencode(words), lost={Forbidden: Conflict})
+        meaning = _Meaning((Conflict, Forbidden), protected_meanwhile(image))
+        self._prepare("DELETE", f"/images/{image.id}", query=urlencode(words), meaning=meaning)
         now = utcnow()
         gone = dataclasses.replace(image, status=Status.DELETED, deleted=True, deleted_at=now, location=None)
         return dataclasses.replace(gone, updated_at=_later(now, image))
 
     def put_member(self, image_id: str, member: str, can_share: bool | None, caller: Identity) -> None:
         """Put the member."""
-        value = None if can_share is None else {"member": {"can_share": can_share}}
-        self._prepare("PUT", f"/images/{image_id}/members/{member}", value, lost={Forbidden: RightLost})
+        value = None if can_share is None else {"member": _terms(can_share)}
+        self._prepare("PUT", f"/images/{image_id}/members/{member}", value, meaning=_right_lost(image_id))
 
     def replace_members(self, image_id: str, memberships: Mapping[str, bool | None], caller: Identity) -> None:
         """Put all of the members."""
-        value = [{"member_id": name, "can_share": can_share} for name, can_share in memberships.items()]
-        path = f"/images/{image_id}/members"
-        self._prepare("PUT", path, {"memberships": value}, lost={Forbidden: RightLost})
+        value = [{"member_id": name, **_terms(can_share)} for name, can_share in memberships.items()]
+        self._prepare("PUT", f"/images/{image_id}/members", {"memberships": value}, meaning=_right_lost(image_id))
 
     def remove_member(self, image_id: str, member: str, caller: Identity) -> None:
         """Delete the member."""
-        self._prepare("DELETE", f"/images/{image_id}/members/{member}", lost={Forbidden: RightLost})
+        self._prepare("DELETE", f"/images/{image_id}/members/{member}", meaning=_right_lost(image_id))
 
     def send(self) -> None:
         """Send the request. Raises what it is refused with, in the words of ``Writes``; DatabaseAway if in doubt."""
@@ -112,8 +121,8 @@ class RemoteWrites:
         try:
             answer = self._registries.ask(call)
         except PyrimageError as error:
-            if type(error) in self._lost:
-                raise self._lost[type(error)](str(error)) from error
+            if type(error) in self._meaning.kinds:
+                raise self._meaning.error from error
             raise
         self.garbage = [Location(**each) for each in (answer or {}).get("garbage", ())]
 
@@ -126,14 +135,24 @@ class RemoteWrites:
         query: str = "",
         key: str | None = None,
         purge: bool = False,
-        lost: Mapping[type[PyrimageError], type[PyrimageError]] | None = None,
+        meaning: "_Meaning | None" = None,
     ) -> None:
         if self._call is not None:
             raise RuntimeError("A transaction of a remote catalogue makes one change.")
         key = key or f"{uuid.uuid4()}"
         self._call = Call(method, path, self._caller, query, value, key=key, purge=purge)
-        self._lost = lost or {}
+        self._meaning = meaning or _Meaning()
         self.transaction_manager.get().join(_Commit(self))
+
+
+def _terms(can_share: bool | None) -> Mapping[str, bool]:
+    """Say whether a member may share, or nothing."""
+    return {} if can_share is None else {"can_share": can_share}
+
+
+def _right_lost(image_id: str) -> "_Meaning":
+    """Read a refusal as that of a caller who could share the image when it was found."""
+    return _Meaning((Forbidden,), RightLost(f"The right to share image {image_id} was lost."))
 
 
 def _later(time: datetime, image: Image) -> datetime:

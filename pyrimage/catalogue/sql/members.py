@@ -9,6 +9,7 @@ from ...errors import LimitExceeded, NotFound, RightLost
 from ...models import ImageRow, MemberRow
 from ...settings import Settings
 from ..records import Identity, Location
+from ..rules import not_there
 from .rows import write
 
 _OF_IMAGE = MemberRow.image_id == bindparam("image_id")
@@ -61,7 +62,7 @@ class MemberWrites:
         """Lock the image's row, then see whether the caller may share it; None may in any case."""
         alive = and_(ImageRow.id == image_id, ImageRow.deleted == false())
         if not write(self._session, update(ImageRow).where(alive).values(locks=ImageRow.locks + 1)):
-            raise NotFound(f"Image {image_id} is not there any more.")
+            raise not_there(image_id)
         if caller is None or caller.is_admin:
             return
         asked = {"image_id": image_id, "project": caller.project}

@@ -11,7 +11,6 @@ from sqlalchemy.exc import IntegrityError
 from ...errors import (
     Conflict,
     ImageExists,
-    NotFound,
     PreconditionFailed,
     PyrimageError,
     UploadEnded,
@@ -22,7 +21,7 @@ from ...models.claim import LIVE
 from ...models.location import ACTIVE, GARBAGE
 from ..interfaces import Answer
 from ..records import FACTS, Blob, Image, Location, Status, utcnow
-from ..rules import FORMATS
+from ..rules import FORMATS, changed_meanwhile, not_there, protected_meanwhile
 from .members import MemberWrites
 from .quotas import admit, check_stored_properties
 from .rows import columns, write
@@ -67,10 +66,7 @@ class SqlWrites(MemberWrites):
         same = and_(ImageRow.id == old.id, *(getattr(ImageRow, name) == before[name] for name in kept))
         updated_at = self._update(same, changed, new.updated_at)
         if updated_at is None:
-            raise Conflict(
-                f"Image {old.id} is no longer {old.status}, or has another owner or other formats"
-                f"{'' if blob is None else ', or another size or digest is announced'}."
-            )
+            raise changed_meanwhile(old, has_data=blob is not None)
         self._change_properties(old, new, purge=purge)
         self._settle(new, blob)
         return dataclasses.replace(new, updated_at=updated_at)
@@ -112,8 +108,8 @@ class SqlWrites(MemberWrites):
         if connection.execute(select(ImageRow.id).where(same)).all():
             return PreconditionFailed(f"Image {image.id} is no longer {image.status}.")
         if connection.execute(select(ImageRow.id).where(alive)).all():
-            return Conflict(f"Image {image.id} was protected or given away meanwhile.")
-        return NotFound(f"Image {image.id} is not there any more.")
+            return protected_meanwhile(image)
+        return not_there(image.id)
 
     def _update(self, same: ColumnElement[bool], values: Mapping[str, Any], now: datetime) -> datetime | None:
         """Update an image's row, and return its new ``updated_at``; None if there is no such row.
