@@ -53,9 +53,9 @@ def _record(request: Request, image: Image) -> dict[str, Any]:
     shown |= {"properties": dict(image.properties), **_fields(image, _OTHERS)}
     if image.location is None:
         return {**shown, "location": None, "location_data": []}
-    store = request.stores.get(image.location.store)
-    url = None if store is None else store.url(image.location.key)
-    data = {"url": url, "store": image.location.store, "key": image.location.key, "owned": image.location.owned}
+    url = request.stores.url(image.location)
+    ours = {"store": image.location.store, "key": image.location.key, "owned": image.location.owned}
+    data = {"url": url, "metadata": {}, "status": "active", "id": None, **ours}  # the first four are Glance's
     return {**shown, "location": url, "location_data": [data]}
 
 

@@ -107,8 +107,8 @@ def shown_location(request: Request, image: Image) -> str | None:
     """Return the URL where the data lies; None for callers who may not see it, and where there is none."""
     if image.location is None or not request.identity.is_admin:
         return None
-    store = request.stores.get(image.location.store)  # what is known shows also where the store is not configured
-    return None if store is None else str(store.url(image.location.key))
+    url: str | None = request.stores.url(image.location)  # what is known shows also where the store is not configured
+    return url
 
 
 GUIDE = Dialect(
