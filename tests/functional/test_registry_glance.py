@@ -14,6 +14,7 @@ from glance_servers import GlanceServer
 from origins import Origin
 from pyrimage.catalogue.records import new_image_id
 from pyrimage.models import LocationRow
+from pyrimage.scripts.verify import report
 from registries import DATA_FACTS, Registry
 
 URL = "file:///var/lib/glance/images/f17"
@@ -292,6 +293,18 @@ def test_the_key_of_a_claim_is_a_place_of_ours(glance: GlanceServer, web_install
     place = api.head(upload(api, b"bytes")).headers["x-image-meta-location"]
     glance.add({"location": place, "size": 5}, 409)
     assert [owned for _, _, owned, _ in locations(web_installation)] == [True, True]
+
+
+def test_what_no_store_here_reads_is_left_out_by_verify(
+    glance: GlanceServer, web_installation: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    upload(web_installation.client(ADMIN), b"bytes")
+    for _ in range(2):
+        glance.add({"location": URL, **FACTS})
+    assert report(web_installation.stores, web_installation.catalogue.active, sizes_only=False)
+    said = capsys.readouterr()
+    assert said.out == "1 images are whole, 0 are not.\n2 images were not looked at.\n"
+    assert said.err == "Images whose bytes lie where no store of this server reads them are left out.\n"
 
 
 # -- beside our own API servers
