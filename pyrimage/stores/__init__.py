@@ -83,12 +83,6 @@ class Stores(dict[str, ReadableStore]):
             return locations[0]
         raise Invalid(f"External sources are not supported: '{shown(url)}'.")
 
-    def url(self, location: Location) -> str | None:
-        """Return the URL of a location; None where its store is not here."""
-        if location.store == FOREIGN:
-            return location.key
-        return self[location.store].url(location.key) if location.store in self else None
-
     def own(self, url: str) -> Location | None:
         """Return the location of the blob of ours, there or not, whose URL this is; asks nobody."""
         parts = url.rsplit("/", 2)
