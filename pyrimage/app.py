@@ -14,9 +14,9 @@ from .catalogue.sql.catalogue import SqlCatalogue
 from .errors import ConfigurationError, DatabaseAway, DatabaseError, StoreMissing, StoreUnavailable
 from .identity.keystone import make_keystone
 from .identity.logins import Logins, make_logins
-from .identity.loopback import LoopbackOnly, LoopbackRegistry
+from .identity.loopback import LoopbackOnly
 from .identity.policy import WSGIApp
-from .identity.signed import SignedOnly
+from .identity.registry import make_authentication
 from .identity.users import Users
 from .models import make_engine
 from .settings import Settings, config_from_environment, read_settings, refuse_bare_names
@@ -82,8 +82,7 @@ def from_config() -> WSGIApp:
 def _authenticated(app: Router, settings: Settings, ini: str | None) -> WSGIApp:
     """Put the middleware that says who is asking before the application. ini: the path of its file."""
     if settings.application == "registry":
-        keys = settings.registry_secret
-        return LoopbackRegistry(app, settings) if keys is None else SignedOnly(app, keys)
+        return make_authentication(app, settings, ini)
     if settings.auth == "keystone":
         return make_keystone(app, settings, ini)
     if settings.auth == "users":

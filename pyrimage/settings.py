@@ -185,6 +185,12 @@ class Settings:
         "twice as much has passed.",
         default=20,
     )
+    registry_auth: str = setting(
+        word("none", "keystone"),
+        "Who may ask the registry beside servers that sign. none: without a secret, callers on this machine. keystone: "
+        "who has a token of Keystone.",
+        default="none",
+    )
     log_format: str | None = setting(
         str, "Format of log lines, as Python's logging has it, or json: an object a line.", default=None
     )

@@ -26,8 +26,10 @@ class Status:
     """The words of an image's life (docs/v1.md, "Status"); plain text, as the API and the rows spell them."""
 
     QUEUED = "queued"
+    SAVING = "saving"  # of other servers alone, which upload without a claim
     ACTIVE = "active"
     KILLED = "killed"
+    PENDING_DELETE = "pending_delete"  # of other servers alone
     DELETED = "deleted"
 
 

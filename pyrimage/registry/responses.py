@@ -8,6 +8,7 @@ from typing import Any
 from pyramid.response import Response
 
 from ..catalogue.records import SUMMARY_FIELDS, Claim, Image, ImageSummary, Location, Shown, Token
+from ..stores import FOREIGN
 from ..web.fields import shown_fields
 from ..web.request import Request
 from ..web.responses import json_response
@@ -53,9 +54,10 @@ def _record(request: Request, image: Image) -> dict[str, Any]:
     shown |= {"properties": dict(image.properties), **_fields(image, _OTHERS)}
     if image.location is None:
         return {**shown, "location": None, "location_data": []}
-    store = request.stores.get(image.location.store)
-    url = None if store is None else store.url(image.location.key)
-    data = {"url": url, "store": image.location.store, "key": image.location.key, "owned": image.location.owned}
+    store, key = request.stores.get(image.location.store), image.location.key
+    url = key if image.location.store == FOREIGN else None if store is None else store.url(key)
+    ours = {"store": image.location.store, "key": key, "owned": image.location.owned}
+    data = {"url": url, "metadata": {}, "status": "active", "id": None, **ours}  # the first four are Glance's
     return {**shown, "location": url, "location_data": [data]}
 
 

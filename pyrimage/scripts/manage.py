@@ -23,7 +23,7 @@ from ..settings import CONFIG_DIRECTORIES, CONFIG_NAME, Settings, find_config
 from ..stores import Stores, load_settings, make_stores
 from ..uploads.claims import GRACE
 from ..uploads.orphans import ORPHAN_AGE
-from ..uploads.scrub import scrub
+from ..uploads.scrub import scrub, uploads_elsewhere
 from . import FAILED, INTERRUPTED, OK, replace_closed_streams, tokens
 from .ini import reading
 from .orphans import report as report_orphans
@@ -245,6 +245,9 @@ def _scrub(arguments: argparse.Namespace) -> int:
         else:
             print(f"{what}: not removed. {error}", file=sys.stderr)
             failed += 1
+    for image in uploads_elsewhere(catalogue):
+        since = image.updated_at.isoformat(" ", "seconds")
+        print(f"image {image.id}: saving since {since} by a server of Glance; left alone", flush=True)
     tokens.clean(catalogue.tokens, dry_run=arguments.dry_run)
     print(f"{done} {'would be ' if arguments.dry_run else ''}cleaned up, {failed} failed.")
     return FAILED if failed else OK

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from ..catalogue.interfaces import ActiveImages
 from ..catalogue.records import Image
 from ..errors import BlobDamaged, StoreError, StoreMissing, StoreUnavailable
-from ..stores import Stores
+from ..stores import FOREIGN, Stores
 from ..stores.transfer import CHUNK
 from .progress import Progress
 
@@ -18,9 +18,12 @@ class StoreAway(StoreUnavailable):
     """An image was not looked at, for its store does not answer; one instance for all images of the store."""
 
 
+_ELSEWHERE = StoreAway("Images whose bytes lie where no store of this server reads them are left out.")
+
+
 def report(stores: Stores, images: ActiveImages, *, sizes_only: bool) -> bool:
     """Print a line for each image that is not whole, and how many are; return whether all are."""
-    whole = damaged = unread = 0
+    whole = damaged = unread = elsewhere = 0
     told: set[StoreError] = set()  # of stores that are away
     progress = _Progress(images, has_bytes=not sizes_only)
     for image, error in verify(stores, images, progress.read, sizes_only=sizes_only):
@@ -28,6 +31,7 @@ def report(stores: Stores, images: ActiveImages, *, sizes_only: bool) -> bool:
             whole += 1
         elif isinstance(error, StoreAway):
             unread += 1
+            elsewhere += error is _ELSEWHERE  # nobody expects to read them
             if error not in told:
                 told.add(error)
                 progress.clear()
@@ -41,7 +45,7 @@ def report(stores: Stores, images: ActiveImages, *, sizes_only: bool) -> bool:
     print(f"{whole} images are whole, {damaged} are not.")
     if unread:
         print(f"{unread} images were not looked at.")
-    return damaged == unread == 0
+    return damaged == unread - elsewhere == 0
 
 
 def verify(
@@ -52,7 +56,7 @@ def verify(
     Gives each image, and what is wrong with it. A store that is away is not asked again: its images are given with one
     StoreAway. ``came`` is told of bytes that were read, chunk by chunk. Raises StoreMissing if a directory goes away.
     """
-    away: dict[str, StoreAway] = {}
+    away = {FOREIGN: _ELSEWHERE}
     for image in images:
         name = image.location.store if image.location else ""
         if name in away:

@@ -20,6 +20,7 @@ from .directory import Identify
 from .interfaces import LocationStore, ReadableStore, Store
 
 __all__ = [
+    "FOREIGN",
     "Identify",
     "ReadableStore",
     "Store",
@@ -30,6 +31,9 @@ __all__ = [
     "make_stores",
     "store_kinds",
 ]
+
+# What rows name as the store of bytes that another server has put where no store here reads them. Cannot be configured.
+FOREIGN = "(elsewhere)"
 
 BUILT_IN = ("pyrimage.stores.file", "pyrimage.stores.http", "pyrimage.stores.s3", "pyrimage.stores.swift")
 
@@ -55,7 +59,9 @@ class Stores(dict[str, ReadableStore]):
     """Stores by name."""
 
     def __missing__(self, name: str) -> ReadableStore:
-        """Say so, where a row names a store that the settings no longer do."""
+        """Say so, where a row names a store that the settings no longer do, or none."""
+        if name == FOREIGN:
+            raise StoreUnavailable("The image's bytes lie where no store of this server reads them.")
         raise StoreUnavailable(f"This server has no store {name!a}.")
 
     def writable(self, name: str) -> Store:
@@ -76,6 +82,15 @@ class Stores(dict[str, ReadableStore]):
         if locations:
             return locations[0]
         raise Invalid(f"External sources are not supported: '{shown(url)}'.")
+
+    def own(self, url: str) -> Location | None:
+        """Return the location of the blob of ours, there or not, whose URL this is; asks nobody."""
+        parts = url.rsplit("/", 2)
+        for store in self.values():
+            for key in (parts[-1], "/".join(parts[-2:])):
+                if isinstance(store, Store) and store.is_key(key) and store.url(key) == url:
+                    return Location(store.name, key)
+        return None
 
     def check_registered(self, location: Location) -> None:
         """Refuse a location that another server has registered, unless it could be here too; asks nobody.

@@ -1,11 +1,13 @@
 """Cleaning up: what uploads of dead servers left, and bytes that deleted images had."""
 
+import dataclasses
 import logging
 from collections.abc import Iterator
 from datetime import timedelta
 
-from ..catalogue.interfaces import Claims
-from ..catalogue.records import Claim, Location
+from ..catalogue.interfaces import Claims, Reads
+from ..catalogue.queries import ListQuery
+from ..catalogue.records import ADMINISTRATOR, Claim, Image, Location, Status
 from ..errors import StoreError
 from ..stores import Stores
 
@@ -34,6 +36,17 @@ def scrub(
             yield what, None
         except StoreError as error:
             yield what, error
+
+
+def uploads_elsewhere(reads: Reads, page: int = 1000) -> Iterator[Image]:
+    """Give the images into which servers of others upload, or did when they died.
+
+    They have no claim, so nobody here knows which; nor where their bytes are. page: so many are held in memory.
+    """
+    query = ListQuery(limit=page, status=Status.SAVING, is_public=None, default_scope=False, sort_key="id")
+    while images := reads.page(query, ADMINISTRATOR):
+        yield from images
+        query = dataclasses.replace(query, marker=images[-1].id)
 
 
 def end_expired(stores: Stores, claims: Claims, claim: Claim, grace: timedelta) -> bool:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from factories import data_headers, files_below
+from factories import data_headers, files_below, meta
 from managed import Manage
+from pyrimage.uploads.scrub import uploads_elsewhere
 from servers.processes import PROGRAMS
 from servers.pyrimage import ROOT
 
@@ -196,6 +197,21 @@ def test_scrub_says_what_is_dead_and_removes_it(messy: Manage) -> None:
     assert messy.sql("SELECT image_id FROM claims") == [("alive",)]
     assert messy.sql("SELECT image_id FROM image_locations") == [("kept",)]
     assert messy("scrub").output == "0 cleaned up, 0 failed.\n"
+
+
+def test_scrub_leaves_uploads_of_other_servers_alone_and_says_so(manage: Manage) -> None:
+    manage("db", "upgrade")
+    with manage.serving() as served:
+        for name in ("first", "second"):
+            served.client().post("/images", headers=meta(id=name, name=name), status=201)
+        manage.sql("UPDATE images SET status = 'saving', updated_at = '2026-01-31 09:00:00.000000'")
+        assert [image.id for image in uploads_elsewhere(served.catalogue, page=1)] == ["second", "first"]
+    said = [
+        f"image {name}: saving since 2026-01-31 09:00:00 by a server of Glance; left alone"
+        for name in ("second", "first")
+    ]
+    assert manage("scrub").output.splitlines() == [*said, "0 cleaned up, 0 failed."]
+    assert manage.sql("SELECT DISTINCT status FROM images") == [("saving",)]
 
 
 def test_grace_is_how_long_ago_a_lease_must_have_ended(messy: Manage) -> None:

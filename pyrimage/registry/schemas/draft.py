@@ -26,6 +26,7 @@ from ...errors import DataMismatch, Forbidden, Invalid
 from ...signatures import MAX_CLOCK_SECONDS
 from ...web.bodies import Object, read_json
 from ...web.fields import Text, read_purge
+from . import glance
 from .blob import BLOB, make_blob
 from .conditions import EXPECTED, check_found
 from .record import IMAGE, Value, spell
@@ -34,7 +35,9 @@ CLOCKS = timedelta(seconds=MAX_CLOCK_SECONDS)
 
 _FROM_STATE = colander.SchemaNode(Value(Text()), name="from_state", missing=None)
 _NEW = colander.SchemaNode(Object(), IMAGE, BLOB, name="body")
+_NEW_OF_GLANCE = colander.SchemaNode(Object(), glance.NEW_IMAGE, BLOB, name="body")
 _CHANGE = colander.SchemaNode(Object(), IMAGE, BLOB, _FROM_STATE, EXPECTED, name="body")
+_CHANGE_OF_GLANCE = colander.SchemaNode(Object(), glance.CHANGED_IMAGE, BLOB, _FROM_STATE, EXPECTED, name="body")
 
 
 def read_new_record(request: Request) -> ImageDraft:
@@ -42,17 +45,21 @@ def read_new_record(request: Request) -> ImageDraft:
 
     Raises Invalid with everything that is wrong, LimitExceeded.
     """
-    body = read_json(request, _NEW, absent={})
+    is_glance = glance.is_asking(request)
+    body = read_json(request, _NEW_OF_GLANCE if is_glance else _NEW, absent={})
     fields: Fields = body["image"]
     properties = fields.pop("properties", {})
     blob, problems = make_blob(request, body["blob"], is_new=True)
-    status = _new_status(fields, blob, request, problems)
+    if is_glance and blob is None:
+        state, blob = glance.read_new(request, fields, problems)
+    else:
+        state = {"status": _new_status(fields, blob, request, problems)}
     times = _new_times(fields, blob, request)
     problems += format_problems(fields, request.settings, spell, complete=blob is not None)
     if problems:
         raise Invalid(*problems)
     fields = permitted(cleared(fields), request.identity)
-    image = dataclasses.replace(new_image(fields, properties, request.identity), status=status, **times)
+    image = dataclasses.replace(new_image(fields, properties, request.identity), **state, **times)
     _check_announced(image, blob)
     check_limits(request.settings, image, None, blob.size if blob else None)
     updated_at, activated_at = times.get("updated_at"), _activated_at(fields)
@@ -64,23 +71,28 @@ def read_changed_record(request: Request, image: Image) -> ImageDraft:
 
     Raises Invalid, Conflict, LimitExceeded, or Forbidden for another id or status.
     """
-    body = read_json(request, _CHANGE, absent={})
+    is_glance = glance.is_asking(request)
+    body = read_json(request, _CHANGE_OF_GLANCE if is_glance else _CHANGE, absent={})
     fields: Fields = body["image"]
     properties = fields.pop("properties", {})
     blob, problems = make_blob(request, body["blob"], is_new=False)
     check_found(image, body["from_state"], body["expected"])
     check_changeable(image, has_data=blob is not None)
-    status = _changed_status(fields, blob, request, image)
+    if is_glance and blob is None:
+        state, blob = glance.read_change(request, fields, image, problems)
+    else:
+        state = {"status": _changed_status(fields, blob, request, image)}
     updated_at = fields.get("updated_at")  # that which the asking server made; clients send older ones back
     times: Fields = {"updated_at": updated_at} if updated_at and _is_now(updated_at) else {}
-    problems += immutability_problems(cleared(fields), image, spell)
+    if not (is_glance and image.status == Status.SAVING):
+        problems += immutability_problems(cleared(fields), image, spell)
     problems += format_problems(fields, request.settings, spell, complete=blob is not None, image=image)
     purge = read_purge(request, problems, default=False)
     if problems:
         raise Invalid(*problems)
     fields = permitted(cleared(fields), request.identity)
     changed = changed_image(image, fields, properties, spell, purge=purge)
-    changed = dataclasses.replace(changed, status=status, **times)
+    changed = dataclasses.replace(changed, **state, **times)
     _check_announced(changed, blob)
     check_limits(request.settings, changed, image, blob.size if blob else None)
     when: Fields = {"updated_at": times.get("updated_at"), "activated_at": _activated_at(fields)}

@@ -76,15 +76,16 @@ class Properties(JsonType, colander.Positional):
     kind, name = dict, 'an object of texts, such as {"os_type": "linux"}'
 
     def read(self, node: colander.SchemaNode, value: dict[str, Any]) -> dict[str, str]:
-        """Return the properties."""
-        for key, text in value.items():
+        """Return the properties. null is the empty text: so Glance's API servers send an empty header."""
+        properties = {key: "" if text is None else text for key, text in value.items()}
+        for key, text in properties.items():
             if not 1 <= len(key) <= KEY_LENGTH or NOT_KEY.search(key):
                 raise colander.Invalid(node, f"{key[:KEY_LENGTH]!a}: a key is 1 to {KEY_LENGTH} of a-z, 0-9 and _")
             if not isinstance(text, str):
                 raise colander.Invalid(node, f"{key}: must be a text")
             if _NOT_TEXT.search(text):
                 raise colander.Invalid(node, f"{key}: holds a control character, or half a one")
-        return value
+        return properties
 
 
 class StrictObject(Object):
@@ -112,16 +113,6 @@ def _node(kind: colander.SchemaType, name: str, **more: Any) -> colander.SchemaN
 def optional(kind: colander.SchemaType, name: str) -> colander.SchemaNode:
     """Make a node that is left out of what is read if it is absent."""
     return _node(kind, name, missing=colander.drop)
-
-
-def _fields() -> list[colander.SchemaNode]:
-    """Return a node for each field of the record, and for what clients send back."""
-    read = {"id": ImageId(), "status": Text(), "activated_at": Timestamp()}
-    types = {name: read.get(name) or type_of(name) for name in IMAGE_FIELDS}
-    values = {name: type_ if isinstance(type_, Ignored) else Value(type_) for name, type_ in types.items()}
-    sent_back = ("copy_from", "uri", "virtual_size", "location", "location_data")
-    others = {**dict.fromkeys(sent_back, Ignored()), "properties": Properties()}
-    return [optional(kind, name) for name, kind in {**values, **others}.items()]
 
 
 class Nullable(Object):
@@ -156,9 +147,19 @@ def location_problems(request: Request, store: str, key: str, where: str) -> lis
     return []
 
 
-IMAGE = colander.SchemaNode(
-    StrictObject(), *_fields(), name="image", missing_msg="is missing; it must be a JSON object"
-)
+def image_node(**more: colander.SchemaType) -> colander.SchemaNode:
+    """Make the node of an image: each field of the record, and what clients send back. more: what else is read."""
+    read = {"id": ImageId(), "status": Text(), "activated_at": Timestamp()}
+    types = {name: read.get(name) or type_of(name) for name in IMAGE_FIELDS}
+    values = {name: type_ if isinstance(type_, Ignored) else Value(type_) for name, type_ in types.items()}
+    sent_back = ("copy_from", "uri", "virtual_size", "store", "location", "location_data")
+    kinds = {**values, **dict.fromkeys(sent_back, Ignored()), "properties": Properties(), **more}
+    nodes = [optional(kind, name) for name, kind in kinds.items()]
+    missing_msg = "is missing; it must be a JSON object"
+    return colander.SchemaNode(StrictObject(), *nodes, name="image", missing_msg=missing_msg)
+
+
+IMAGE = image_node()
 
 
 def spell(field: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from pyramid.request import Request
 
 from ....catalogue.records import IMAGE_FIELDS, SUMMARY_FIELDS, Image, ImageSummary, Shown, Time
+from ....stores import FOREIGN
 from ....web.fields import CONTROL, shown_fields
 
 _PROPERTY_KEY = re.compile("[a-z0-9_-]+")
@@ -105,10 +106,13 @@ class Dialect:
 
 def shown_location(request: Request, image: Image) -> str | None:
     """Return the URL where the data lies; None for callers who may not see it, and where there is none."""
-    if image.location is None or not request.identity.is_admin:
+    location = image.location
+    if location is None or not request.identity.is_admin:
         return None
-    store = request.stores.get(image.location.store)  # what is known shows also where the store is not configured
-    return None if store is None else str(store.url(image.location.key))
+    if location.store == FOREIGN:
+        return location.key
+    store = request.stores.get(location.store)  # what is known shows also where the store is not configured
+    return None if store is None else str(store.url(location.key))
 
 
 GUIDE = Dialect(
