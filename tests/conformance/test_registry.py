@@ -45,10 +45,10 @@ def shown(registry: Registry, image_id: str) -> dict[str, Any]:
 def test_the_record_of_an_answer_is_the_record_that_is_stored(registry: Registry, catalogue: Subject) -> None:
     later = NOON.replace(microsecond=7)
     full = catalogue.upload(
-        "key", name="\U0001f600", is_public=True, owner="a ", min_ram=2**31 - 1, updated_at=later, properties={"a": " "}
+        name="\U0001f600", is_public=True, owner="a ", min_ram=2**31 - 1, updated_at=later, properties={"a": " "}
     )
     images = [full, catalogue.add(), catalogue.add(size=2**63 - 1, checksum="5" * 32, protected=True)]
-    images.append(catalogue.upload("other"))
+    images.append(catalogue.upload())
     catalogue.remove(images[-1])
     found = [catalogue.find(image.id) for image in images]
     assert [record_of(shown(registry, image.id)) for image in images] == found

@@ -91,12 +91,12 @@ class RemoteWrites:
 
     def put_member(self, image_id: str, member: str, can_share: bool | None, caller: Identity) -> None:
         """Put the member."""
-        value = None if can_share is None else {"member": {"can_share": can_share}}
+        value = None if can_share is None else {"member": _share(can_share)}
         self._prepare("PUT", f"/images/{image_id}/members/{member}", value, lost={Forbidden: RightLost})
 
     def replace_members(self, image_id: str, memberships: Mapping[str, bool | None], caller: Identity) -> None:
         """Put all of the members."""
-        value = [{"member_id": name, "can_share": can_share} for name, can_share in memberships.items()]
+        value = [{"member_id": name, **_share(can_share)} for name, can_share in memberships.items()]
         path = f"/images/{image_id}/members"
         self._prepare("PUT", path, {"memberships": value}, lost={Forbidden: RightLost})
 
@@ -134,6 +134,10 @@ class RemoteWrites:
         self._call = Call(method, path, self._caller, query, value, key=key, purge=purge)
         self._lost = lost or {}
         self.transaction_manager.get().join(_Commit(self))
+
+
+def _share(can_share: bool | None) -> dict[str, bool]:
+    return {} if can_share is None else {"can_share": can_share}
 
 
 def _later(time: datetime, image: Image) -> datetime:
