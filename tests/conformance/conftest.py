@@ -12,6 +12,7 @@ from catalogues import Remotes, catalogue_of
 from conftest import Installation, install
 from pyrimage.catalogue.testing import Subject
 from pyrimage.stores.file import FileStore
+from registries import Registry, registry_of
 from servers import databases
 
 
@@ -24,6 +25,18 @@ def shared_installation(
         made = install(directory, **{"sqlalchemy.url": url})
         yield made
         made.engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def shared_registry(shared_installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    with registry_of(shared_installation, tmp_path_factory.mktemp("registry")) as made:
+        yield made
+
+
+@pytest.fixture
+def registry(installation: Installation, shared_registry: Registry) -> Registry:
+    """A registry over the installation's database, asked by an administrator."""
+    return shared_registry
 
 
 @pytest.fixture(scope="session")

@@ -1,31 +1,16 @@
 """The registry over each database: nothing is lost on the way out and back, and of claims at once one wins."""
 
 import dataclasses
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-import pytest
-
-from conftest import Installation
 from factories import ALICE, location_of
 from pyrimage.catalogue.records import Image, Location
 from pyrimage.catalogue.testing import Subject
 from pyrimage.catalogue.testing.catalogue import NOON, at_once
-from registries import Registry, blob_of, fresh_key, registry_of
+from registries import Registry, blob_of, fresh_key
 
 MANY = 3  # with more, MariaDB is busy with deadlocks
-
-
-@pytest.fixture(scope="session")
-def shared_registry(shared_installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    with registry_of(shared_installation, tmp_path_factory.mktemp("registry")) as made:
-        yield made
-
-
-@pytest.fixture
-def registry(installation: Installation, shared_registry: Registry) -> Registry:
-    return shared_registry
 
 
 def record_of(shown: dict[str, Any]) -> Image:
