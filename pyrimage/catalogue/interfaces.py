@@ -40,7 +40,10 @@ class Writes(Protocol):
     """Changes that become true with the commit of one transaction.
 
     Those of members raise NotFound if the image is deleted, and RightLost unless ``caller``, at that moment, is an
-    administrator, the image's owner or a member that can share it; they wait for others that write to the same image.
+    administrator, the image's owner or a member that can share it; NotFound may also be for who does not see it any
+    more. They wait for others that write to the same image.
+
+    A catalogue elsewhere is asked at the commit: only then what is refused is raised, and a transaction is one change.
     """
 
     @property
@@ -55,7 +58,8 @@ class Writes(Protocol):
 
         purge: no property stays but the new ones; else none goes.
 
-        Returns ``new`` with the ``updated_at`` that is stored: always later than the image's last one.
+        Returns ``new`` with its new ``updated_at``, which is later than the image's last one. A catalogue elsewhere
+        may store a still later one, and does where another change has come between.
 
         Raises Conflict if the image's status or owner, a format where one changes, or with a blob a format or what was
         announced is no longer what it was, LimitExceeded, UploadEnded.

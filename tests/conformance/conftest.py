@@ -1,28 +1,19 @@
 """The application over each database: what ``tests/conftest.py`` gives is here given three times; and a file store."""
 
-import dataclasses
-import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import timedelta
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import pytest
-from sqlalchemy import update
 
 from blob import DATA, KEY, make_store, put
+from catalogues import Remotes, catalogue_of
 from conftest import Installation, install
-from pyrimage.catalogue.records import utcnow
-from pyrimage.catalogue.remote.catalogue import RemoteCatalogue
-from pyrimage.catalogue.sql.catalogue import SqlCatalogue
 from pyrimage.catalogue.testing import Subject
-from pyrimage.models import ClaimRow
-from pyrimage.settings import Settings
 from pyrimage.stores.file import FileStore
-from registries import registry_of
+from registries import Registry, registry_of
 from servers import databases
-from servers.in_process_server import serving
 
 
 @pytest.fixture(scope="session", params=databases.KINDS)
@@ -36,66 +27,35 @@ def shared_installation(
         made.engine.dispose()
 
 
-def catalogue_of(installation: Installation, settings: Settings) -> Subject:
-    """Make the SQL catalogue of an installation under other settings."""
-
-    def expire(key: str) -> None:
-        with installation.engine.begin() as connection:
-            lease = utcnow() - timedelta(hours=1)
-            connection.execute(update(ClaimRow).where(ClaimRow.key == key).values(lease=lease))
-
-    def limited(**limits: Any) -> Subject:
-        return catalogue_of(installation, dataclasses.replace(settings, **limits))
-
-    return Subject(SqlCatalogue(installation.engine, settings), expire, limited)
+@pytest.fixture(scope="session")
+def shared_registry(shared_installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    with registry_of(shared_installation, tmp_path_factory.mktemp("registry")) as made:
+        yield made
 
 
-class Remotes:
-    """Registries over installations, each served for as long as the tests run, and catalogues that ask them."""
-
-    def __init__(self, stack: ExitStack, directory: Path) -> None:
-        self._stack, self._directory = stack, directory
-        self._made: dict[tuple[str, ...], RemoteCatalogue] = {}
-
-    def catalogue_of(self, installation: Installation, **limits: Any) -> Subject:
-        """Make the catalogue of an API server under these limits, which are the registry's to keep."""
-
-        def limited(**more: Any) -> Subject:
-            return self.catalogue_of(installation, **limits, **more)
-
-        key = (str(installation.engine.url), *(f"{name}={limits[name]}" for name in sorted(limits)))
-        if key not in self._made:
-            self._made[key] = self._serve(installation, {name: str(value) for name, value in limits.items()})
-        expire = catalogue_of(installation, installation.settings).expire
-        return Subject(self._made[key], expire, limited)
-
-    def _serve(self, installation: Installation, limits: dict[str, str]) -> RemoteCatalogue:
-        directory = self._directory / str(len(self._made))
-        registry = self._stack.enter_context(registry_of(installation, directory, **limits))
-        running = self._stack.enter_context(serving(registry.installation.wsgi, logging.WARNING))
-        settings = registry.installation.settings
-        remote = RemoteCatalogue(
-            dataclasses.replace(
-                settings, registry_host=(("127.0.0.1", running.serving.listeners[0].socket.getsockname()[1]),)
-            )
-        )
-        self._stack.callback(remote.close)
-        return remote
+@pytest.fixture
+def registry(installation: Installation, shared_registry: Registry) -> Registry:
+    """A registry over the installation's database, asked by an administrator."""
+    return shared_registry
 
 
 @pytest.fixture(scope="session")
-def remotes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remotes]:
-    """Registries, and what asks them."""
+def shared_remotes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remotes]:
     with ExitStack() as stack:
         yield Remotes(stack, tmp_path_factory.mktemp("registries"))
 
 
-@pytest.fixture(params=["sql"])
-def catalogue(request: pytest.FixtureRequest, installation: Installation, remotes: Remotes) -> Subject:
-    """The SQL catalogue of an installation, or that of an API server which asks a registry over it."""
-    if request.param == "sql":
-        return catalogue_of(installation, installation.settings)
-    return remotes.catalogue_of(installation)
+@pytest.fixture
+def remotes(shared_remotes: Remotes) -> Iterator[Remotes]:
+    """Registries, and what asks them."""
+    yield shared_remotes
+    shared_remotes.rest()
+
+
+@pytest.fixture
+def catalogue(installation: Installation) -> Subject:
+    """The SQL catalogue of an installation."""
+    return catalogue_of(installation, installation.settings)
 
 
 @pytest.fixture

@@ -12,8 +12,10 @@ import pytest
 from sqlalchemy import Engine, delete, event, select
 
 from blob import DATA, KEY, put
+from catalogues import Remotes
 from conftest import Installation
 from factories import add_row, files_below, insert_rows
+from pyrimage.catalogue.interfaces import StoreIdentities
 from pyrimage.catalogue.records import Status
 from pyrimage.catalogue.sql.identities import SqlIdentities
 from pyrimage.errors import DatabaseAway, DatabaseBusy, DatabaseError, DatabaseFull, StoreMissing
@@ -37,13 +39,19 @@ def engine(installation: Installation) -> Iterator[Engine]:
     insert_rows(installation, StoreRow(name="file", identity=own))
 
 
-@pytest.fixture
-def identities(engine: Engine) -> SqlIdentities:
-    return SqlIdentities(engine)
+@pytest.fixture(params=["sql", "remote"])
+def identities(
+    request: pytest.FixtureRequest, engine: Engine, installation: Installation, remotes: Remotes
+) -> StoreIdentities:
+    """Identities in the database, or over a registry."""
+    return SqlIdentities(engine) if request.param == "sql" else remotes.catalogue_of(installation).rows.identities
+
+
+in_the_database = pytest.mark.parametrize("identities", ["sql"], indirect=True)
 
 
 @pytest.fixture
-def store(directory: Path, identities: SqlIdentities) -> FileStore:
+def store(directory: Path, identities: StoreIdentities) -> FileStore:
     """A store whose directory is not there."""
     return FileStore("file", directory, identities.identify)
 
@@ -84,7 +92,7 @@ def assert_untouched(directory: Path, engine: Engine, marker: str | None = None)
 
 
 def test_the_first_start_on_an_empty_database_marks_the_directory(
-    store: FileStore, directory: Path, identities: SqlIdentities, umask: int
+    store: FileStore, directory: Path, identities: StoreIdentities, umask: int
 ) -> None:
     store.check()
     assert (directory / "blobs" / MARKER).stat().st_mode & 0o777 == 0o600
@@ -102,7 +110,7 @@ def test_an_image_without_bytes_does_not_keep_the_directory_from_being_marked(
 
 
 def test_the_next_start_finds_what_the_first_one_wrote(
-    store: FileStore, directory: Path, identities: SqlIdentities
+    store: FileStore, directory: Path, identities: StoreIdentities
 ) -> None:
     store.check()
     first = marker_of(directory)
@@ -148,6 +156,7 @@ def test_servers_that_start_at_once_agree(engine: Engine, installation: Installa
     assert [path.name for path in (directory / "blobs").iterdir()] == [MARKER]
 
 
+@in_the_database
 def test_server_that_starts_while_another_one_marks_the_directory_waits_for_it(
     store: FileStore, engine: Engine, installation: Installation, directory: Path
 ) -> None:
@@ -208,6 +217,7 @@ def test_of_two_databases_that_begin_with_one_directory_at_once_one_is_refused(
     assert [path.name for path in (directory / "blobs").iterdir()] == [MARKER]
 
 
+@in_the_database
 @pytest.mark.parametrize(
     ("error", "is_known_to_have_failed"),
     [
@@ -305,7 +315,7 @@ def test_a_directory_that_cannot_be_marked_is_refused_and_stays_unknown(
 
 
 def test_who_may_not_mark_a_directory_is_told_who_does(
-    directory: Path, engine: Engine, identities: SqlIdentities
+    directory: Path, engine: Engine, identities: StoreIdentities
 ) -> None:
     with pytest.raises(StoreMissing) as refused:
         FileStore("file", directory, identities.known).check()
@@ -317,7 +327,7 @@ def test_who_may_not_mark_a_directory_is_told_who_does(
 
 
 def test_a_new_disk_gets_the_identity_that_the_database_knows(
-    store: FileStore, directory: Path, identities: SqlIdentities
+    store: FileStore, directory: Path, identities: StoreIdentities
 ) -> None:
     store.check()
     known = marker_of(directory)
@@ -329,7 +339,7 @@ def test_a_new_disk_gets_the_identity_that_the_database_knows(
 
 @pytest.mark.parametrize("is_known", [True, False])
 def test_the_database_takes_the_identity_of_a_marked_directory(
-    store: FileStore, directory: Path, identities: SqlIdentities, is_known: bool
+    store: FileStore, directory: Path, identities: StoreIdentities, is_known: bool
 ) -> None:
     if is_known:
         store.check()
@@ -339,7 +349,9 @@ def test_the_database_takes_the_identity_of_a_marked_directory(
     FileStore("file", directory, identities.identify).check()
 
 
-def test_adopting_what_is_adopted_changes_nothing(store: FileStore, directory: Path, identities: SqlIdentities) -> None:
+def test_adopting_what_is_adopted_changes_nothing(
+    store: FileStore, directory: Path, identities: StoreIdentities
+) -> None:
     store.check()
     before = (directory / "blobs" / MARKER).stat()
     identities.adopt(store, although_empty=False)
@@ -349,7 +361,7 @@ def test_adopting_what_is_adopted_changes_nothing(store: FileStore, directory: P
 
 @pytest.mark.parametrize("text", ["", "no identity\n", OTHER, f"{OTHER}0\n", "\xff" * 33])
 def test_a_marker_that_is_none_is_refused_and_replaced(
-    store: FileStore, directory: Path, identities: SqlIdentities, text: str
+    store: FileStore, directory: Path, identities: StoreIdentities, text: str
 ) -> None:
     store.check()
     known = marker_of(directory)
@@ -374,7 +386,7 @@ def test_a_marker_that_is_not_a_file_is_refused_and_not_opened(
 
 
 def test_a_directory_without_any_of_the_blobs_is_adopted_by_force_alone(
-    store: FileStore, directory: Path, identities: SqlIdentities, engine: Engine, installation: Installation
+    store: FileStore, directory: Path, identities: StoreIdentities, engine: Engine, installation: Installation
 ) -> None:
     """It may be that of a disk that is not mounted."""
     name_blob(installation)

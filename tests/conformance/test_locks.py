@@ -4,6 +4,7 @@ Transactions on two of its nodes wait for each other at no row. At COMMIT each s
 other nodes, and of two that changed the same one the later fails. What was not changed is not sent.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from conftest import Installation
-from pyrimage.catalogue.records import Claim, Image
+from pyrimage.catalogue.records import Image
 from pyrimage.catalogue.testing import Subject
 from pyrimage.catalogue.testing.catalogue import ADMIN, claim_on
 
@@ -47,12 +48,8 @@ def watched(engine: Engine) -> Iterator[list[tuple[str, bool]]]:
         event.remove(engine, "after_cursor_execute", compare)
 
 
-def claim(catalogue: Subject, image: Image) -> None:
-    catalogue.claims.begin(claim_on(image), ADMIN, is_new=False)
-
-
 def grow(catalogue: Subject, image: Image) -> None:
-    upload = Claim(image.id, "file", "key", image.owner, None)
+    upload = dataclasses.replace(claim_on(image), size=None)
     catalogue.claims.begin(upload, ADMIN, is_new=False)
     catalogue.claims.reserve(upload, 5)
 
@@ -62,7 +59,7 @@ def give(catalogue: Subject, image: Image) -> None:
 
 
 def take_data(catalogue: Subject, image: Image) -> None:
-    claim(catalogue, image)
+    catalogue.begin(image)
     catalogue.complete(image)
 
 
@@ -79,7 +76,7 @@ def remove_member(catalogue: Subject, image: Image) -> None:
 ACTS: dict[str, Callable[[Subject, Image], object]] = {
     "an image is added": lambda catalogue, image: catalogue.add(owner=image.owner),
     "an image is given away": give,
-    "an upload begins": claim,
+    "an upload begins": lambda catalogue, image: catalogue.begin(image),
     "an upload of unknown length goes on": grow,
     "data comes": take_data,
     "a change changes nothing": lambda catalogue, image: catalogue.change(image),

@@ -12,9 +12,12 @@ from conftest import Installation
 from factories import ALICE, BOB, id_of, upload
 from faults import DEADLINE
 from pyrimage.catalogue.interfaces import Writes
+from pyrimage.catalogue.records import Identity
 from pyrimage.catalogue.testing import MembersConformance, Subject
-from pyrimage.catalogue.testing.catalogue import ADMIN
-from pyrimage.errors import LimitExceeded, NotFound
+from pyrimage.catalogue.testing.catalogue import ADMIN, ANONYMOUS, STRANGER
+from pyrimage.catalogue.testing.members import WRITES as CALLERS_WRITES
+from pyrimage.catalogue.testing.members import Write as CallersWrite
+from pyrimage.errors import LimitExceeded, NotFound, RightLost
 
 MANY, QUOTA = 16, 5
 
@@ -50,6 +53,16 @@ def begin(installation: Installation) -> Iterator[Callable[[Call], Future[object
 
 
 class TestLocalMembers(MembersConformance):
+    @pytest.mark.parametrize("caller", [STRANGER, ANONYMOUS])
+    @pytest.mark.parametrize("write", CALLERS_WRITES.values(), ids=CALLERS_WRITES)
+    def test_who_does_not_see_the_image_has_lost_its_right_too(
+        self, catalogue: Subject, write: CallersWrite, caller: Identity
+    ) -> None:
+        image = catalogue.add(owner="tenant-a")
+        catalogue.share(image.id, "tenant-d")
+        with pytest.raises(RightLost), catalogue.transaction(caller) as writes:
+            write(writes, image.id, caller)
+
     @pytest.mark.parametrize("name", WRITES)
     def test_what_waits_for_a_deletion_then_finds_nothing(
         self, catalogue: Subject, begin: Callable[[Call], Future[object]], name: str

@@ -1,31 +1,16 @@
 """The registry over each database: nothing is lost on the way out and back, and of claims at once one wins."""
 
 import dataclasses
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-import pytest
-
-from conftest import Installation
 from factories import ALICE, location_of
 from pyrimage.catalogue.records import Image, Location
 from pyrimage.catalogue.testing import Subject
 from pyrimage.catalogue.testing.catalogue import NOON, at_once
-from registries import Registry, blob_of, fresh_key, registry_of
+from registries import Registry, blob_of, fresh_key
 
 MANY = 3  # with more, MariaDB is busy with deadlocks
-
-
-@pytest.fixture(scope="session")
-def shared_registry(shared_installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    with registry_of(shared_installation, tmp_path_factory.mktemp("registry")) as made:
-        yield made
-
-
-@pytest.fixture
-def registry(installation: Installation, shared_registry: Registry) -> Registry:
-    return shared_registry
 
 
 def record_of(shown: dict[str, Any]) -> Image:
@@ -45,10 +30,10 @@ def shown(registry: Registry, image_id: str) -> dict[str, Any]:
 def test_the_record_of_an_answer_is_the_record_that_is_stored(registry: Registry, catalogue: Subject) -> None:
     later = NOON.replace(microsecond=7)
     full = catalogue.upload(
-        "key", name="\U0001f600", is_public=True, owner="a ", min_ram=2**31 - 1, updated_at=later, properties={"a": " "}
+        name="\U0001f600", is_public=True, owner="a ", min_ram=2**31 - 1, updated_at=later, properties={"a": " "}
     )
     images = [full, catalogue.add(), catalogue.add(size=2**63 - 1, checksum="5" * 32, protected=True)]
-    images.append(catalogue.upload("other"))
+    images.append(catalogue.upload())
     catalogue.remove(images[-1])
     found = [catalogue.find(image.id) for image in images]
     assert [record_of(shown(registry, image.id)) for image in images] == found

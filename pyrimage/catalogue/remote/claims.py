@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from ...errors import Conflict, Forbidden, NotFound
 from ..records import ADMINISTRATOR, Claim, Identity, Location
 from .records import Json, claim_of, record_json
 from .transport import Call, Registries
@@ -18,9 +19,12 @@ class RemoteClaims:
         self._registries = registries
 
     def begin(self, claim: Claim, caller: Identity, *, is_new: bool) -> int | None:
-        """Ask on behalf of who uploads."""
+        """Ask on behalf of who uploads, and could do so when the image was found."""
         path = "/claims/begin" if is_new else f"/images/{claim.image_id}/claims"
-        answer = self._registries.ask(Call("POST", path, caller, value={"claim": record_json(claim)}))
+        try:
+            answer = self._registries.ask(Call("POST", path, caller, value={"claim": record_json(claim)}))
+        except (NotFound, Forbidden) as error:
+            raise Conflict(str(error)) from error
         held: int | None = answer["held"]
         return held
 

@@ -1,16 +1,19 @@
 """Which directory is a store's, and all images that have bytes, over a registry."""
 
+import logging
 import secrets
 import time
 from collections.abc import Iterator
 from typing import Any
 
-from ...errors import Conflict, NotFound, StoreMissing
+from ...errors import Conflict, DatabaseRefused, NotFound, StoreMissing
 from ..interfaces import BlobCount, MarkedStore
 from ..queries import ListQuery
 from ..records import ADMINISTRATOR, Image, Status
 from .records import Json, image_of, query_of
 from .transport import Call, Registries
+
+log = logging.getLogger(__name__)
 
 _PAGE = 500  # images that are held in memory
 _OTHERS_SECONDS = 5.0  # that another server may need between its marker and its row
@@ -47,12 +50,19 @@ class RemoteIdentities:
         try:
             store.marker.write(made, replace=False)
         except StoreMissing:
+            store.marker.withdraw(made)  # one that a power cut might take
             if store.marker.read() is None:
                 raise
             return self._wait(store)
-        known = self._introduce(store, made, None)
+        try:
+            known = self._introduce(store, made, None)
+        except (DatabaseRefused, StoreMissing):  # after other errors the registry may know it all the same
+            store.marker.withdraw(made)
+            raise
         if known != made:  # of another directory
             store.marker.withdraw(made)
+        else:
+            _say(store, count)
         return known
 
     def adopt(self, store: MarkedStore, *, although_empty: bool) -> BlobCount:
@@ -135,6 +145,14 @@ class RemoteActiveImages:
         query = ListQuery(_PAGE, after, "id", descending=False, status=Status.ACTIVE, default_scope=False)
         answer = self._registries.ask(Call("GET", "/images/detail", ADMINISTRATOR, query_of(query)))
         return [image_of(each) for each in answer["images"]]
+
+
+def _say(store: MarkedStore, count: BlobCount) -> None:
+    if count.there:
+        text = "%s is the directory of the store %s from now on; of the images' blobs, %d are missing there"
+        log.warning(text, store.marker.directory, store.name, count.missing)
+    else:
+        log.info("%s is the directory of the store %s from now on", store.marker.directory, store.name)
 
 
 def _holds_nothing(store: MarkedStore, count: BlobCount) -> StoreMissing:

@@ -1,6 +1,11 @@
-"""A catalogue under test, and who looks at it."""
+"""A catalogue under test, and who looks at it.
+
+The suites ask what a server asks: a claim's key is one of its image, a transaction makes one change, a change is of
+now, and what is active has bytes.
+"""
 
 import dataclasses
+import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +18,7 @@ from transaction import TransactionManager
 
 from ..interfaces import Catalogue, Claims, Writes
 from ..queries import ListQuery
-from ..records import Blob, Claim, Identity, Image, Location, Status, new_image_id
+from ..records import Blob, Claim, Identity, Image, Location, Status, new_image_id, utcnow
 
 ADMIN = Identity(user="root", roles=frozenset({"admin"}))
 OWNER = Identity(user="alice", project="tenant-a", roles=frozenset({"member"}))
@@ -49,11 +54,11 @@ class Subject:
         return self.rows.claims
 
     @contextmanager
-    def transaction(self) -> Iterator[Writes]:
+    def transaction(self, caller: Identity = ADMIN) -> Iterator[Writes]:
         """Commit at the end, and abort if anything is raised."""
         manager = TransactionManager(explicit=True)
         with manager:
-            yield self.rows.writes(manager, ADMIN)
+            yield self.rows.writes(manager, caller)
 
     def add(self, blob: Blob | None = None, **fields: Any) -> Image:
         """Store a new image, queued unless told otherwise."""
@@ -62,23 +67,29 @@ class Subject:
             writes.add(image, blob)
         return image
 
+    def begin(self, image: Image, key: str = "key", *, is_new: bool = False) -> Claim:
+        """Claim an image."""
+        claim = claim_on(image, key)
+        self.claims.begin(claim, ADMIN, is_new=is_new)
+        return claim
+
     def upload(self, key: str = "key", **fields: Any) -> Image:
         """Store an image with data, its whole way from the claim on."""
         image, blob = completed(make(**fields), key)
-        self.claims.begin(claim_on(image, key), ADMIN, is_new=True)
+        self.claims.begin(dataclasses.replace(claim_on(image, key), size=blob.size), ADMIN, is_new=True)
         with self.transaction() as writes:
             writes.add(image, blob)
         return image
 
     def change(self, old: Image, blob: Blob | None = None, *, purge: bool = True, **fields: Any) -> Image:
-        """Store an image's new fields."""
-        new = dataclasses.replace(old, **fields)
+        """Store an image's new fields; now, unless they say otherwise."""
+        new = dataclasses.replace(old, **{"updated_at": utcnow(), **fields})
         with self.transaction() as writes:
             return writes.change(old, new, blob, purge=purge)
 
     def complete(self, queued: Image, key: str = "key") -> Image:
         """Commit an upload into a queued image."""
-        new, blob = completed(queued, key)
+        new, blob = completed(dataclasses.replace(queued, updated_at=utcnow()), key)
         with self.transaction() as writes:
             return writes.change(queued, new, blob, purge=False)
 
@@ -122,22 +133,32 @@ def make(**fields: Any) -> Image:
     return Image(**{"id": new_image_id(), "created_at": NOON, "updated_at": NOON, **fields})
 
 
-def completed(image: Image, key: str) -> tuple[Image, Blob]:
-    """Make what an upload of five bytes makes of an image, and its blob."""
-    blob = Blob(5, "5" * 32, "6" * 64, Location("file", key), claim=key)
+def key_of(image_id: str, key: str = "key") -> str:
+    """Return the key, as stores make them, that stands for the test's own word."""
+    return f"{image_id}.{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+
+
+def place_of(image: Image, key: str = "key") -> Location:
+    """Return where an image's bytes lie."""
+    return Location("file", key_of(image.id, key))
+
+
+def completed(image: Image, key: str = "key") -> tuple[Image, Blob]:
+    """Make what an upload of five bytes, or as many as were announced, makes of an image, and its blob."""
+    blob = Blob(image.size or 5, "5" * 32, "6" * 64, place_of(image, key), claim=key_of(image.id, key))
     facts: dict[str, Any] = {
         "size": blob.size,
         "checksum": blob.checksum,
         "sha256": blob.sha256,
         "location": blob.location,
-        "activated_at": NOON,
+        "activated_at": utcnow(),
     }
     return dataclasses.replace(image, status=Status.ACTIVE, **facts), blob
 
 
 def claim_on(image: Image, key: str = "key") -> Claim:
     """Make the claim of an upload of five bytes."""
-    return Claim(image.id, "file", key, image.owner, 5)
+    return Claim(image.id, "file", key_of(image.id, key), image.owner, 5)
 
 
 def at_once(*calls: Callable[[], object]) -> list[Any]:

@@ -89,7 +89,8 @@ class MembersConformance:
         image = catalogue.add(owner="tenant-a")
         catalogue.share(image.id, "tenant-b", can_share=True)
         catalogue.share(image.id, "tenant-d", can_share=False)
-        with contextlib.nullcontext() if may else pytest.raises(RightLost), catalogue.transaction() as writes:
+        refused = contextlib.nullcontext() if may else pytest.raises((RightLost, NotFound))
+        with refused, catalogue.transaction(caller) as writes:
             write(writes, image.id, caller)
 
     @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
@@ -97,13 +98,13 @@ class MembersConformance:
         image = catalogue.add()
         catalogue.share(image.id, "tenant-b", can_share=False)
         catalogue.share(image.id, "tenant-d", can_share=False)
-        with pytest.raises(RightLost), catalogue.transaction() as writes:
+        with pytest.raises(RightLost), catalogue.transaction(MEMBER) as writes:
             write(writes, image.id, MEMBER)
 
     def test_a_member_removes_itself(self, catalogue: Subject) -> None:
         image = catalogue.add()
         catalogue.share(image.id, "tenant-b", can_share=False)
-        with catalogue.transaction() as writes:
+        with catalogue.transaction(MEMBER) as writes:
             writes.remove_member(image.id, "tenant-b", MEMBER)
         assert self.of(catalogue, image) == {}
 
@@ -111,7 +112,7 @@ class MembersConformance:
     def test_nobody_shares_what_is_nobodys(self, catalogue: Subject, write: Write) -> None:
         image = catalogue.add()
         catalogue.share(image.id, "tenant-d")
-        with pytest.raises(RightLost), catalogue.transaction() as writes:
+        with pytest.raises((RightLost, NotFound)), catalogue.transaction(BLANK) as writes:
             write(writes, image.id, BLANK)
 
     def test_members_are_in_order_of_their_names_and_names_compare_byte_by_byte(self, catalogue: Subject) -> None:

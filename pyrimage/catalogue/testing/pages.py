@@ -21,7 +21,6 @@ from .catalogue import (
     STRANGER,
     TEXTS,
     Subject,
-    make,
 )
 
 DAY = timedelta(days=1)
@@ -75,15 +74,17 @@ in_pairs = pytest.mark.parametrize(
 )
 
 
+def store(catalogue: Subject, **fields: Any) -> Image:
+    """Store an image, with bytes if it is active."""
+    return (catalogue.upload if fields.get("status") == Status.ACTIVE else catalogue.add)(**fields)
+
+
 def add_visible(catalogue: Subject, viewer: Identity, *images: dict[str, Any]) -> list[Image]:
     """Store images that ANONYMOUS sees, or MEMBER for one of three reasons in turn."""
     reasons: list[dict[str, Any]] = [{"is_public": True}]
     if viewer == MEMBER:
         reasons = [{"owner": "tenant-b"}, {"owner": "tenant-a"}, {"is_public": True}]
-    made = [make(**fields, **reason) for fields, reason in zip(images, cycle(reasons), strict=False)]
-    with catalogue.transaction() as writes:
-        for image in made:
-            writes.add(image, None)
+    made = [store(catalogue, **fields, **reason) for fields, reason in zip(images, cycle(reasons), strict=False)]
     for image in made:
         if image.owner == "tenant-a":
             catalogue.share(image.id, "tenant-b")
@@ -92,9 +93,8 @@ def add_visible(catalogue: Subject, viewer: Identity, *images: dict[str, Any]) -
 
 def remove_all(catalogue: Subject, images: Iterable[Image]) -> None:
     """Delete images."""
-    with catalogue.transaction() as writes:
-        for image in images:
-            writes.remove(image, keep_status=False)
+    for image in images:
+        catalogue.remove(image)
 
 
 def pages_of(catalogue: Subject, viewer: Identity = ADMIN, **query: Any) -> list[list[str]]:
@@ -143,7 +143,7 @@ class PagesConformance:
         assert sorted(catalogue.ids(viewer, **query)) == sorted(kinds[kind] for kind in visible)
 
     def test_pages_are_newest_first_and_equal_times_sort_by_id(self, catalogue: Subject) -> None:
-        expected = ["newest", "b", "a.", "a-", "a", "_", "B", "A", "1", "oldest"]
+        expected = ["newest", "b", "ab", "a_", "aB", "a.", "a-", "a", "B", "A", "1", "oldest"]
         for image_id in sorted(expected):
             seconds = {"newest": 1, "oldest": -1}.get(image_id, 0)
             catalogue.add(id=image_id, created_at=NOON + timedelta(microseconds=seconds), is_public=True)
@@ -174,7 +174,7 @@ class PagesConformance:
 
     def test_a_page_holds_what_find_gives_and_a_brief_one_its_summary(self, catalogue: Subject) -> None:
         images = [
-            catalogue.upload("key", id="2", properties={"os": "linux", "empty": ""}),
+            catalogue.upload(id="2", properties={"os": "linux", "empty": ""}),
             catalogue.add(id="1", name="f17"),
             catalogue.add(id="0", properties={"os": "none"}),
         ]
@@ -297,7 +297,6 @@ class FiltersConformance:
             ({"protected": False}, ["public", "shared"]),
             ({"properties": (("os", "linux"),)}, ["own", "public"]),
             ({"properties": (("os", "Linux"),)}, ["shared"]),
-            ({"properties": (("OS", "linux"),)}, []),
             ({"properties": (("none", ""),)}, ["own"]),
             ({"properties": (("other", ""),)}, []),
             ({"properties": (("version", "a:b"),)}, ["public"]),
@@ -309,7 +308,7 @@ class FiltersConformance:
     )
     def test_filters(self, catalogue: Subject, query: dict[str, Any], expected: list[str]) -> None:
         for kind, fields in FILTERED.items():
-            catalogue.add(id=kind, **fields)
+            store(catalogue, id=kind, **fields)
         catalogue.share("shared", "tenant-b")
         for viewer in (ADMIN, MEMBER):
             assert sorted(catalogue.ids(viewer, **query)) == expected

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from ...errors import LimitExceeded, UploadEnded, UploadInProgress
-from ..records import EMPTY, Claim, Image, Status
+from ..records import EMPTY, Claim, Image, Status, utcnow
 from .catalogue import ADMIN, NOW, TEXTS, Subject, at_once, claim_on, completed, make
 
 MIB = 2**20
@@ -24,21 +24,20 @@ def add(catalogue: Subject, number: int) -> Image:
 
 def upload(catalogue: Subject, number: int) -> Image:
     """Upload five bytes."""
-    return catalogue.upload(f"key-{number}", id=f"image-{number}", owner="tenant-a")
+    return catalogue.upload(id=f"image-{number}", owner="tenant-a")
 
 
 def begin(catalogue: Subject, number: int, size: int | None = 5, owner: str | None = "tenant-a") -> Claim:
     """Claim a new id."""
-    claim = Claim(f"image-{number}", "file", f"key-{number}", owner, size)
+    claim = dataclasses.replace(claim_on(make(id=f"image-{number}", owner=owner)), size=size)
     catalogue.claims.begin(claim, ADMIN, is_new=True)
     return claim
 
 
 def give(catalogue: Subject, number: int) -> Image:
     """Make an image of five bytes that belongs to another one, and give it away."""
-    image = catalogue.limited(user_image_quota=None, user_storage_quota=None).upload(
-        f"key-{number}", id=f"image-{number}", owner=f"tenant-{number}"
-    )
+    unlimited = catalogue.limited(user_image_quota=None, user_storage_quota=None)
+    image = unlimited.upload(id=f"image-{number}", owner=f"tenant-{number}")
     return catalogue.change(image, owner="tenant-a")
 
 
@@ -46,7 +45,7 @@ def stream(catalogue: Subject, number: int) -> Image:
     """Upload five bytes of which nobody knew how many would come."""
     claim = begin(catalogue, number, size=None)
     catalogue.claims.reserve(claim, 5)
-    image, blob = completed(make(id=claim.image_id, owner=claim.owner), claim.key)
+    image, blob = completed(make(id=claim.image_id, owner=claim.owner))
     with catalogue.transaction() as writes:
         writes.add(image, blob)
     return image
@@ -85,9 +84,9 @@ class QuotasConformance:
 
     def test_owners_are_counted_apart(self, catalogue: Subject) -> None:
         limited = catalogue.limited(user_image_quota=2, user_storage_quota=5)
-        for number, owner in enumerate([*TEXTS, None]):
+        for owner in (*TEXTS, None):
             limited.add(owner=owner)
-            limited.upload(f"key-{number}", owner=owner)
+            limited.upload(owner=owner)
         for owner in (*TEXTS, None):
             with pytest.raises(LimitExceeded):
                 limited.add(owner=owner)
@@ -96,12 +95,12 @@ class QuotasConformance:
         image = catalogue.add(owner="tenant-a")
         catalogue.add(owner="tenant-a")
         limited = catalogue.limited(user_image_quota=0)
-        limited.claims.begin(claim_on(image), ADMIN, is_new=False)
+        limited.begin(image)
         limited.change(limited.complete(image), name="f17")
 
     def test_an_image_is_not_counted_again_for_its_upload(self, catalogue: Subject) -> None:
         limited = catalogue.limited(user_image_quota=2)
-        limited.claims.begin(claim_on(add(limited, 1)), ADMIN, is_new=False)
+        limited.begin(add(limited, 1))
         begin(limited, 2)
         with pytest.raises(LimitExceeded):
             begin(limited, 3)
@@ -116,7 +115,7 @@ class QuotasConformance:
         limited.claims.begin(claim, ADMIN, is_new=False)
         with pytest.raises(LimitExceeded):
             add(limited, 2)
-        new, blob = completed(dataclasses.replace(image, owner="tenant-a"), claim.key)
+        new, blob = completed(dataclasses.replace(image, owner="tenant-a", updated_at=utcnow()))
         with limited.transaction() as writes:
             stored = writes.change(image, new, blob, purge=False)
         assert catalogue.find(image.id) == stored
@@ -148,7 +147,7 @@ class QuotasConformance:
     def test_an_empty_image_is_added_where_no_more_bytes_are_accepted(self, catalogue: Subject) -> None:
         upload(catalogue, 1)
         limited = catalogue.limited(user_storage_quota=1)
-        facts = {"status": Status.ACTIVE, "checksum": EMPTY.checksum, "sha256": EMPTY.sha256}
+        facts = {"status": Status.ACTIVE, "checksum": EMPTY.checksum, "sha256": EMPTY.sha256, "activated_at": utcnow()}
         image = limited.add(EMPTY, owner="tenant-b", **facts)
         limited.change(image, owner="tenant-a")
 
@@ -175,11 +174,11 @@ class QuotasConformance:
         limited = catalogue.limited(user_image_quota=1, user_storage_quota=5)
         claim = begin(limited, 1)
         with pytest.raises(UploadInProgress):
-            limited.claims.begin(dataclasses.replace(claim, key="other"), ADMIN, is_new=True)
+            limited.begin(make(id=claim.image_id, owner=claim.owner), "other", is_new=True)
 
     def test_a_claim_of_unknown_length_is_ahead_of_its_bytes_while_there_is_room(self, catalogue: Subject) -> None:
         limited = catalogue.limited(user_storage_quota=200 * MIB)
-        claim = Claim("f17", "file", "key", "tenant-a", None)
+        claim = dataclasses.replace(claim_on(make(owner="tenant-a")), size=None)
         assert limited.claims.begin(claim, ADMIN, is_new=True) == 0
         assert limited.claims.reserve(claim, MIB) == 2 * MIB
         assert limited.claims.reserve(claim, 64 * MIB) == 128 * MIB
@@ -192,7 +191,7 @@ class QuotasConformance:
 
     def test_a_claim_of_unknown_length_holds_what_came_where_no_more_is_left(self, catalogue: Subject) -> None:
         limited = catalogue.limited(user_storage_quota=10)
-        claim = Claim("f17", "file", "key", "tenant-a", None)
+        claim = dataclasses.replace(claim_on(make(owner="tenant-a")), size=None)
         assert limited.claims.begin(claim, ADMIN, is_new=True) == 0
         assert limited.claims.reserve(claim, 6) == 6
         with pytest.raises(LimitExceeded):
@@ -202,8 +201,8 @@ class QuotasConformance:
             limited.claims.reserve(claim, 7)
 
     def test_without_a_quota_a_claim_need_not_grow(self, catalogue: Subject) -> None:
-        for number, limits in enumerate([{}, {"user_image_quota": 3}]):
-            claim = Claim(f"image-{number}", "file", f"key-{number}", "tenant-a", None)
+        for limits in ({}, {"user_image_quota": 3}):
+            claim = dataclasses.replace(claim_on(make(owner="tenant-a")), size=None)
             assert catalogue.limited(**limits).claims.begin(claim, ADMIN, is_new=True) is None
 
     @pytest.mark.parametrize("limit", [{}, {"user_storage_quota": 10}], ids=str)
@@ -217,7 +216,7 @@ class QuotasConformance:
         limited.claims.reserve(dataclasses.replace(claim, size=said), 5)
         catalogue.expire(claim.key)
         assert limited.claims.expired(NOW) == [claim]
-        image, blob = completed(make(id=claim.image_id, owner=claim.owner), claim.key)
+        image, blob = completed(make(id=claim.image_id, owner=claim.owner))
         with pytest.raises(UploadEnded), limited.transaction() as writes:
             writes.add(dataclasses.replace(image, size=6), dataclasses.replace(blob, size=6))
         with limited.transaction() as writes:
@@ -342,7 +341,7 @@ class QuotasConformance:
         limited = catalogue.limited(image_property_bytes=10 * ROOM + 5)
         image = catalogue.add(properties={"one": ""})
         calls = [
-            lambda key=f"key-{number:02}": limited.change(
+            lambda key=f"key_{number:02}": limited.change(
                 image, properties={**image.properties, key: value}, purge=False
             )
             for number in range(CLIENTS)
@@ -357,7 +356,7 @@ class QuotasConformance:
         limited = catalogue.limited(image_property_quota=ROOM + 2)
         image = catalogue.add(properties={"one": "", "two": ""})
         calls = [
-            lambda key=f"key-{number}": limited.change(image, properties={**image.properties, key: ""}, purge=False)
+            lambda key=f"key_{number}": limited.change(image, properties={**image.properties, key: ""}, purge=False)
             for number in range(CLIENTS)
         ]
         assert tally(at_once(*calls)) == {"done": ROOM, "LimitExceeded": CLIENTS - ROOM}
