@@ -4,7 +4,7 @@ import math
 import random
 import threading
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Collection
 from typing import NamedTuple
 
 from factories import md5
@@ -32,7 +32,7 @@ class Journal:
     """
 
     def __init__(
-        self, seed: str, *, smallest: int = 1, largest: int = 4 * MIB, kept: int = 20, away: Container[int] = ()
+        self, seed: str, *, smallest: int = 1, largest: int = 4 * MIB, kept: int = 20, away: Collection[int] = ()
     ) -> None:
         self.seed, self.kept, self.away = seed, kept, away
         self.pool = memoryview(random.Random(seed).randbytes(POOL))

@@ -93,6 +93,9 @@ class Client:
         data = self._journal.send(image_id, self._chance)
         answer = self._ask(method, path, pieces(data) if chunked else bytes(data), headers)
         sent = self._journal.sent[image_id]
+        if self._journal.away and (method, answer.status) == ("PUT", 409):
+            self._journal.count_cut("put 409")  # nginx has sent it a second time, to another server
+            return
         if self._is_right(answer, status) and self._holds(
             (answer.image["checksum"], answer.image["size"], answer.image["status"]) == (sent.md5, sent.size, "active"),
             answer,

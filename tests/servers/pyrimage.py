@@ -153,8 +153,16 @@ class Server:
 
     def start(self, *command: str, **environment: str) -> None:
         """Run ``pserve``, or another command, until it answers."""
+        self.launch(*command, **environment)
+        self.wait()
+
+    def launch(self, *command: str, **environment: str) -> None:
+        """Run ``pserve``, or another command."""
         command = command or ("pserve", str(self.ini))
         self.process = spawn(str(PROGRAMS / command[0]), *command[1:], log=self.log_file, environment=environment)
+
+    def wait(self) -> None:
+        """Wait until it answers."""
         wait_until(self._answers, READY_SECONDS, self.log)
 
     def stop(self) -> None:
