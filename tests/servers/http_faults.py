@@ -191,7 +191,7 @@ class _Handler(BaseHTTPRequestHandler):
         target = self.proxy.target
         client = http.client.HTTPConnection(target.hostname or "", target.port, timeout=SECONDS)
         try:
-            client.request(self.command, self.path, body, dict(self.headers.items()))
+            client.request(self.command, self.path, body or None, dict(self.headers.items()))
             answer = client.getresponse()
             data = answer.read()
         finally:
