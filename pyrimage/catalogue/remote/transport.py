@@ -43,6 +43,7 @@ CONNECT_SECONDS = 2.0
 ALONE_SECONDS = 10.0  # for which a registry that did not answer is asked after all others
 PATIENCE = 3.0  # seconds after which nobody is asked a second time
 PATIENCE_IN_DOUBT = 5.0  # the same, where a change may have been made
+REQUEST_ID = "x-openstack-request-id"  # that every answer of ours has
 MAX_CONNECTIONS = 100  # that are kept open to one registry; as many threads as a server has may ask at once
 
 # With these the registry says that nothing can be said of what was asked: another one may know more.
@@ -211,6 +212,8 @@ def _words(caller: Identity) -> tuple[str, str, str]:
 def _read(answer: BaseHTTPResponse) -> Any:
     """Return an answer's JSON. Raises what it says was raised, and _Unanswered for one that no registry makes."""
     kind = answer.headers.get(ERROR_KIND)
+    if REQUEST_ID not in answer.headers:  # nor would one of JSON, or of nothing, say that anything was done
+        raise _Unanswered(f"an answer {answer.status} that is not a registry's", is_sent=True)
     if answer.status == 204:
         return None
     try:

@@ -40,9 +40,10 @@ LONG_AGO = datetime(2001, 1, 1)  # noqa: DTZ001 - as rows have it
 HTML = spell("502 Bad Gateway", "text/html", b"<html><h1>502 Bad Gateway</h1></html>")
 FAULTS: list[Fault] = [
     *(Lost(before=True), Lost(), Lost(body=20), Twice(), Twice(at_once=True)),
+    Replaced(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"),
     *(Replaced(HTML), Replaced(HTML, forwards=True), Replaced(b"\x16\x03 no HTTP\r\n", forwards=True)),
-    *(Replaced(spell("200 OK", "application/json", text), forwards=True) for text in (b"{", b"[]")),
-    *(Replaced(spell("200 OK", "application/json", text)) for text in (b"",)),
+    *(Replaced(spell("200 OK", "application/json", text), forwards=True) for text in (b"{", b"[]", b"{}")),
+    *(Replaced(spell("200 OK", "application/json", text)) for text in (b"", b"{}")),
 ]
 SHARE = 0.25  # of requests, with which a fault begins
 LENGTHS = (
