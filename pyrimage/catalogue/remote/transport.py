@@ -75,6 +75,13 @@ class _Unanswered(Exception):
         self.is_sent = is_sent
 
 
+class _NotAccepted(_Unanswered):
+    """A registry does not know our key, or its clock is not ours; another one may be right."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"The registry does not accept this server's signature. {message}", is_sent=False)
+
+
 class _Registry:
     """One registry server, and since when it does not answer."""
 
@@ -124,8 +131,8 @@ class Registries:
     def ask(self, call: Call) -> Any:
         """Return the JSON of the answer, None for none.
 
-        Raises what the registry raised; and DatabaseAway if none answered, or if one refuses what another may have
-        done, or may do yet: then what became of a change is unknown.
+        Raises what the registry raised; DatabaseRefused if they do not accept our signature; and DatabaseAway if none
+        answered, or if one refuses what another may have done, or may do yet: then what became of a change is unknown.
         """
         began, in_doubt, turns = time.monotonic(), False, 0
         is_hopeful = not all(registry.is_alone for registry in self._all)
@@ -144,7 +151,7 @@ class Registries:
             turns += 1
             patience = PATIENCE_IN_DOUBT if in_doubt else PATIENCE if is_hopeful else 0
             if time.monotonic() - began > patience and (turns > 1 or not in_doubt):
-                raise DatabaseAway("No registry answers.") from failure
+                raise _given_up(failure) from failure
             time.sleep(random.uniform(0.5, 1) * min(0.1 * 2**turns, 1))  # noqa: S311 - so that not all come at once
 
     def _in_turn(self) -> Sequence[_Registry]:
@@ -203,6 +210,10 @@ def _certain(error: PyrimageError, *, in_doubt: bool) -> PyrimageError:
     return DatabaseAway("A registry refuses what another may have done.") if in_doubt else error
 
 
+def _given_up(failure: Exception) -> PyrimageError:
+    return DatabaseRefused(str(failure)) if isinstance(failure, _NotAccepted) else DatabaseAway("No registry answers.")
+
+
 def _words(caller: Identity) -> tuple[str, str, str]:
     """Say who is asking: user, project and roles."""
     is_reader = caller.is_known and not caller.can_write and not caller.is_admin
@@ -224,7 +235,7 @@ def _read(answer: BaseHTTPResponse) -> Any:
     except (ValueError, LookupError, TypeError) as error:
         raise _Unanswered(f"an answer {answer.status} that is not a registry's", is_sent=True) from error
     if answer.status == 401:
-        raise DatabaseRefused(f"The registry does not accept this server's signature. {message}")
+        raise _NotAccepted(message)
     if kind is None and answer.status == 404:
         raise NotFound(message)
     raised = getattr(errors, kind or "", None)

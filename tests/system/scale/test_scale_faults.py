@@ -11,7 +11,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,6 +25,7 @@ from amounts import amount
 from factories import data_headers, files_below, meta
 from pyrimage.app import main
 from pyrimage.catalogue.remote import transport
+from pyrimage.errors import ConfigurationError
 from pyrimage.models import make_engine, migrations
 from pyrimage.uploads.scrub import scrub
 from registries import SECRET
@@ -176,21 +177,36 @@ def api(tmp_path: Path, noted_url: str, weather: Weather, monkeypatch: pytest.Mo
     """An API over two registries, which it reaches through the weather."""
     for patience in ("PATIENCE", "PATIENCE_IN_DOUBT"):
         monkeypatch.setattr(transport, patience, 1.0)  # for faults to outlast it sooner
-    shared = {
-        "pyrimage.auth": "none",
-        "pyrimage.registry_secret": SECRET,
-        "pyrimage.filesystem_store_datadir": str(tmp_path / "images"),
-    }
     with ExitStack() as stack:
-        ports = []
-        for _ in range(2):
-            made: Any = main({}, **shared, **{"pyrimage.application": "registry", "sqlalchemy.url": noted_url})
-            running = stack.enter_context(serving(made, threads=THREADS))
-            target = f"http://127.0.0.1:{running.serving.listeners[0].socket.getsockname()[1]}"
-            ports.append(stack.enter_context(Storm(target, weather)).port)
-        hosts = ", ".join(f"127.0.0.1:{port}" for port in ports)
-        client = {"pyrimage.registry_host": hosts, "pyrimage.registry_client_timeout": "1"}
-        yield main({}, **shared, **client)
+        ports = [stack.enter_context(registry(tmp_path, noted_url)) for _ in range(2)]
+        storms = [stack.enter_context(Storm(f"http://127.0.0.1:{port}", weather)) for port in ports]
+        yield make_api(tmp_path, [storm.port for storm in storms])
+
+
+def settings(directory: Path, secret: str = SECRET) -> dict[str, str]:
+    """Return what an API server and its registries have in common."""
+    return {
+        "pyrimage.auth": "none",
+        "pyrimage.registry_secret": secret,
+        "pyrimage.filesystem_store_datadir": str(directory / "images"),
+    }
+
+
+@contextmanager
+def registry(directory: Path, url: str, secret: str = SECRET) -> Iterator[int]:
+    """Serve a registry; give its port."""
+    database = {"pyrimage.application": "registry", "pyrimage.auto_migrate": "true", "sqlalchemy.url": url}
+    made: Any = main({}, **settings(directory, secret), **database)
+    with serving(made, threads=THREADS) as running:
+        yield running.serving.listeners[0].socket.getsockname()[1]
+    made._app.registry["pyrimage.catalogue"].close()
+
+
+def make_api(directory: Path, ports: list[int]) -> Any:
+    """Make the application of an API server that asks the registries of this machine at some ports."""
+    hosts = ", ".join(f"127.0.0.1:{port}" for port in ports)
+    client = {"pyrimage.registry_host": hosts, "pyrimage.registry_client_timeout": "1"}
+    return main({}, **settings(directory), **client)
 
 
 def contradictions(app: TestApp, url: str, told: Told) -> list[str]:
@@ -242,3 +258,13 @@ def test_faults_lose_nothing_and_do_nothing_twice(
     assert sorted(Path(name).name for name in files_below(tmp_path / "images")) == located
     assert rows(url, "SELECT * FROM claims") == []
     assert [wrong for told in lives for wrong in contradictions(app, url, told)] == []
+
+
+def test_a_registry_that_does_not_accept_our_signature_is_passed_over(tmp_path: Path, url: str) -> None:
+    with registry(tmp_path, url, "quite another secret") as strange, registry(tmp_path, url) as right:
+        app = TestApp(make_api(tmp_path, [strange, right]), extra_environ={"REMOTE_ADDR": "127.0.0.1"})
+        made = app.post("/v1/images", b"bytes", data_headers(name="f17"), status=201).json["image"]
+        for _ in range(4):
+            assert app.get(f"/v1/images/{made['id']}", status=200).body == b"bytes"
+        with pytest.raises(ConfigurationError, match="signature"):
+            make_api(tmp_path, [strange])
