@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import median
@@ -76,9 +76,7 @@ class Installation(Server):
             ini.write(file)
 
     def __enter__(self) -> Self:
-        made = run("pyrimage-manage", "-c", self.ini, "db", "upgrade", cwd=self.directory)
-        if made.returncode:
-            raise SystemExit(made.stderr)
+        self.prepare()
         try:
             self.start("pserve", "-n", "benchmark", str(self.ini), PYTHONPATH=str(Path(__file__).parent))
             self.settle()
@@ -91,18 +89,17 @@ class Installation(Server):
     def __exit__(self, *error: object) -> None:
         self.stop()
 
+    def prepare(self) -> None:
+        """Make the tables."""
+        make_tables(self)
+
     def processes(self) -> list[int]:
         """Return the server's process, and the workers' that it has started."""
-        children = Path(f"/proc/{self.pid}/task").glob("*/children")
-        return [self.pid, *(int(pid) for file in children for pid in file.read_text().split())]
+        return processes_of(self)
 
     def cpu_seconds(self) -> float:
         """Return what all threads of all processes have used."""
-        ticks = 0
-        for pid in self.processes():
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self.processes())
 
     def settle(self) -> None:
         """Wait until no process is busy: the first worker answers while others are loading still."""
@@ -121,6 +118,29 @@ class Installation(Server):
         if answer.status != expected:
             raise SystemExit(f"{method} {path}: {answer.status} {answer.body[:1000]!r}")
         return answer
+
+
+def make_tables(server: Server) -> None:
+    """Bring a server's database up to date."""
+    made = run("pyrimage-manage", "-c", server.ini, "db", "upgrade", cwd=server.directory)
+    if made.returncode:
+        raise SystemExit(made.stderr)
+
+
+def processes_of(server: Server) -> list[int]:
+    """Return a server's process, and the workers' that it has started."""
+    children = Path(f"/proc/{server.pid}/task").glob("*/children")
+    return [server.pid, *(int(pid) for file in children for pid in file.read_text().split())]
+
+
+def cpu_seconds(processes: Iterable[int]) -> float:
+    """Return what all threads of some processes have used; one that has just ended counts for nothing."""
+    ticks = 0
+    for pid in processes:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager

@@ -12,27 +12,19 @@
 import contextlib
 import http.client
 import json
-import math
 import random
 import select
 import threading
 import time
 import uuid
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from sqlalchemy import NullPool, create_engine, text
+from factories import data_headers, meta
+from journal import Journal
+from servers.pyrimage import Answer, Reachable
 
-from factories import data_headers, md5, meta
-from pyrimage.stores.interfaces import ListedStore
-from pyrimage.stores.swift.store import SwiftStore
-from servers.pyrimage import ANSWER_SECONDS, Answer, Server
-
-MIB = 1 << 20
-POOL = 16 * MIB  # bytes, of which every image is a part
 PIECE = 100_000  # bytes of a chunk
 
 TRANSFERS = {"post": 2, "post_chunked": 2, "put": 1, "put_chunked": 1, "download": 3, "delete": 4}
@@ -49,94 +41,17 @@ EVERY_CALL = {
     "share": 2,
     "replace_members": 1,
     "unshare": 1,
+    "note": 2,
+    "invite": 1,
     "shared_images": 2,
 }
-
-
-class Data(NamedTuple):
-    """What an image's bytes are: a part of the journal's pool."""
-
-    offset: int
-    size: int
-    md5: str
-
-
-class Journal:
-    """What clients tried, and what they were told.
-
-    kept: no image is deleted while there are no more than these. sent: before the first byte was sent. reserved,
-    uploaded, deleted: what was acknowledged. cut: by kind of call, the requests whose answer did not come whole. wrong:
-    answers that should not have been given, in words.
-    """
-
-    def __init__(self, seed: str, *, smallest: int = 1, largest: int = 4 * MIB, kept: int = 20) -> None:
-        self.seed, self.kept = seed, kept
-        self.pool = memoryview(random.Random(seed).randbytes(POOL))
-        self.smallest, self.largest = smallest, largest
-        self.sent: dict[str, Data] = {}
-        self.reserved: set[str] = set()
-        self.uploaded: set[str] = set()
-        self.delete_tried: set[str] = set()
-        self.deleted: set[str] = set()
-        self.calls: Counter[str] = Counter()
-        self.cut: Counter[str] = Counter()
-        self.wrong: list[str] = []
-        self._living: list[str] = []  # uploaded, and nobody tried to delete them
-        self._lock = threading.Lock()
-
-    def send(self, image_id: str, chance: random.Random) -> memoryview:
-        """Choose an image's bytes; small ones are as likely as large ones."""
-        size = int(math.exp(chance.uniform(math.log(self.smallest), math.log(self.largest))))
-        offset = chance.randrange(POOL - size)
-        self.sent[image_id] = Data(offset, size, md5(bytes(self.pool[offset : offset + size])))
-        return self.bytes_of(image_id)
-
-    def bytes_of(self, image_id: str) -> memoryview:
-        """Return what was sent."""
-        offset, size, _ = self.sent[image_id]
-        return self.pool[offset : offset + size]
-
-    def acknowledge(self, image_id: str) -> None:
-        """Note that an upload was answered with success."""
-        with self._lock:
-            self.uploaded.add(image_id)
-            self._living.append(image_id)
-
-    def choose(self, chance: random.Random, *, least: int = 1, to_delete: bool = False) -> str | None:
-        """Choose an image that should be there; None if there are fewer than ``least``."""
-        with self._lock:
-            if len(self._living) < least:
-                return None
-            index = chance.randrange(len(self._living))
-            self._living[index], self._living[-1] = self._living[-1], self._living[index]
-            if not to_delete:
-                return self._living[-1]
-            self.delete_tried.add(self._living[-1])
-            return self._living.pop()
-
-    def count(self, kind: str) -> None:
-        """Count an answer that came whole."""
-        with self._lock:
-            self.calls[kind] += 1
-
-    def count_cut(self, kind: str) -> None:
-        """Count a request without a whole answer."""
-        with self._lock:
-            self.cut[kind] += 1
-
-    def __str__(self) -> str:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in self.calls.most_common())
-        return (
-            f"{len(self.uploaded)} uploads and {len(self.deleted)} deletes acknowledged, cut: {dict(self.cut)}; "
-            f"{self.calls.total()} calls: {kinds}"
-        )
 
 
 class Client:
     """One that calls again and again, over a connection that it keeps or, by turns, over fresh ones."""
 
-    def __init__(self, server: Server, journal: Journal, calls: Mapping[str, int], number: int) -> None:
-        self._server, self._journal, self._calls = server, journal, calls
+    def __init__(self, server: Reachable, journal: Journal, calls: Mapping[str, int], number: int) -> None:
+        self._server, self._journal, self._calls, self._number = server, journal, calls, number
         self._keeps = number % 4 != 0
         self._kept: http.client.HTTPConnection | None = None
         self._chance = random.Random(f"{journal.seed} {number}")
@@ -178,6 +93,9 @@ class Client:
         data = self._journal.send(image_id, self._chance)
         answer = self._ask(method, path, pieces(data) if chunked else bytes(data), headers)
         sent = self._journal.sent[image_id]
+        if self._journal.away and (method, answer.status) == ("PUT", 409):
+            self._journal.count_cut("put 409")  # nginx has sent it a second time, to another server
+            return
         if self._is_right(answer, status) and self._holds(
             (answer.image["checksum"], answer.image["size"], answer.image["status"]) == (sent.md5, sent.size, "active"),
             answer,
@@ -220,8 +138,19 @@ class Client:
 
     def _change(self) -> None:
         if image_id := self._journal.choose(self._chance):
-            headers = meta(name=self._kind, min_ram=self._chance.randrange(1000))
-            self._is_right(self._ask("PUT", f"/v1/images/{image_id}", None, headers), 200, image_id)
+            self._put_change(image_id, meta(name=self._kind, min_ram=self._chance.randrange(1000)))
+
+    def _note(self) -> None:
+        """Write the next number into a property that no other client has."""
+        if image_id := self._journal.choose(self._chance):
+            value = self._journal.next_note(image_id, self._number)
+            if self._put_change(image_id, meta(properties={f"note_{self._number}": str(value)})):
+                self._journal.noted[image_id, self._number] = value
+
+    def _put_change(self, image_id: str, headers: dict[str, str]) -> bool:
+        """Change an image; the properties that others write stay."""
+        headers["x-glance-registry-purge-props"] = "false"
+        return self._is_right(self._ask("PUT", f"/v1/images/{image_id}", None, headers), 200, image_id)
 
     def _brief_list(self) -> None:
         self._is_right(self._ask("GET", "/v1/images?limit=20"), 200)
@@ -238,8 +167,17 @@ class Client:
             answer = self._ask("PUT", f"/v1/images/{image_id}/members/{self._tenant()}")
             self._is_right(answer, 204, image_id)
 
+    def _invite(self) -> None:
+        """Share with somebody whom nobody removes, unless all are replaced."""
+        if image_id := self._journal.choose(self._chance):
+            member = f"guest-{uuid.uuid4()}"
+            answer = self._ask("PUT", f"/v1/images/{image_id}/members/{member}")
+            if self._is_right(answer, 204, image_id):
+                self._journal.invited.append((image_id, member))
+
     def _replace_members(self) -> None:
         if image_id := self._journal.choose(self._chance):
+            self._journal.replaced.add(image_id)
             members = [{"member_id": self._tenant(), "can_share": True}]
             body = json.dumps({"memberships": members}).encode()
             answer = self._ask("PUT", f"/v1/images/{image_id}/members", body, {"Content-Type": "application/json"})
@@ -256,14 +194,20 @@ class Client:
 
     def _delete(self) -> None:
         image_id = self._journal.choose(self._chance, least=self._journal.kept + 1, to_delete=True)
-        if image_id is not None and self._is_right(self._ask("DELETE", f"/v1/images/{image_id}"), 200):
+        if image_id is not None and self._is_right(self._ask("DELETE", f"/v1/images/{image_id}"), 200, image_id):
             self._journal.deleted.add(image_id)
 
     def _tenant(self) -> str:
         return f"tenant-{self._chance.randrange(5)}"
 
     def _is_right(self, answer: Answer, status: int, image_id: str | None = None) -> bool:
-        """Say whether the answer has the status; if not, it must be about an image that is being deleted."""
+        """Say whether the answer has the status; if not, it must be about an image that is being deleted.
+
+        Or a server behind a proxy is away at the moment, where the journal takes that.
+        """
+        if answer.status in self._journal.away:
+            self._journal.count_cut(f"{self._kind} {answer.status}")
+            return False
         is_gone = answer.status in (403, 404, 409) and image_id in self._journal.delete_tried
         self._holds(answer.status == status or is_gone, answer)
         return answer.status == status
@@ -296,7 +240,7 @@ class Client:
         if kept is not None and kept.sock is not None and not select.select([kept.sock], [], [], 0)[0]:
             return kept
         self._drop()
-        return http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=ANSWER_SECONDS)
+        return self._server.client()
 
     def _drop(self) -> None:
         if self._kept is not None:
@@ -312,7 +256,7 @@ def pieces(data: memoryview) -> Iterator[bytes]:
 
 @contextlib.contextmanager
 def traffic(
-    servers: Sequence[Server], journal: Journal, *, clients: int, calls: Mapping[str, int] = EVERY_CALL
+    servers: Sequence[Reachable], journal: Journal, *, clients: int, calls: Mapping[str, int] = EVERY_CALL
 ) -> Iterator[threading.Event]:
     """Let clients call while the block runs, each one of the servers; ``calls`` says how often each is made.
 
@@ -331,67 +275,3 @@ def traffic(
             each.result()
     seconds = time.monotonic() - began
     print(f"{journal}, {journal.calls.total() / seconds:.0f}/s for {seconds:.0f} s")
-
-
-def children(pid: int) -> list[int]:
-    """Return the processes that one has started and that run: a supervisor's workers."""
-    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
-    return [child for child in map(int, listed) if is_alive(child)]
-
-
-def is_alive(pid: int) -> bool:
-    """Say whether a process runs; one that ended may wait for somebody to take note of that."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def rows(url: str, statement: str, **values: object) -> list[tuple[Any, ...]]:
-    """Run one statement on a server's database, from the outside."""
-    engine = create_engine(url, poolclass=NullPool)
-    with engine.begin() as connection:
-        result = connection.execute(text(statement), values)
-        return [tuple(row) for row in result] if result.returns_rows else []
-
-
-def contradictions(server: Server, url: str, journal: Journal) -> list[str]:
-    """Compare the images, read through the server, with what the clients were told."""
-    status: dict[Any, Any] = dict(rows(url, "SELECT id, status FROM images"))
-    wanted = dict.fromkeys(journal.uploaded - journal.delete_tried, "active")
-    wanted |= dict.fromkeys(journal.deleted, "deleted")
-    found = [f"{each} was reserved, and is lost" for each in journal.reserved - status.keys()]
-    found += [
-        f"{each} is {status.get(each)} instead of {word}" for each, word in wanted.items() if status.get(each) != word
-    ]
-    for each, word in status.items():
-        answer = server.request("GET", f"/v1/images/{each}")
-        if word != "active":
-            is_right = answer.status == 404
-        else:
-            is_right = answer.status == 200 and answer.body == journal.bytes_of(each)
-        if not is_right:
-            found.append(f"{each} is {word}, and answered with {answer.status} and {len(answer.body)} bytes")
-    return found
-
-
-def stored_keys(server: Server, store: ListedStore | None = None) -> list[str]:
-    """Return the key of everything that lies in the server's file store, or in the store that is given.
-
-    A key comes once for a blob, and once for an upload to it that is under way.
-    """
-    if store is None:
-        return [Path(name).name for name in server.files()]
-    keys = [blob.key for blob in store.blobs()]
-    return sorted(set(keys)) if isinstance(store, SwiftStore) else keys  # segments have the key of their blob
-
-
-def leftovers(server: Server, url: str, store: ListedStore | None = None) -> list[str]:
-    """Compare what lies in the server's store with the rows: all is an image's, no upload or deletion is unfinished."""
-    found = [f"claim of {each}" for (each,) in rows(url, "SELECT image_id FROM claims")]
-    located = rows(url, "SELECT key, state FROM image_locations")
-    found += [f"{state} location {key}" for key, state in located if state != "active"]
-    wanted, stored = Counter(key for key, _ in located), Counter(stored_keys(server, store))
-    found += [f"row alone: {key}" for key in wanted - stored]
-    found += [f"in the store alone: {key}" for key in stored - wanted]
-    return found

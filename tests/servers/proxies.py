@@ -13,6 +13,7 @@ import http.client
 import os
 import pwd
 import re
+import signal
 import socket
 import ssl
 import subprocess
@@ -55,9 +56,14 @@ http {{
 """
 
 
-def block(language: str) -> str:
-    """Return the one fenced block of a language on the page."""
-    (found,) = re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+# Where the page has the service.
+BACKEND = "127.0.0.1:9292"
+LANGUAGES = {"nginx": "nginx", "haproxy": "text"}
+
+
+def block(language: str, page: Path = PAGE) -> str:
+    """Return the one fenced block of a language on a page."""
+    (found,) = re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     return str(found)
 
 
@@ -72,20 +78,23 @@ def replace(text: str, replacements: Mapping[str, str]) -> str:
     """Replace what must differ in a test; all of it must be there."""
     for old, new in replacements.items():
         if old not in text:
-            raise AssertionError(f"{PAGE.name} has no {old!r}")
+            raise AssertionError(f"the configuration has no {old!r}")
         text = text.replace(old, new)
     return text
 
 
 class Proxy:
-    """One of KINDS, which forwards to a port of this machine.
+    """One of KINDS, which forwards to ports of this machine.
 
+    text: the configuration as it is printed. backends: the addresses of servers there, and the ports here.
     name: the host and port by which its clients know it. certificate: what they trust.
     """
 
-    def __init__(self, kind: str, directory: Path, backend: int) -> None:
-        self.kind, self.directory, self.backend = kind, directory, backend
+    def __init__(self, kind: str, directory: Path, text: str, backends: Mapping[str, int]) -> None:
+        self.kind, self.directory, self._text = kind, directory, text
+        self._backends = {printed: f"127.0.0.1:{port}" for printed, port in backends.items()}
         self.program, self.port, self.log_file = installed(kind), free_port(), directory / "proxy.log"
+        self.process: subprocess.Popen[bytes] | None = None
         self.name = f"{NAME}:{self.port}"
         self.certificate, self._key = directory / "proxy.crt", directory / "proxy.key"
         self._certify()
@@ -160,8 +169,33 @@ class Proxy:
                 received += piece
         return bytes(received)
 
-    def answers(self) -> bool:
-        """Return whether it forwards."""
+    @property
+    def pid(self) -> int:
+        """The number of its first process."""
+        if self.process is None:
+            raise RuntimeError(f"{self.kind} does not run")
+        return self.process.pid
+
+    def start(self) -> None:
+        """Run it until it forwards."""
+        self.process = spawn(*self.command, log=self.log_file)
+        wait_until(self._forwards, READY_SECONDS, self.log)
+
+    def stop(self) -> None:
+        """End it as its operator would; it may have ended by itself."""
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(RUN_SECONDS)
+            self.process = None
+
+    def kill(self) -> None:
+        """End all its processes at once."""
+        os.killpg(self.pid, signal.SIGKILL)
+        self.stop()
+
+    def _forwards(self) -> bool:
+        if self.process is None or self.process.poll() is not None:
+            raise AssertionError(f"{self.kind} ended\n{self.log()}")
         try:
             return self.request("GET", "/healthcheck").status == 200
         except OSError:
@@ -185,14 +219,14 @@ class Proxy:
         around = AROUND.format(directory=self.directory, **who)
         (self.directory / "nginx.conf").write_text(around, encoding="utf-8")
         different = {
-            "server 127.0.0.1:9292;": f"server 127.0.0.1:{self.backend};",
+            **self._backends,
             "listen 443 ssl": f"listen 127.0.0.1:{self.port} ssl",
             "listen [::]:443 ssl": f"listen 127.0.0.2:{self.port} ssl",  # a machine need not have IPv6
             f"/etc/ssl/pyrimage/{NAME}.crt": str(self.certificate),
             f"/etc/ssl/pyrimage/{NAME}.key": str(self._key),
             "allow 192.0.2.0/24;": "allow 127.0.0.0/24;",
         }
-        (self.directory / "pyrimage.conf").write_text(replace(block("nginx"), different), encoding="utf-8")
+        (self.directory / "pyrimage.conf").write_text(replace(self._text, different), encoding="utf-8")
 
     def _configure_haproxy(self) -> None:
         pair = self.directory / "proxy.pem"
@@ -202,30 +236,22 @@ class Proxy:
             "    user haproxy\n": "",
             "    group haproxy\n": "",
             "    chroot /var/lib/haproxy\n": "",
-            "server pyrimage 127.0.0.1:9292": f"server pyrimage 127.0.0.1:{self.backend}",
+            **self._backends,
             "bind 0.0.0.0:443 ssl": f"bind 127.0.0.1:{self.port} ssl",
             "bind :::443 v6only ssl": f"bind 127.0.0.2:{self.port} ssl",
             f"/etc/ssl/pyrimage/{NAME}.pem": str(pair),
             "src 192.0.2.0/24": "src 127.0.0.0/24",
         }
-        (self.directory / "haproxy.cfg").write_text(replace(block("text"), different), encoding="utf-8")
+        (self.directory / "haproxy.cfg").write_text(replace(self._text, different), encoding="utf-8")
 
 
 @contextlib.contextmanager
 def run(kind: str, directory: Path, backend: int) -> Iterator[Proxy]:
     """Run a proxy in front of a port. Skips the test if it is not installed, and fails it in CI."""
-    proxy = Proxy(kind, directory, backend)
-    process = spawn(*proxy.command, log=proxy.log_file)
-
-    def answers() -> bool:
-        if process.poll() is not None:
-            raise AssertionError(f"{kind} ended\n{proxy.log()}")
-        return proxy.answers()
-
+    proxy = Proxy(kind, directory, block(LANGUAGES[kind]), {BACKEND: backend})
     try:
-        wait_until(answers, READY_SECONDS, proxy.log)
+        proxy.start()
         yield proxy
     finally:
-        process.terminate()
-        process.wait(RUN_SECONDS)
+        proxy.stop()
         print(proxy.log()[-5000:])  # pytest shows it if the test failed

@@ -43,6 +43,7 @@ CONNECT_SECONDS = 2.0
 ALONE_SECONDS = 10.0  # for which a registry that did not answer is asked after all others
 PATIENCE = 3.0  # seconds after which nobody is asked a second time
 PATIENCE_IN_DOUBT = 5.0  # the same, where a change may have been made
+REQUEST_ID = "x-openstack-request-id"  # that every answer of ours has
 MAX_CONNECTIONS = 100  # that are kept open to one registry; as many threads as a server has may ask at once
 
 # With these the registry says that nothing can be said of what was asked: another one may know more.
@@ -72,6 +73,13 @@ class _Unanswered(Exception):
     def __init__(self, reason: str, *, is_sent: bool) -> None:
         super().__init__(reason)
         self.is_sent = is_sent
+
+
+class _NotAccepted(_Unanswered):
+    """A registry does not know our key, or its clock is not ours; another one may be right."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"The registry does not accept this server's signature. {message}", is_sent=False)
 
 
 class _Registry:
@@ -123,8 +131,8 @@ class Registries:
     def ask(self, call: Call) -> Any:
         """Return the JSON of the answer, None for none.
 
-        Raises what the registry raised; and DatabaseAway if none answered, or if one refuses what another may have
-        done, or may do yet: then what became of a change is unknown.
+        Raises what the registry raised; DatabaseRefused if they do not accept our signature; and DatabaseAway if none
+        answered, or if one refuses what another may have done, or may do yet: then what became of a change is unknown.
         """
         began, in_doubt, turns = time.monotonic(), False, 0
         is_hopeful = not all(registry.is_alone for registry in self._all)
@@ -143,7 +151,7 @@ class Registries:
             turns += 1
             patience = PATIENCE_IN_DOUBT if in_doubt else PATIENCE if is_hopeful else 0
             if time.monotonic() - began > patience and (turns > 1 or not in_doubt):
-                raise DatabaseAway("No registry answers.") from failure
+                raise _given_up(failure) from failure
             time.sleep(random.uniform(0.5, 1) * min(0.1 * 2**turns, 1))  # noqa: S311 - so that not all come at once
 
     def _in_turn(self) -> Sequence[_Registry]:
@@ -202,6 +210,10 @@ def _certain(error: PyrimageError, *, in_doubt: bool) -> PyrimageError:
     return DatabaseAway("A registry refuses what another may have done.") if in_doubt else error
 
 
+def _given_up(failure: Exception) -> PyrimageError:
+    return DatabaseRefused(str(failure)) if isinstance(failure, _NotAccepted) else DatabaseAway("No registry answers.")
+
+
 def _words(caller: Identity) -> tuple[str, str, str]:
     """Say who is asking: user, project and roles."""
     is_reader = caller.is_known and not caller.can_write and not caller.is_admin
@@ -211,6 +223,8 @@ def _words(caller: Identity) -> tuple[str, str, str]:
 def _read(answer: BaseHTTPResponse) -> Any:
     """Return an answer's JSON. Raises what it says was raised, and _Unanswered for one that no registry makes."""
     kind = answer.headers.get(ERROR_KIND)
+    if REQUEST_ID not in answer.headers:  # nor would one of JSON, or of nothing, say that anything was done
+        raise _Unanswered(f"an answer {answer.status} that is not a registry's", is_sent=True)
     if answer.status == 204:
         return None
     try:
@@ -221,7 +235,7 @@ def _read(answer: BaseHTTPResponse) -> Any:
     except (ValueError, LookupError, TypeError) as error:
         raise _Unanswered(f"an answer {answer.status} that is not a registry's", is_sent=True) from error
     if answer.status == 401:
-        raise DatabaseRefused(f"The registry does not accept this server's signature. {message}")
+        raise _NotAccepted(message)
     if kind is None and answer.status == 404:
         raise NotFound(message)
     raised = getattr(errors, kind or "", None)
