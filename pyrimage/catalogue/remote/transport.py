@@ -151,7 +151,7 @@ class Registries:
             turns += 1
             patience = PATIENCE_IN_DOUBT if in_doubt else PATIENCE if is_hopeful else 0
             if time.monotonic() - began > patience and (turns > 1 or not in_doubt):
-                raise _given_up(failure) from failure
+                raise _given_up(failure, in_doubt=in_doubt) from failure
             time.sleep(random.uniform(0.5, 1) * min(0.1 * 2**turns, 1))  # noqa: S311 - so that not all come at once
 
     def _in_turn(self) -> Sequence[_Registry]:
@@ -210,8 +210,11 @@ def _certain(error: PyrimageError, *, in_doubt: bool) -> PyrimageError:
     return DatabaseAway("A registry refuses what another may have done.") if in_doubt else error
 
 
-def _given_up(failure: Exception) -> PyrimageError:
-    return DatabaseRefused(str(failure)) if isinstance(failure, _NotAccepted) else DatabaseAway("No registry answers.")
+def _given_up(failure: Exception, *, in_doubt: bool) -> PyrimageError:
+    """Return the error where nobody answered; a signature that nobody accepts is ours to mend, and nothing was done."""
+    if isinstance(failure, _NotAccepted) and not in_doubt:
+        return DatabaseRefused(str(failure))
+    return DatabaseAway("No registry answers.")
 
 
 def _words(caller: Identity) -> tuple[str, str, str]:
