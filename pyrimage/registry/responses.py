@@ -57,7 +57,8 @@ def _record(request: Request, image: Image) -> dict[str, Any]:
     store, key = request.stores.get(image.location.store), image.location.key
     url = key if image.location.store == FOREIGN else None if store is None else store.url(key)
     ours = {"store": image.location.store, "key": key, "owned": image.location.owned}
-    data = {"url": url, "metadata": {}, "status": "active", "id": None, **ours}  # the first four are Glance's
+    # The first three are Glance's. It has an id as well, which its API servers would look for in a database of theirs.
+    data = {"url": url, "metadata": {}, "status": "active", **ours}
     return {**shown, "location": url, "location_data": [data]}
 
 

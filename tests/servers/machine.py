@@ -37,7 +37,7 @@ def client(name: str) -> str:
 
 
 def environment(name: str) -> Path:
-    """Find the virtual environment of a server that comes from PyPI: ``swift``, ``keystone`` or ``seaweedfs``."""
+    """Find the virtual environment of a server that comes from PyPI: ``swift``, ``keystone`` and others."""
     found = ROOT / f".venv-{name}"
     return found if (found / "bin/python").exists() else unavailable(f"no {found}; make test-system installs it")
 
