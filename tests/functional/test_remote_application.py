@@ -9,6 +9,7 @@ import pytest
 
 from catalogues import served
 from conftest import Installation, install
+from default_catalogue import sql_catalogue_only
 from factories import ADMIN, ALICE, NOBODY, READER, data_headers, error_of, meta, upload
 from pyrimage.catalogue.records import Identity
 from pyrimage.catalogue.remote import transport
@@ -19,6 +20,8 @@ from registries import SECRET, Registry
 from servers.fault_proxy import FaultProxy
 
 Install = Callable[..., Installation]
+
+pytestmark = sql_catalogue_only  # the API servers of these tests have a registry already
 
 
 class Recorder:
