@@ -2,10 +2,12 @@
 
 import dataclasses
 import logging
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from wsgiref.types import WSGIApplication
 
 from sqlalchemy import Engine, update
 
@@ -32,6 +34,22 @@ def catalogue_of(installation: Installation, settings: Settings) -> Subject:
         return catalogue_of(installation, dataclasses.replace(settings, **limits))
 
     return Subject(SqlCatalogue(installation.engine, settings), expire, limited)
+
+
+@contextmanager
+def served(app: WSGIApplication) -> Iterator[int]:
+    """Serve an application over HTTP; give its port."""
+    with serving(app, logging.WARNING) as running:
+        yield running.serving.listeners[0].socket.getsockname()[1]
+
+
+@contextmanager
+def remote_catalogue(settings: Settings, *ports: int, **more: Any) -> Iterator[RemoteCatalogue]:
+    """Give the catalogue of the registries at these ports, which have the secret that ``settings`` name."""
+    hosts = tuple(("127.0.0.1", port) for port in ports)
+    remote = RemoteCatalogue(dataclasses.replace(settings, registry_host=hosts, **more))
+    yield remote
+    remote.close()
 
 
 class Remotes:
@@ -62,8 +80,6 @@ class Remotes:
     def _serve(self, installation: Installation, limits: dict[str, str]) -> tuple[Engine, RemoteCatalogue]:
         directory = self._directory / str(len(self._made))
         registry = self._stack.enter_context(registry_of(installation, directory, **limits)).installation
-        running = self._stack.enter_context(serving(registry.wsgi, logging.WARNING))
-        port = running.serving.listeners[0].socket.getsockname()[1]
-        remote = RemoteCatalogue(dataclasses.replace(registry.settings, registry_host=(("127.0.0.1", port),)))
-        self._stack.callback(remote.close)
+        port = self._stack.enter_context(served(registry.wsgi))
+        remote = self._stack.enter_context(remote_catalogue(registry.settings, port))
         return registry.engine, remote

@@ -323,6 +323,9 @@ class StoreRows(StoreIdentities, Protocol):
     def find(self, name: str) -> str | None:
         """Return the identity of a store."""
 
+    def name_of(self, identity: str) -> str | None:
+        """Return the name of the store that has an identity."""
+
     def introduce(self, name: str, identity: str, replaces: str | None) -> str:
         """Let a store have an identity if it has the one that this replaces, or none; return the one that it has.
 

@@ -96,7 +96,8 @@ class RemoteIdentities:
         try:
             return str(self._ask("introduce", words)["identity"])
         except Conflict as error:
-            raise store.marker.anothers(str(error)) from error
+            other = self._ask("name", {"identity": identity})["name"]
+            raise store.marker.anothers(other) from error
 
     def _count(self, store: MarkedStore) -> BlobCount:
         there = missing = 0

@@ -4,6 +4,7 @@ Every request may be sent twice: reading changes nothing, claims are told by the
 idempotency key, so that the registry does it once however often it comes.
 """
 
+import contextlib
 import itertools
 import json
 import logging
@@ -241,7 +242,14 @@ def _read(answer: BaseHTTPResponse) -> Any:
         raise _NotAccepted(message)
     if kind is None and answer.status == 404:
         raise NotFound(message)
-    raised = getattr(errors, kind or "", None)
-    if raised is None or answer.status < 400 or (answer.status >= 500 and kind is None):
-        raise _Unanswered(f"an answer {answer.status}: {message}", is_sent=True)
-    raise raised(message) if issubclass(raised, PyrimageError) else _Unanswered(message, is_sent=True)
+    raised = None if kind is None or answer.status < 400 else _error(kind, message)
+    raise raised or _Unanswered(f"an answer {answer.status}: {message}", is_sent=True)
+
+
+def _error(kind: str, message: str) -> PyrimageError | None:
+    """Make the error that a registry raised; None for none that it raises."""
+    made = getattr(errors, kind, None)
+    if isinstance(made, type) and issubclass(made, PyrimageError):
+        with contextlib.suppress(TypeError):  # one that says more than a message
+            return made(message)
+    return None

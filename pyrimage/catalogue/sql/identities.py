@@ -51,6 +51,11 @@ class SqlIdentities:
         with self._engine.connect() as connection:
             return _find(connection, name)
 
+    def name_of(self, identity: str) -> str | None:
+        """Return the name of the store that has an identity."""
+        with self._engine.connect() as connection:
+            return connection.scalar(select(StoreRow.name).where(StoreRow.identity == identity))
+
     def introduce(self, name: str, identity: str, replaces: str | None) -> str:
         """Insert or update the store's row; of several who do at once, one wins."""
         with self._engine.begin() as connection:

@@ -20,6 +20,7 @@ def _body(**kinds: colander.SchemaType) -> colander.SchemaNode:
 _NAME, _IDENTITY = Required(Text(STORE_NAME_LENGTH)), Text(64)
 _BODIES = {
     "find": _body(name=_NAME),
+    "name": _body(identity=Required(_IDENTITY)),
     "introduce": _body(name=_NAME, identity=Required(_IDENTITY), replaces=Value(_IDENTITY)),
     "keys": _body(name=_NAME, after=Value(Text(LOCATION_LENGTH))),
 }

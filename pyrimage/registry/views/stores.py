@@ -18,6 +18,13 @@ def find(context: StoreContainer, request: Request) -> Response:
     return json_response({"identity": _catalogue(request).identities.find(words["name"])})
 
 
+@view_config(context=StoreContainer, name="name", request_method="POST", permission=Permission.KNOW_STORES)
+def name(context: StoreContainer, request: Request) -> Response:
+    """Find the store whose directory carries an identity: ``{"name": "file"}``, or null. 200, 400, 403."""
+    words = read_words(request, "name")
+    return json_response({"name": _catalogue(request).identities.name_of(words["identity"])})
+
+
 @view_config(context=StoreContainer, name="introduce", request_method="POST", permission=Permission.KNOW_STORES)
 def introduce(context: StoreContainer, request: Request) -> Response:
     """Give a store an identity, or in place of another; it has ``{"identity": "..."}`` then. 200, 400, 403, 409."""
