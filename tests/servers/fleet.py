@@ -138,12 +138,12 @@ class Fleet:
             wait_for_workers(server)
 
     def _registry(self, number: int) -> Server:
-        main = {**settings("Registries", "app:main"), **self._place, "sqlalchemy.url": self.url}
+        main = {**self._settings("Registries"), "sqlalchemy.url": self.url}
         server = {**settings("Registries", "server:registry"), "workers": str(WORKERS)}
         return Registry(self._below("registry", number), main=main, server=server)
 
     def _api(self, number: int) -> Server:
-        main = {**proxies.settings("app:main"), **settings("API servers", "app:main"), **self._place}
+        main = {**proxies.settings("app:main"), **self._settings("API servers")}
         server = {**settings("API servers", "server:main"), "workers": str(WORKERS), "trusted_proxy": "127.0.0.1"}
         hosts = main.pop("pyrimage.registry_host")
         if not self.registries:
@@ -154,6 +154,11 @@ class Fleet:
         made = self._made(number, {**main, "pyrimage.registry_host": hosts}, server)
         made.ini.write_text(re.sub(r"^sqlalchemy\.url.*\n", "", made.ini.read_text(), flags=re.MULTILINE))
         return made
+
+    def _settings(self, heading: str) -> dict[str, str]:
+        """Return the page's settings, but for the store."""
+        printed = settings(heading, "app:main").items()
+        return {**{key: text for key, text in printed if "_store_" not in key}, **self._place}
 
     def _made(self, number: int, main: Mapping[str, str], server: Mapping[str, str]) -> Server:
         made = Server(self._below("api", number), sample="production", main=main, server=server)
