@@ -20,8 +20,8 @@ from pyrimage.stores.s3.store import S3Store
 from pyrimage.stores.s3.writer import LARGEST
 from pyrimage.stores.testing import IMAGE_ID, assert_unreadable, pattern, read_all
 from servers import seaweedfs
+from servers.http_faults import HttpFaults
 from servers.processes import free_port
-from servers.s3_faults import S3Faults
 
 pytestmark = pytest.mark.system
 
@@ -145,19 +145,19 @@ def test_neither_bucket_nor_objects_are_public(bucket: TestBucket, key: str) -> 
 def test_a_certificate_is_checked(bucket: TestBucket, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """S47."""
     certificate, tls = certified(tmp_path, "127.0.0.1")
-    with S3Faults(bucket.url, tls) as proxy:
+    with HttpFaults(bucket.url, tls) as proxy:
         trusting = bucket.store(s3_store_host=proxy.url, s3_store_cacert=certificate)
         trusting.delete(put(trusting))
         elsewhere = proxy.url.replace("127.0.0.1", "localhost")
         check_untrusted(bucket, proxy, s3_store_host=proxy.url)
         check_untrusted(bucket, proxy, s3_store_host=elsewhere, s3_store_cacert=certificate)
     certificate, tls = certified(tmp_path, "127.0.0.1", days=0)
-    with S3Faults(bucket.url, tls) as proxy:
+    with HttpFaults(bucket.url, tls) as proxy:
         check_untrusted(bucket, proxy, s3_store_host=proxy.url, s3_store_cacert=certificate)
     assert "is not trusted" in caplog.text
 
 
-def check_untrusted(bucket: TestBucket, proxy: S3Faults, **settings: Any) -> None:
+def check_untrusted(bucket: TestBucket, proxy: HttpFaults, **settings: Any) -> None:
     """Check that a store with these settings gives up before it has asked for anything."""
     asked, store = len(proxy.seen), bucket.store(**settings)
     with pytest.raises(StoreUnavailable, match="s3_store_cacert"):

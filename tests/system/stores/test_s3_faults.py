@@ -13,12 +13,13 @@ from pyrimage.stores.s3.store import S3Store
 from pyrimage.stores.testing import IMAGE_ID, pattern, read_all
 from servers import s3_faults
 from servers.fault_proxy import FaultProxy
-from servers.s3_faults import Changed, Fault, Lost, Refused, S3Faults
+from servers.http_faults import Changed, Fault, HttpFaults, Lost
+from servers.s3_faults import refused
 
 pytestmark = pytest.mark.system
 
 PARTED = [s3_faults.CREATE, s3_faults.PART, s3_faults.SECOND_PART, s3_faults.COMPLETE]
-ONCE = [Lost(before=True), Lost(), Refused(503, "SlowDown"), Refused(500, "InternalError")]
+ONCE = [Lost(before=True), Lost(), refused(503, "SlowDown"), refused(500, "InternalError")]
 
 
 def name(value: object) -> str | None:
@@ -32,14 +33,14 @@ def bucket(swift_bucket: TestBucket) -> TestBucket:
 
 
 @pytest.fixture
-def faults(bucket: TestBucket) -> Iterator[S3Faults]:
-    with S3Faults(bucket.url) as proxy:
+def faults(bucket: TestBucket) -> Iterator[HttpFaults]:
+    with HttpFaults(bucket.url) as proxy:
         yield proxy
     assert bucket.contents() == []
 
 
 @pytest.fixture
-def store(bucket: TestBucket, faults: S3Faults) -> S3Store:
+def store(bucket: TestBucket, faults: HttpFaults) -> S3Store:
     return bucket.store(s3_store_host=faults.url)
 
 
@@ -80,7 +81,7 @@ def failed_upload(store: S3Store, data: bytes, expected: type[Exception]) -> Blo
 @pytest.mark.parametrize("fault", ONCE, ids=name)
 @pytest.mark.parametrize("request_kind", PARTED, ids=name)
 def test_an_upload_in_parts_outlives_one_fault(
-    store: S3Store, faults: S3Faults, parted: bytes, request_kind: re.Pattern[str], fault: Fault
+    store: S3Store, faults: HttpFaults, parted: bytes, request_kind: re.Pattern[str], fault: Fault
 ) -> None:
     faults.add(request_kind, fault, times=1)
     key = upload(store, parted)
@@ -90,7 +91,7 @@ def test_an_upload_in_parts_outlives_one_fault(
 
 
 @pytest.mark.parametrize("fault", ONCE, ids=name)
-def test_an_upload_in_one_request_outlives_one_fault(store: S3Store, faults: S3Faults, fault: Fault) -> None:
+def test_an_upload_in_one_request_outlives_one_fault(store: S3Store, faults: HttpFaults, fault: Fault) -> None:
     faults.add(s3_faults.PUT, fault, times=1)
     key = upload(store, b"bytes")
     assert faults.count(s3_faults.PUT) == 2
@@ -101,7 +102,7 @@ def test_an_upload_in_one_request_outlives_one_fault(store: S3Store, faults: S3F
 @pytest.mark.parametrize("fault", ONCE, ids=name)
 @pytest.mark.parametrize("request_kind", [s3_faults.DELETE, s3_faults.LIST_UPLOADS], ids=name)
 def test_a_deletion_outlives_one_fault(
-    store: S3Store, faults: S3Faults, request_kind: re.Pattern[str], fault: Fault
+    store: S3Store, faults: HttpFaults, request_kind: re.Pattern[str], fault: Fault
 ) -> None:
     key = upload(store, b"bytes")
     faults.add(request_kind, fault, times=1)
@@ -110,7 +111,7 @@ def test_a_deletion_outlives_one_fault(
 
 
 @pytest.mark.parametrize("fault", [*ONCE, Lost(body=1), Lost(body=200_000)], ids=name)
-def test_a_download_outlives_one_fault(store: S3Store, faults: S3Faults, parted: bytes, fault: Fault) -> None:
+def test_a_download_outlives_one_fault(store: S3Store, faults: HttpFaults, parted: bytes, fault: Fault) -> None:
     key = upload(store, parted)
     faults.add(s3_faults.GET, fault, times=1)
     assert read_all(store, key, len(parted)) == parted
@@ -121,10 +122,10 @@ def test_a_download_outlives_one_fault(store: S3Store, faults: S3Faults, parted:
 # -- what does not end
 
 
-@pytest.mark.parametrize("fault", [Lost(before=True), Lost(), Refused(403, "AccessDenied")], ids=name)
+@pytest.mark.parametrize("fault", [Lost(before=True), Lost(), refused(403, "AccessDenied")], ids=name)
 @pytest.mark.parametrize("request_kind", PARTED, ids=name)
 def test_an_upload_in_parts_that_fails_leaves_nothing(
-    store: S3Store, faults: S3Faults, parted: bytes, request_kind: re.Pattern[str], fault: Fault
+    store: S3Store, faults: HttpFaults, parted: bytes, request_kind: re.Pattern[str], fault: Fault
 ) -> None:
     faults.add(request_kind, fault)
     if (request_kind, fault) == (s3_faults.COMPLETE, Lost()):  # it did happen
@@ -135,8 +136,8 @@ def test_an_upload_in_parts_that_fails_leaves_nothing(
     writer.discard()
 
 
-@pytest.mark.parametrize("fault", [Lost(before=True), Lost(), Refused(403, "AccessDenied")], ids=name)
-def test_an_upload_in_one_request_that_fails_leaves_nothing(store: S3Store, faults: S3Faults, fault: Fault) -> None:
+@pytest.mark.parametrize("fault", [Lost(before=True), Lost(), refused(403, "AccessDenied")], ids=name)
+def test_an_upload_in_one_request_that_fails_leaves_nothing(store: S3Store, faults: HttpFaults, fault: Fault) -> None:
     faults.add(s3_faults.PUT, fault)
     writer = failed_upload(store, b"bytes", StoreUnavailable)
     faults.heal()
@@ -145,7 +146,7 @@ def test_an_upload_in_one_request_that_fails_leaves_nothing(store: S3Store, faul
 
 @pytest.mark.parametrize("request_kind", [s3_faults.ABORT, s3_faults.DELETE, s3_faults.LIST_UPLOADS], ids=name)
 def test_what_cannot_be_removed_now_can_be_later(
-    bucket: TestBucket, store: S3Store, faults: S3Faults, parted: bytes, request_kind: re.Pattern[str]
+    bucket: TestBucket, store: S3Store, faults: HttpFaults, parted: bytes, request_kind: re.Pattern[str]
 ) -> None:
     key = store.new_key(IMAGE_ID)
     writer = store.open_writer(key, len(parted))
@@ -160,9 +161,9 @@ def test_what_cannot_be_removed_now_can_be_later(
     writer.discard()
 
 
-def test_a_download_that_cannot_begin_is_told_at_once(store: S3Store, faults: S3Faults) -> None:
+def test_a_download_that_cannot_begin_is_told_at_once(store: S3Store, faults: HttpFaults) -> None:
     key = upload(store, b"bytes")
-    for fault in (Lost(before=True), Lost(), Refused(403, "AccessDenied"), Refused(503, "SlowDown")):
+    for fault in (Lost(before=True), Lost(), refused(403, "AccessDenied"), refused(503, "SlowDown")):
         faults.add(s3_faults.GET, fault)
         with pytest.raises(StoreUnavailable):
             store.open_reader(key, 5)
@@ -170,7 +171,7 @@ def test_a_download_that_cannot_begin_is_told_at_once(store: S3Store, faults: S3
     store.delete(key)
 
 
-def test_a_download_never_ends_short(store: S3Store, faults: S3Faults, parted: bytes) -> None:
+def test_a_download_never_ends_short(store: S3Store, faults: HttpFaults, parted: bytes) -> None:
     """S16."""
     key = upload(store, parted)
     faults.add(s3_faults.GET, Lost(body=1000), times=1)
@@ -183,7 +184,7 @@ def test_a_download_never_ends_short(store: S3Store, faults: S3Faults, parted: b
 
 
 def test_a_download_goes_on_with_the_same_object_only(
-    bucket: TestBucket, store: S3Store, faults: S3Faults, parted: bytes
+    bucket: TestBucket, store: S3Store, faults: HttpFaults, parted: bytes
 ) -> None:
     key = upload(store, parted)
     faults.add(s3_faults.GET, Lost(body=1000), times=1)
@@ -203,21 +204,21 @@ def test_a_download_goes_on_with_the_same_object_only(
 )
 @pytest.mark.parametrize("request_kind", [*PARTED, s3_faults.PUT], ids=name)
 def test_a_full_store_is_told(
-    store: S3Store, faults: S3Faults, parted: bytes, request_kind: re.Pattern[str], status: int, code: str
+    store: S3Store, faults: HttpFaults, parted: bytes, request_kind: re.Pattern[str], status: int, code: str
 ) -> None:
-    faults.add(request_kind, Refused(status, code))
+    faults.add(request_kind, refused(status, code))
     data = b"bytes" if request_kind is s3_faults.PUT else parted
     failed_upload(store, data, StoreFull).discard()
 
 
-def test_an_answer_of_200_may_hold_an_error(store: S3Store, faults: S3Faults, parted: bytes) -> None:
-    faults.add(s3_faults.COMPLETE, Refused(200, "InternalError"))
+def test_an_answer_of_200_may_hold_an_error(store: S3Store, faults: HttpFaults, parted: bytes) -> None:
+    faults.add(s3_faults.COMPLETE, refused(200, "InternalError"))
     failed_upload(store, parted, StoreUnavailable).discard()
 
 
 @pytest.mark.parametrize("request_kind", [s3_faults.SECOND_PART, s3_faults.PUT, s3_faults.COMPLETE], ids=name)
 def test_a_service_that_holds_other_bytes_is_not_believed(
-    store: S3Store, faults: S3Faults, parted: bytes, request_kind: re.Pattern[str]
+    store: S3Store, faults: HttpFaults, parted: bytes, request_kind: re.Pattern[str]
 ) -> None:
     wrong = re.compile(rb"[0-9a-f]{32}")
     faults.add(request_kind, Changed(lambda text: wrong.sub(b"0" * 32, text)))
@@ -226,7 +227,7 @@ def test_a_service_that_holds_other_bytes_is_not_believed(
 
 
 def test_a_lost_answer_is_not_made_up_by_an_object_of_another_size(
-    bucket: TestBucket, store: S3Store, faults: S3Faults, parted: bytes
+    bucket: TestBucket, store: S3Store, faults: HttpFaults, parted: bytes
 ) -> None:
     key = store.new_key(IMAGE_ID)
     writer = store.open_writer(key, len(parted))
@@ -280,7 +281,7 @@ def test_seaweedfs_too_loses_answers_to_the_last_request(
     seaweedfs_bucket: TestBucket, fault: Fault, times: int | None
 ) -> None:
     data = pattern(seaweedfs_bucket.part_size + 1)
-    with S3Faults(seaweedfs_bucket.url) as proxy:
+    with HttpFaults(seaweedfs_bucket.url) as proxy:
         store = seaweedfs_bucket.store(s3_store_host=proxy.url)
         proxy.add(s3_faults.COMPLETE, fault, times)
         if fault == Lost(before=True) and times is None:
