@@ -12,27 +12,19 @@
 import contextlib
 import http.client
 import json
-import math
 import random
 import select
 import threading
 import time
 import uuid
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from sqlalchemy import NullPool, create_engine, text
-
-from factories import data_headers, md5, meta
-from pyrimage.stores.interfaces import ListedStore
-from pyrimage.stores.swift.store import SwiftStore
+from factories import data_headers, meta
+from journal import Journal
 from servers.pyrimage import ANSWER_SECONDS, Answer, Server
 
-MIB = 1 << 20
-POOL = 16 * MIB  # bytes, of which every image is a part
 PIECE = 100_000  # bytes of a chunk
 
 TRANSFERS = {"post": 2, "post_chunked": 2, "put": 1, "put_chunked": 1, "download": 3, "delete": 4}
@@ -51,85 +43,6 @@ EVERY_CALL = {
     "unshare": 1,
     "shared_images": 2,
 }
-
-
-class Data(NamedTuple):
-    """What an image's bytes are: a part of the journal's pool."""
-
-    offset: int
-    size: int
-    md5: str
-
-
-class Journal:
-    """What clients tried, and what they were told.
-
-    kept: no image is deleted while there are no more than these. sent: before the first byte was sent. reserved,
-    uploaded, deleted: what was acknowledged. cut: by kind of call, the requests whose answer did not come whole. wrong:
-    answers that should not have been given, in words.
-    """
-
-    def __init__(self, seed: str, *, smallest: int = 1, largest: int = 4 * MIB, kept: int = 20) -> None:
-        self.seed, self.kept = seed, kept
-        self.pool = memoryview(random.Random(seed).randbytes(POOL))
-        self.smallest, self.largest = smallest, largest
-        self.sent: dict[str, Data] = {}
-        self.reserved: set[str] = set()
-        self.uploaded: set[str] = set()
-        self.delete_tried: set[str] = set()
-        self.deleted: set[str] = set()
-        self.calls: Counter[str] = Counter()
-        self.cut: Counter[str] = Counter()
-        self.wrong: list[str] = []
-        self._living: list[str] = []  # uploaded, and nobody tried to delete them
-        self._lock = threading.Lock()
-
-    def send(self, image_id: str, chance: random.Random) -> memoryview:
-        """Choose an image's bytes; small ones are as likely as large ones."""
-        size = int(math.exp(chance.uniform(math.log(self.smallest), math.log(self.largest))))
-        offset = chance.randrange(POOL - size)
-        self.sent[image_id] = Data(offset, size, md5(bytes(self.pool[offset : offset + size])))
-        return self.bytes_of(image_id)
-
-    def bytes_of(self, image_id: str) -> memoryview:
-        """Return what was sent."""
-        offset, size, _ = self.sent[image_id]
-        return self.pool[offset : offset + size]
-
-    def acknowledge(self, image_id: str) -> None:
-        """Note that an upload was answered with success."""
-        with self._lock:
-            self.uploaded.add(image_id)
-            self._living.append(image_id)
-
-    def choose(self, chance: random.Random, *, least: int = 1, to_delete: bool = False) -> str | None:
-        """Choose an image that should be there; None if there are fewer than ``least``."""
-        with self._lock:
-            if len(self._living) < least:
-                return None
-            index = chance.randrange(len(self._living))
-            self._living[index], self._living[-1] = self._living[-1], self._living[index]
-            if not to_delete:
-                return self._living[-1]
-            self.delete_tried.add(self._living[-1])
-            return self._living.pop()
-
-    def count(self, kind: str) -> None:
-        """Count an answer that came whole."""
-        with self._lock:
-            self.calls[kind] += 1
-
-    def count_cut(self, kind: str) -> None:
-        """Count a request without a whole answer."""
-        with self._lock:
-            self.cut[kind] += 1
-
-    def __str__(self) -> str:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in self.calls.most_common())
-        return (
-            f"{len(self.uploaded)} uploads and {len(self.deleted)} deletes acknowledged, cut: {dict(self.cut)}; "
-            f"{self.calls.total()} calls: {kinds}"
-        )
 
 
 class Client:
@@ -331,67 +244,3 @@ def traffic(
             each.result()
     seconds = time.monotonic() - began
     print(f"{journal}, {journal.calls.total() / seconds:.0f}/s for {seconds:.0f} s")
-
-
-def children(pid: int) -> list[int]:
-    """Return the processes that one has started and that run: a supervisor's workers."""
-    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
-    return [child for child in map(int, listed) if is_alive(child)]
-
-
-def is_alive(pid: int) -> bool:
-    """Say whether a process runs; one that ended may wait for somebody to take note of that."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def rows(url: str, statement: str, **values: object) -> list[tuple[Any, ...]]:
-    """Run one statement on a server's database, from the outside."""
-    engine = create_engine(url, poolclass=NullPool)
-    with engine.begin() as connection:
-        result = connection.execute(text(statement), values)
-        return [tuple(row) for row in result] if result.returns_rows else []
-
-
-def contradictions(server: Server, url: str, journal: Journal) -> list[str]:
-    """Compare the images, read through the server, with what the clients were told."""
-    status: dict[Any, Any] = dict(rows(url, "SELECT id, status FROM images"))
-    wanted = dict.fromkeys(journal.uploaded - journal.delete_tried, "active")
-    wanted |= dict.fromkeys(journal.deleted, "deleted")
-    found = [f"{each} was reserved, and is lost" for each in journal.reserved - status.keys()]
-    found += [
-        f"{each} is {status.get(each)} instead of {word}" for each, word in wanted.items() if status.get(each) != word
-    ]
-    for each, word in status.items():
-        answer = server.request("GET", f"/v1/images/{each}")
-        if word != "active":
-            is_right = answer.status == 404
-        else:
-            is_right = answer.status == 200 and answer.body == journal.bytes_of(each)
-        if not is_right:
-            found.append(f"{each} is {word}, and answered with {answer.status} and {len(answer.body)} bytes")
-    return found
-
-
-def stored_keys(server: Server, store: ListedStore | None = None) -> list[str]:
-    """Return the key of everything that lies in the server's file store, or in the store that is given.
-
-    A key comes once for a blob, and once for an upload to it that is under way.
-    """
-    if store is None:
-        return [Path(name).name for name in server.files()]
-    keys = [blob.key for blob in store.blobs()]
-    return sorted(set(keys)) if isinstance(store, SwiftStore) else keys  # segments have the key of their blob
-
-
-def leftovers(server: Server, url: str, store: ListedStore | None = None) -> list[str]:
-    """Compare what lies in the server's store with the rows: all is an image's, no upload or deletion is unfinished."""
-    found = [f"claim of {each}" for (each,) in rows(url, "SELECT image_id FROM claims")]
-    located = rows(url, "SELECT key, state FROM image_locations")
-    found += [f"{state} location {key}" for key, state in located if state != "active"]
-    wanted, stored = Counter(key for key, _ in located), Counter(stored_keys(server, store))
-    found += [f"row alone: {key}" for key in wanted - stored]
-    found += [f"in the store alone: {key}" for key in stored - wanted]
-    return found

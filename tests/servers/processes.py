@@ -117,3 +117,17 @@ def wait_for_port(process: "subprocess.Popen[bytes]", port: int, log: Path) -> N
             return client.connect_ex(("127.0.0.1", port)) == 0
 
     wait_until(accepts, RUN_SECONDS, explain)
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that one has started and that run: a supervisor's workers."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    return [child for child in map(int, listed) if is_alive(child)]
+
+
+def is_alive(pid: int) -> bool:
+    """Say whether a process runs; one that ended may wait for somebody to take note of that."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

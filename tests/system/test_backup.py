@@ -20,12 +20,14 @@ from typing import NamedTuple
 import pytest
 from sqlalchemy import make_url
 
+from aftermath import rows
 from factories import data_headers, files_below, meta
+from journal import Journal
 from servers import databases
 from servers.machine import installed
 from servers.processes import OWNED, PROGRAMS, clean_environment, run, wait_until
 from servers.pyrimage import READY_SECONDS, ROOT, Server
-from traffic import EVERY_CALL, Journal, rows, traffic
+from traffic import EVERY_CALL, traffic
 
 pytestmark = pytest.mark.system
 

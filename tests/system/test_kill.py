@@ -19,13 +19,15 @@ from pathlib import Path
 
 import pytest
 
+from aftermath import contradictions, leftovers, stored_keys
 from amounts import amount
 from default_store import SERVICES, empty, new_place, store_in
 from factories import data_headers, meta
+from journal import MIB, Journal
 from servers.paused_uploads import PausableServer
-from servers.processes import run, wait_until
+from servers.processes import children, is_alive, run, wait_until
 from servers.pyrimage import READY_SECONDS, Server
-from traffic import MIB, TRANSFERS, Journal, children, contradictions, is_alive, leftovers, stored_keys, traffic
+from traffic import TRANSFERS, traffic
 
 pytestmark = pytest.mark.system
 

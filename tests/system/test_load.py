@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from aftermath import contradictions, leftovers
 from amounts import amount
+from journal import Journal
 from servers import databases
 from servers.processes import run
 from servers.pyrimage import Server
-from traffic import EVERY_CALL, Journal, contradictions, leftovers, traffic
+from traffic import EVERY_CALL, traffic
 
 pytestmark = [pytest.mark.system, pytest.mark.long]
 

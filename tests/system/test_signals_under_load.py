@@ -18,11 +18,13 @@ from typing import Self
 
 import pytest
 
+from aftermath import leftovers
 from amounts import amount
 from factories import data_headers, md5
-from servers.processes import wait_until
+from journal import MIB, Journal
+from servers.processes import children, is_alive, wait_until
 from servers.pyrimage import ANSWER_SECONDS, READY_SECONDS, Answer, Server
-from traffic import MIB, TRANSFERS, Journal, children, is_alive, leftovers, traffic
+from traffic import TRANSFERS, traffic
 
 pytestmark = [pytest.mark.system, pytest.mark.long]
 

@@ -21,9 +21,8 @@ import pytest
 
 from amounts import amount
 from factories import data_headers, error_of, files_below, md5, meta
-from servers.processes import OWNED, run, wait_until
+from servers.processes import OWNED, children, run, wait_until
 from servers.pyrimage import Answer, Server
-from traffic import children
 
 pytestmark = pytest.mark.system
 

@@ -14,10 +14,9 @@ from pathlib import Path
 import pytest
 
 from servers.controlled import NOT_RUNNING, Controlled, descriptors, leaves_nothing, refuses
-from servers.processes import OWNED, PROGRAMS, wait_until
+from servers.processes import OWNED, PROGRAMS, children, wait_until
 from servers.pyrimage import READY_SECONDS
 from servers.transfers import REST, begin_upload
-from traffic import children
 
 pytestmark = pytest.mark.system
 

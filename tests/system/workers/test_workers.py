@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from servers.processes import PROGRAMS, run, spawn, wait_until
+from servers.processes import PROGRAMS, is_alive, run, spawn, wait_until
 from servers.pyrimage import READY_SECONDS, Server
 from servers.transfers import REST, begin_upload, logged
-from traffic import is_alive
 
 pytestmark = pytest.mark.system
 
