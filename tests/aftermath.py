@@ -9,7 +9,7 @@ from sqlalchemy import NullPool, create_engine, text
 from journal import Journal
 from pyrimage.stores.interfaces import ListedStore
 from pyrimage.stores.swift.store import SwiftStore
-from servers.pyrimage import Server
+from servers.pyrimage import Answer, Reachable, Server
 
 
 def rows(url: str, statement: str, **values: object) -> list[tuple[Any, ...]]:
@@ -20,7 +20,7 @@ def rows(url: str, statement: str, **values: object) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in result] if result.returns_rows else []
 
 
-def contradictions(server: Server, url: str, journal: Journal) -> list[str]:
+def contradictions(server: Reachable, url: str, journal: Journal) -> list[str]:
     """Compare the images, read through the server, with what the clients were told."""
     status: dict[Any, Any] = dict(rows(url, "SELECT id, status FROM images"))
     wanted = dict.fromkeys(journal.uploaded - journal.delete_tried, "active")
@@ -35,8 +35,25 @@ def contradictions(server: Server, url: str, journal: Journal) -> list[str]:
             is_right = answer.status == 404
         else:
             is_right = answer.status == 200 and answer.body == journal.bytes_of(each)
+            found += _lost_changes(server, each, answer, journal)
         if not is_right:
             found.append(f"{each} is {word}, and answered with {answer.status} and {len(answer.body)} bytes")
+    return found
+
+
+def _lost_changes(server: Reachable, image_id: str, shown: Answer, journal: Journal) -> list[str]:
+    """Return the acknowledged changes and members that an active image does not have."""
+    notes = {client: value for (each, client), value in journal.noted.items() if each == image_id}
+    found = [
+        f"{image_id} has lost the note {value} of client {client}"
+        for client, value in notes.items()
+        if int(shown.headers[f"x-image-meta-property-note_{client}"] or 0) < value
+    ]
+    invited = {member for each, member in journal.invited if each == image_id}
+    if invited and image_id not in journal.replaced:
+        listed = server.request("GET", f"/v1/images/{image_id}/members").json["members"]
+        lost = invited - {member["member_id"] for member in listed}
+        found += [f"{image_id} has lost the member {member}" for member in lost]
     return found
 
 

@@ -4,6 +4,7 @@ import math
 import random
 import threading
 from collections import Counter
+from collections.abc import Container
 from typing import NamedTuple
 
 from factories import md5
@@ -24,12 +25,16 @@ class Journal:
     """What clients tried, and what they were told.
 
     kept: no image is deleted while there are no more than these. sent: before the first byte was sent. reserved,
-    uploaded, deleted: what was acknowledged. cut: by kind of call, the requests whose answer did not come whole. wrong:
-    answers that should not have been given, in words.
+    uploaded, deleted: what was acknowledged. noted: the last number that was acknowledged to a client for an image, and
+    invited the members. replaced: images whose members may have been replaced. away: statuses of a proxy whose servers
+    are away, which leave open what became of a request. cut: by kind of call, the requests whose answer did not come
+    whole. wrong: answers that should not have been given, in words.
     """
 
-    def __init__(self, seed: str, *, smallest: int = 1, largest: int = 4 * MIB, kept: int = 20) -> None:
-        self.seed, self.kept = seed, kept
+    def __init__(
+        self, seed: str, *, smallest: int = 1, largest: int = 4 * MIB, kept: int = 20, away: Container[int] = ()
+    ) -> None:
+        self.seed, self.kept, self.away = seed, kept, away
         self.pool = memoryview(random.Random(seed).randbytes(POOL))
         self.smallest, self.largest = smallest, largest
         self.sent: dict[str, Data] = {}
@@ -37,9 +42,13 @@ class Journal:
         self.uploaded: set[str] = set()
         self.delete_tried: set[str] = set()
         self.deleted: set[str] = set()
+        self.noted: dict[tuple[str, int], int] = {}
+        self.invited: list[tuple[str, str]] = []
+        self.replaced: set[str] = set()
         self.calls: Counter[str] = Counter()
         self.cut: Counter[str] = Counter()
         self.wrong: list[str] = []
+        self._notes: Counter[tuple[str, int]] = Counter()
         self._living: list[str] = []  # uploaded, and nobody tried to delete them
         self._lock = threading.Lock()
 
@@ -72,6 +81,12 @@ class Journal:
                 return self._living[-1]
             self.delete_tried.add(self._living[-1])
             return self._living.pop()
+
+    def next_note(self, image_id: str, client: int) -> int:
+        """Return the number that a client writes into an image next; higher ones than the acknowledged may be there."""
+        with self._lock:
+            self._notes[image_id, client] += 1
+            return self._notes[image_id, client]
 
     def count(self, kind: str) -> None:
         """Count an answer that came whole."""

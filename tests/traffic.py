@@ -23,7 +23,7 @@ from typing import Any
 
 from factories import data_headers, meta
 from journal import Journal
-from servers.pyrimage import ANSWER_SECONDS, Answer, Server
+from servers.pyrimage import Answer, Reachable
 
 PIECE = 100_000  # bytes of a chunk
 
@@ -41,6 +41,8 @@ EVERY_CALL = {
     "share": 2,
     "replace_members": 1,
     "unshare": 1,
+    "note": 2,
+    "invite": 1,
     "shared_images": 2,
 }
 
@@ -48,8 +50,8 @@ EVERY_CALL = {
 class Client:
     """One that calls again and again, over a connection that it keeps or, by turns, over fresh ones."""
 
-    def __init__(self, server: Server, journal: Journal, calls: Mapping[str, int], number: int) -> None:
-        self._server, self._journal, self._calls = server, journal, calls
+    def __init__(self, server: Reachable, journal: Journal, calls: Mapping[str, int], number: int) -> None:
+        self._server, self._journal, self._calls, self._number = server, journal, calls, number
         self._keeps = number % 4 != 0
         self._kept: http.client.HTTPConnection | None = None
         self._chance = random.Random(f"{journal.seed} {number}")
@@ -133,8 +135,19 @@ class Client:
 
     def _change(self) -> None:
         if image_id := self._journal.choose(self._chance):
-            headers = meta(name=self._kind, min_ram=self._chance.randrange(1000))
-            self._is_right(self._ask("PUT", f"/v1/images/{image_id}", None, headers), 200, image_id)
+            self._put_change(image_id, meta(name=self._kind, min_ram=self._chance.randrange(1000)))
+
+    def _note(self) -> None:
+        """Write the next number into a property that no other client has."""
+        if image_id := self._journal.choose(self._chance):
+            value = self._journal.next_note(image_id, self._number)
+            if self._put_change(image_id, meta(properties={f"note_{self._number}": str(value)})):
+                self._journal.noted[image_id, self._number] = value
+
+    def _put_change(self, image_id: str, headers: dict[str, str]) -> bool:
+        """Change an image; the properties that others write stay."""
+        headers["x-glance-registry-purge-props"] = "false"
+        return self._is_right(self._ask("PUT", f"/v1/images/{image_id}", None, headers), 200, image_id)
 
     def _brief_list(self) -> None:
         self._is_right(self._ask("GET", "/v1/images?limit=20"), 200)
@@ -151,8 +164,17 @@ class Client:
             answer = self._ask("PUT", f"/v1/images/{image_id}/members/{self._tenant()}")
             self._is_right(answer, 204, image_id)
 
+    def _invite(self) -> None:
+        """Share with somebody whom nobody removes, unless all are replaced."""
+        if image_id := self._journal.choose(self._chance):
+            member = f"guest-{uuid.uuid4()}"
+            answer = self._ask("PUT", f"/v1/images/{image_id}/members/{member}")
+            if self._is_right(answer, 204, image_id):
+                self._journal.invited.append((image_id, member))
+
     def _replace_members(self) -> None:
         if image_id := self._journal.choose(self._chance):
+            self._journal.replaced.add(image_id)
             members = [{"member_id": self._tenant(), "can_share": True}]
             body = json.dumps({"memberships": members}).encode()
             answer = self._ask("PUT", f"/v1/images/{image_id}/members", body, {"Content-Type": "application/json"})
@@ -169,14 +191,20 @@ class Client:
 
     def _delete(self) -> None:
         image_id = self._journal.choose(self._chance, least=self._journal.kept + 1, to_delete=True)
-        if image_id is not None and self._is_right(self._ask("DELETE", f"/v1/images/{image_id}"), 200):
+        if image_id is not None and self._is_right(self._ask("DELETE", f"/v1/images/{image_id}"), 200, image_id):
             self._journal.deleted.add(image_id)
 
     def _tenant(self) -> str:
         return f"tenant-{self._chance.randrange(5)}"
 
     def _is_right(self, answer: Answer, status: int, image_id: str | None = None) -> bool:
-        """Say whether the answer has the status; if not, it must be about an image that is being deleted."""
+        """Say whether the answer has the status; if not, it must be about an image that is being deleted.
+
+        Or a server behind a proxy is away at the moment, where the journal takes that.
+        """
+        if answer.status in self._journal.away:
+            self._journal.count_cut(f"{self._kind} {answer.status}")
+            return False
         is_gone = answer.status in (403, 404, 409) and image_id in self._journal.delete_tried
         self._holds(answer.status == status or is_gone, answer)
         return answer.status == status
@@ -209,7 +237,7 @@ class Client:
         if kept is not None and kept.sock is not None and not select.select([kept.sock], [], [], 0)[0]:
             return kept
         self._drop()
-        return http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=ANSWER_SECONDS)
+        return self._server.client()
 
     def _drop(self) -> None:
         if self._kept is not None:
@@ -225,7 +253,7 @@ def pieces(data: memoryview) -> Iterator[bytes]:
 
 @contextlib.contextmanager
 def traffic(
-    servers: Sequence[Server], journal: Journal, *, clients: int, calls: Mapping[str, int] = EVERY_CALL
+    servers: Sequence[Reachable], journal: Journal, *, clients: int, calls: Mapping[str, int] = EVERY_CALL
 ) -> Iterator[threading.Event]:
     """Let clients call while the block runs, each one of the servers; ``calls`` says how often each is made.
 

@@ -23,7 +23,7 @@ import subprocess
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, NamedTuple, Self
+from typing import IO, Any, NamedTuple, Protocol, Self
 
 from factories import files_below
 from servers.processes import PROGRAMS, free_port, spawn, wait_until
@@ -66,6 +66,16 @@ class Answer(NamedTuple):
         """The image that a POST or PUT answers with."""
         value: dict[str, Any] = self.json["image"]
         return value
+
+
+class Reachable(Protocol):
+    """What clients can send requests to: a server, or a proxy in front of some."""
+
+    def client(self) -> http.client.HTTPConnection:
+        """Return a client that keeps its connection."""
+
+    def request(self, method: str, path: str, body: Body = None, headers: Mapping[str, str] | None = None) -> Answer:
+        """Send a request."""
 
 
 class Server:
@@ -174,11 +184,14 @@ class Server:
         self, method: str, path: str, body: Body = None, headers: Mapping[str, str] | None = None, **options: Any
     ) -> Answer:
         """Send a request; ``options`` go to ``http.client``."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_SECONDS)
-        with contextlib.closing(connection):
+        with contextlib.closing(self.client()) as connection:
             connection.request(method, path, body, headers or {}, **options)
             response = connection.getresponse()
             return Answer(response.status, response.headers, response.read())
+
+    def client(self) -> http.client.HTTPConnection:
+        """Return a client that keeps its connection."""
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_SECONDS)
 
     def connect(self, sent: bytes = b"") -> socket.socket:
         """Open a connection and send bytes as they are."""
