@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, engine_from_config, event
+from sqlalchemy import URL, Engine, engine_from_config, event
 from sqlalchemy.engine import Dialect, ExceptionContext, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, InterfaceError, OperationalError, ProgrammingError
@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from zope.sqlalchemy import ZopeTransactionEvents
 
 from ..errors import ConfigurationError, DatabaseAway, DatabaseBusy, DatabaseError, DatabaseFull, DatabaseRefused
+from ..settings import read_setting
 from .claim import ClaimRow
 from .image import ImageRow, PropertyRow
 from .location import LocationRow
@@ -68,13 +69,13 @@ def make_engine(ini: Mapping[str, str]) -> Engine:
     except (ArgumentError, ValueError):
         reason = "sqlalchemy.url is no URL of a database; in a password, special characters are percent-encoded"
         raise ConfigurationError(f"{reason} (@ is %40, and %%40 in an ini).") from None  # it quotes a part of it
+    arguments = _arguments(ini, url)
     try:
         if url.get_backend_name() == "sqlite":
             # SQLite itself makes but the file.
             Path(url.database or "").parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            engine = engine_from_config(dict(ini), connect_args={"timeout": SQLITE_BUSY_SECONDS})
-        else:
-            engine = engine_from_config({**_SERVER_DEFAULTS, **ini})
+        defaults = {} if url.get_backend_name() == "sqlite" else _SERVER_DEFAULTS
+        engine = engine_from_config({**defaults, **ini}, connect_args=arguments)
     except Exception as error:  # SQLAlchemy raises its own, ImportError and ValueError here
         raise ConfigurationError(f"sqlalchemy.url, or another sqlalchemy.* setting: {error}") from error
     event.listen(engine, "do_connect", _connect)
@@ -83,6 +84,15 @@ def make_engine(ini: Mapping[str, str]) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "checkin", _roll_back)
     return engine
+
+
+def _arguments(ini: Mapping[str, str], url: URL) -> dict[str, object]:
+    """Return what the driver is told beside the URL, which can hold texts only."""
+    if url.get_backend_name() == "sqlite":
+        return {"timeout": SQLITE_BUSY_SECONDS}
+    if url.get_driver_name() == "psycopg" and not read_setting(ini, "database_prepared_statements"):
+        return {"prepare_threshold": None}  # calls, after which it prepares
+    return {}
 
 
 def _connect(dialect: Dialect, record: object, arguments: list[Any], parameters: dict[str, Any]) -> DBAPIConnection:

@@ -126,6 +126,12 @@ def test_an_option_that_the_driver_does_not_know_is_a_fault_of_the_url(url: str,
     assert "s3cret" not in str(raised.value)
 
 
+def test_what_the_driver_is_told_by_a_setting_of_ours_is_checked() -> None:
+    ini = {"sqlalchemy.url": "postgresql+psycopg://127.0.0.1/d", "pyrimage.database_prepared_statements": "maybe"}
+    with pytest.raises(ConfigurationError, match="^pyrimage.database_prepared_statements = maybe: use true or false"):
+        make_engine(ini)
+
+
 @ON_SERVERS
 def test_a_session_that_was_cut_is_away_and_its_engine_goes_on(engine: Engine) -> None:
     with engine.connect() as connection:
