@@ -48,10 +48,14 @@ SQLITE_BUSY_SECONDS = 15
 # Error codes of MariaDB: https://mariadb.com/kb/en/mariadb-error-codes/
 _MARIADB_BUSY = (1040, 1205, 1213)  # too many connections, lock wait timeout, deadlock
 _MARIADB_FULL = (1021, 1114)
-_MARIADB_AWAY = (0, 1053, 1927, *range(2000, 3000))  # shutdown, killed, and what the client library says
+# Not a part of its Galera cluster; shutdown; read-only; killed; and what the client library says.
+_MARIADB_AWAY = (0, 1047, 1053, 1290, 1927, *range(2000, 3000))
 # SQLSTATE of PostgreSQL: https://www.postgresql.org/docs/current/errcodes-appendix.html
 _POSTGRESQL_BUSY = ("40001", "40P01", "53300", "55P03")
 _POSTGRESQL_FULL = ("53100",)
+# Read-only, as a standby is; shutdown, crash, starting up; and by their class those of connections, PgBouncer's too.
+_POSTGRESQL_AWAY = ("25006", "57P01", "57P02", "57P03")
+_POSTGRESQL_CONNECTION = "08"
 
 # MariaDB's own default would let an UPDATE's WHERE see another snapshot than the SELECT before it.
 _SERVER_DEFAULTS = {"sqlalchemy.pool_pre_ping": "true", "sqlalchemy.isolation_level": "READ COMMITTED"}
@@ -159,9 +163,19 @@ def _translate(context: ExceptionContext) -> BaseException | None:
     if state in _POSTGRESQL_FULL or code in _MARIADB_FULL:
         return DatabaseFull("The database is full.")
     no_answer = isinstance(kind, OperationalError | InterfaceError) and state is None and not isinstance(code, int)
-    if context.is_disconnect or code in _MARIADB_AWAY or no_answer:
+    if context.is_disconnect or _is_away(state, code) or no_answer:
+        context.is_disconnect = (
+            True  # what else is in the pool is given up: the next connection may find the right server
+        )
         return DatabaseAway("The database cannot be reached.")
     return DatabaseError("The database refused a statement.")  # at a COMMIT, nobody knows what became of it
+
+
+def _is_away(state: str | None, code: object) -> bool:
+    """Say whether a server that answers is none that works, or not the one that may write."""
+    if isinstance(code, int):
+        return code in _MARIADB_AWAY
+    return state is not None and (state in _POSTGRESQL_AWAY or state.startswith(_POSTGRESQL_CONNECTION))
 
 
 def _meaning_of_sqlite(error: sqlite3.Error) -> DatabaseError:

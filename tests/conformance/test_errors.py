@@ -24,8 +24,11 @@ def engine(installation: Installation) -> Engine:
 
 
 def raised_by(engine: Engine, statement: str) -> type[BaseException]:
-    with engine.connect() as connection, pytest.raises(Exception) as caught:  # noqa: PT011 - which one is the question
-        connection.execute(text(statement))
+    with engine.connect() as connection:
+        with pytest.raises(Exception) as caught:  # noqa: PT011 - which one is the question
+            connection.execute(text(statement))
+        # If this server does not work, the next connection may find another one.
+        assert connection.invalidated == issubclass(caught.type, DatabaseAway)
     return caught.type
 
 
@@ -38,6 +41,9 @@ def raised_by(engine: Engine, statement: str) -> type[BaseException]:
         ("53300", DatabaseBusy),  # too many connections
         ("55P03", DatabaseBusy),  # lock timeout
         ("53100", DatabaseFull),  # disk full
+        ("25006", DatabaseAway),  # read-only
+        ("57P03", DatabaseAway),  # starting up
+        ("08P01", DatabaseAway),  # a pooler's word for a server that is away
         ("22001", DatabaseError),  # too long for its column
         ("40003", DatabaseError),  # statement completion unknown
     ],
@@ -55,7 +61,9 @@ def test_a_state_of_postgresql_has_its_meaning(engine: Engine, state: str, meani
         (1213, DatabaseBusy),  # deadlock
         (1021, DatabaseFull),  # disk full
         (1114, DatabaseFull),  # table full
+        (1047, DatabaseAway),  # no part of its cluster
         (1053, DatabaseAway),  # shutdown
+        (1290, DatabaseAway),  # read-only
         (1927, DatabaseAway),  # killed
         (1406, DatabaseError),  # too long for its column
         (1180, DatabaseError),  # error during COMMIT
@@ -95,6 +103,16 @@ def test_a_double_key_is_left_to_whoever_inserted_it(engine: Engine) -> None:
 def test_a_fault_of_ours_is_none_of_the_database(engine: Engine) -> None:
     with engine.connect() as connection, pytest.raises(StatementError, match="value is required"):
         connection.execute(text("SELECT :value"), {"other": 1})
+
+
+@ON_POSTGRESQL
+def test_connections_to_a_server_that_became_read_only_are_replaced(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"))
+    with engine.connect() as connection, pytest.raises(DatabaseAway):
+        connection.execute(insert(OwnerRow).values(id="a"))
+    with engine.begin() as connection:
+        connection.execute(insert(OwnerRow).values(id="a"))
 
 
 @ON_POSTGRESQL
