@@ -13,8 +13,15 @@ LONG_AGO = "2001-01-01 00:00:00"
 
 
 def wait_for_calls(journal: Journal, count: int, server: Server) -> None:
-    """Wait until clients have called so often."""
-    wait_until(lambda: journal.calls.total() >= count, READY_SECONDS, server.log)
+    """Wait until clients have called so many times more."""
+    wanted = journal.calls.total() + count
+    wait_until(lambda: journal.calls.total() >= wanted, READY_SECONDS, server.log)
+
+
+def wait_for_refusals(journal: Journal, count: int, server: Server) -> None:
+    """Wait until so many more calls were refused: the database is away, and some notice."""
+    wanted = journal.cut.total() + count
+    wait_until(lambda: journal.cut.total() >= wanted, READY_SECONDS, server.log)
 
 
 def wait_for_change(server: Server, since: float) -> None:

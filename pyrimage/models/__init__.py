@@ -57,6 +57,16 @@ _POSTGRESQL_FULL = ("53100",)
 _POSTGRESQL_AWAY = ("25006", "57P01", "57P02", "57P03")
 _POSTGRESQL_CONNECTION = "08"
 
+# Of libpq, in seconds and milliseconds. Its own defaults wait a quarter of an hour for a machine that went away without
+# a word, and that long no request would be answered.
+_PATIENCE = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 15_000,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
+
 # MariaDB's own default would let an UPDATE's WHERE see another snapshot than the SELECT before it.
 _SERVER_DEFAULTS = {"sqlalchemy.pool_pre_ping": "true", "sqlalchemy.isolation_level": "READ COMMITTED"}
 
@@ -91,12 +101,15 @@ def make_engine(ini: Mapping[str, str]) -> Engine:
 
 
 def _arguments(ini: Mapping[str, str], url: URL) -> dict[str, object]:
-    """Return what the driver is told beside the URL, which can hold texts only."""
+    """Return what the driver is told beside the URL."""
     if url.get_backend_name() == "sqlite":
         return {"timeout": SQLITE_BUSY_SECONDS}
-    if url.get_driver_name() == "psycopg" and not read_setting(ini, "database_prepared_statements"):
-        return {"prepare_threshold": None}  # calls, after which it prepares
-    return {}
+    if url.get_driver_name() != "psycopg":
+        return {}
+    arguments: dict[str, object] = {name: value for name, value in _PATIENCE.items() if name not in url.query}
+    if not read_setting(ini, "database_prepared_statements"):
+        arguments["prepare_threshold"] = None  # calls, after which it prepares
+    return arguments
 
 
 def _connect(dialect: Dialect, record: object, arguments: list[Any], parameters: dict[str, Any]) -> DBAPIConnection:

@@ -1,5 +1,7 @@
 """What the errors of each database mean to us."""
 
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -146,8 +148,24 @@ def test_an_option_that_the_driver_does_not_know_is_a_fault_of_the_url(url: str,
 
 def test_what_the_driver_is_told_by_a_setting_of_ours_is_checked() -> None:
     ini = {"sqlalchemy.url": "postgresql+psycopg://127.0.0.1/d", "pyrimage.database_prepared_statements": "maybe"}
-    with pytest.raises(ConfigurationError, match="^pyrimage.database_prepared_statements = maybe: use true or false"):
+    with pytest.raises(ConfigurationError, match="database_prepared_statements = maybe: use true"):
         make_engine(ini)
+
+
+@ON_POSTGRESQL
+@pytest.mark.parametrize(("option", "milliseconds"), [({}, 15_000), ({"tcp_user_timeout": "7000"}, 7000)], ids=repr)
+def test_a_server_that_went_away_without_a_word_is_not_waited_for(
+    engine: Engine, option: dict[str, str], milliseconds: int
+) -> None:
+    url = engine.url.update_query_dict(option).render_as_string(hide_password=False)
+    own = make_engine({"sqlalchemy.url": url})
+    with own.connect() as connection:
+        number = connection.connection.driver_connection.pgconn.socket  # type: ignore[union-attr]
+        with socket.socket(fileno=os.dup(number)) as ours:
+            assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == milliseconds
+            assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 15
+    own.dispose()
 
 
 @ON_SERVERS
