@@ -48,8 +48,8 @@ SQLITE_BUSY_SECONDS = 15
 # Error codes of MariaDB: https://mariadb.com/kb/en/mariadb-error-codes/
 _MARIADB_BUSY = (1040, 1205, 1213)  # too many connections, lock wait timeout, deadlock
 _MARIADB_FULL = (1021, 1114)
-# Not a part of its Galera cluster; shutdown; read-only; killed; and what the client library says.
-_MARIADB_AWAY = (0, 1047, 1053, 1290, 1927, *range(2000, 3000))
+# Outside its Galera cluster; shutdown; trouble in COMMIT; read-only; killed; and what the client library says.
+_MARIADB_AWAY = (0, 1047, 1053, 1180, 1290, 1927, *range(2000, 3000))
 # SQLSTATE of PostgreSQL: https://www.postgresql.org/docs/current/errcodes-appendix.html
 _POSTGRESQL_BUSY = ("40001", "40P01", "53300", "55P03")
 _POSTGRESQL_FULL = ("53100",)

@@ -65,10 +65,10 @@ def test_a_state_of_postgresql_has_its_meaning(engine: Engine, state: str, meani
         (1114, DatabaseFull),  # table full
         (1047, DatabaseAway),  # no part of its cluster
         (1053, DatabaseAway),  # shutdown
+        (1180, DatabaseAway),  # left its cluster in COMMIT
         (1290, DatabaseAway),  # read-only
         (1927, DatabaseAway),  # killed
         (1406, DatabaseError),  # too long for its column
-        (1180, DatabaseError),  # error during COMMIT
     ],
 )
 def test_a_code_of_mariadb_has_its_meaning(engine: Engine, code: int, meaning: type[DatabaseError]) -> None:
