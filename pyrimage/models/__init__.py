@@ -94,6 +94,8 @@ def make_engine(ini: Mapping[str, str]) -> Engine:
         raise ConfigurationError(f"sqlalchemy.url, or another sqlalchemy.* setting: {error}") from error
     event.listen(engine, "do_connect", _connect)
     event.listen(engine, "handle_error", _translate, retval=True)
+    if url.get_backend_name() in ("mysql", "mariadb"):
+        event.listen(engine, "connect", _await_cluster)
     if url.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "checkin", _roll_back)
@@ -144,6 +146,18 @@ def _tighten(path: Path) -> None:
         path.chmod(0o600)
     except OSError as error:
         log.warning("Others can read %s: %s", path, error.strerror)
+
+
+def _await_cluster(connection: DBAPIConnection, record: object) -> None:
+    """Let each transaction on a node of a Galera cluster see what was committed on any other one before it began.
+
+    Otherwise a client would miss, for a moment, the image that it has just added through another node.
+    """
+    cursor = connection.cursor()
+    cursor.execute("SHOW VARIABLES LIKE 'wsrep_on'")  # which other servers do not have
+    if [value for _, value in cursor.fetchall()] == ["ON"]:
+        cursor.execute("SET SESSION wsrep_sync_wait = 7")  # before SELECT, UPDATE and DELETE, INSERT
+    cursor.close()
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, record: object) -> None:
