@@ -206,6 +206,9 @@ class Settings:
         "A file that tells who did what: a line of JSON for each request that writes, downloads or is refused.",
         default=None,
     )
+    database_prepared_statements: bool = setting(
+        flag, "Let PostgreSQL's driver prepare statements; false behind PgBouncer in transaction mode.", default=True
+    )
     auto_migrate: bool = setting(flag, "Bring the database's schema up to date at start.", default=False)
 
     def find_store(self, text: str) -> str | None:
@@ -266,6 +269,12 @@ def _refuse_contradictions(ours: Mapping[str, Any]) -> None:
         raise ConfigurationError(f"{PREFIX}registry_host needs {PREFIX}registry_secret, the same as the registry's.")
     if ours["auth"] == "none" and ours.get("anonymous") == "public":
         raise ConfigurationError(f"{PREFIX}anonymous = public: with {PREFIX}auth = none everybody is an administrator.")
+
+
+def read_setting(ini: Mapping[str, str], name: str) -> Any:
+    """Read one of the service's settings by itself. Raises ConfigurationError."""
+    key = _Key(name, Settings.__dataclass_fields__[name])
+    return _read(key, ini[PREFIX + name]) if PREFIX + name in ini else key.field.default
 
 
 def refuse_bare_names(section: Mapping[str, str], kinds: Kinds) -> None:
@@ -365,10 +374,7 @@ def _shown(field: "dataclasses.Field[Any]", name: str, value: object) -> str:
 
 
 def find_config() -> Path:
-    """Find the ini file of commands that were given none: the first hit of the documented places.
-
-    Raises ConfigurationError listing the places.
-    """
+    """Find the ini of commands that were given none, in the documented places. Raises ConfigurationError."""
     for place in CONFIG_DIRECTORIES:
         # A directory that this user may not search, such as root's; a user without a home.
         with contextlib.suppress(PermissionError, RuntimeError):

@@ -71,7 +71,7 @@ def stored_keys(server: Server, store: ListedStore | None = None) -> list[str]:
 def leftovers(server: Server, url: str, store: ListedStore | None = None) -> list[str]:
     """Compare what lies in the server's store with the rows: all is an image's, no upload or deletion is unfinished."""
     found = [f"claim of {each}" for (each,) in rows(url, "SELECT image_id FROM claims")]
-    located = rows(url, "SELECT key, state FROM image_locations")
+    located = rows(url, "SELECT image_locations.key, state FROM image_locations")
     found += [f"{state} location {key}" for key, state in located if state != "active"]
     wanted, stored = Counter(key for key, _ in located), Counter(stored_keys(server, store))
     found += [f"row alone: {key}" for key in wanted - stored]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, engine_from_config, event
+from sqlalchemy import URL, Engine, engine_from_config, event
 from sqlalchemy.engine import Dialect, ExceptionContext, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, InterfaceError, OperationalError, ProgrammingError
@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from zope.sqlalchemy import ZopeTransactionEvents
 
 from ..errors import ConfigurationError, DatabaseAway, DatabaseBusy, DatabaseError, DatabaseFull, DatabaseRefused
+from ..settings import read_setting
 from .answered import AnsweredRow
 from .claim import ClaimRow
 from .image import ImageRow, PropertyRow
@@ -49,10 +50,24 @@ SQLITE_BUSY_SECONDS = 15
 # Error codes of MariaDB: https://mariadb.com/kb/en/mariadb-error-codes/
 _MARIADB_BUSY = (1040, 1205, 1213)  # too many connections, lock wait timeout, deadlock
 _MARIADB_FULL = (1021, 1114)
-_MARIADB_AWAY = (0, 1053, 1927, *range(2000, 3000))  # shutdown, killed, and what the client library says
+# Outside its Galera cluster; shutdown; trouble in COMMIT; read-only; killed; and what the client library says.
+_MARIADB_AWAY = (0, 1047, 1053, 1180, 1290, 1927, *range(2000, 3000))
 # SQLSTATE of PostgreSQL: https://www.postgresql.org/docs/current/errcodes-appendix.html
 _POSTGRESQL_BUSY = ("40001", "40P01", "53300", "55P03")
 _POSTGRESQL_FULL = ("53100",)
+# Read-only, as a standby is; shutdown, crash, starting up; and by their class those of connections, PgBouncer's too.
+_POSTGRESQL_AWAY = ("25006", "57P01", "57P02", "57P03")
+_POSTGRESQL_CONNECTION = "08"
+
+# Of libpq, in seconds and milliseconds. Its own defaults wait a quarter of an hour for a machine that went away without
+# a word, and that long no request would be answered.
+_PATIENCE = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 15_000,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
 
 # MariaDB's own default would let an UPDATE's WHERE see another snapshot than the SELECT before it.
 _SERVER_DEFAULTS = {"sqlalchemy.pool_pre_ping": "true", "sqlalchemy.isolation_level": "READ COMMITTED"}
@@ -70,21 +85,35 @@ def make_engine(ini: Mapping[str, str]) -> Engine:
     except (ArgumentError, ValueError):
         reason = "sqlalchemy.url is no URL of a database; in a password, special characters are percent-encoded"
         raise ConfigurationError(f"{reason} (@ is %40, and %%40 in an ini).") from None  # it quotes a part of it
+    arguments = _arguments(ini, url)
     try:
         if url.get_backend_name() == "sqlite":
             # SQLite itself makes but the file.
             Path(url.database or "").parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            engine = engine_from_config(dict(ini), connect_args={"timeout": SQLITE_BUSY_SECONDS})
-        else:
-            engine = engine_from_config({**_SERVER_DEFAULTS, **ini})
+        defaults = {} if url.get_backend_name() == "sqlite" else _SERVER_DEFAULTS
+        engine = engine_from_config({**defaults, **ini}, connect_args=arguments)
     except Exception as error:  # SQLAlchemy raises its own, ImportError and ValueError here
         raise ConfigurationError(f"sqlalchemy.url, or another sqlalchemy.* setting: {error}") from error
     event.listen(engine, "do_connect", _connect)
     event.listen(engine, "handle_error", _translate, retval=True)
+    if url.get_backend_name() in ("mysql", "mariadb"):
+        event.listen(engine, "connect", _await_cluster)
     if url.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "checkin", _roll_back)
     return engine
+
+
+def _arguments(ini: Mapping[str, str], url: URL) -> dict[str, object]:
+    """Return what the driver is told beside the URL."""
+    if url.get_backend_name() == "sqlite":
+        return {"timeout": SQLITE_BUSY_SECONDS}
+    if url.get_driver_name() != "psycopg":
+        return {}
+    arguments: dict[str, object] = {name: value for name, value in _PATIENCE.items() if name not in url.query}
+    if not read_setting(ini, "database_prepared_statements"):
+        arguments["prepare_threshold"] = None  # calls, after which it prepares
+    return arguments
 
 
 def _connect(dialect: Dialect, record: object, arguments: list[Any], parameters: dict[str, Any]) -> DBAPIConnection:
@@ -121,6 +150,18 @@ def _tighten(path: Path) -> None:
         log.warning("Others can read %s: %s", path, error.strerror)
 
 
+def _await_cluster(connection: DBAPIConnection, record: object) -> None:
+    """Let each transaction on a node of a Galera cluster see what was committed on any other one before it began.
+
+    Otherwise a client would miss, for a moment, the image that it has just added through another node.
+    """
+    cursor = connection.cursor()
+    cursor.execute("SHOW VARIABLES LIKE 'wsrep_on'")  # which other servers do not have
+    if [value for _, value in cursor.fetchall()] == ["ON"]:
+        cursor.execute("SET SESSION wsrep_sync_wait = 7")  # before SELECT, UPDATE and DELETE, INSERT
+    cursor.close()
+
+
 def _prepare_sqlite(connection: sqlite3.Connection, record: object) -> None:
     # FULL: under WAL, NORMAL could lose an acknowledged upload in a power cut.
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
@@ -151,9 +192,19 @@ def _translate(context: ExceptionContext) -> BaseException | None:
     if state in _POSTGRESQL_FULL or code in _MARIADB_FULL:
         return DatabaseFull("The database is full.")
     no_answer = isinstance(kind, OperationalError | InterfaceError) and state is None and not isinstance(code, int)
-    if context.is_disconnect or code in _MARIADB_AWAY or no_answer:
+    if context.is_disconnect or _is_away(state, code) or no_answer:
+        context.is_disconnect = (
+            True  # what else is in the pool is given up: the next connection may find the right server
+        )
         return DatabaseAway("The database cannot be reached.")
     return DatabaseError("The database refused a statement.")  # at a COMMIT, nobody knows what became of it
+
+
+def _is_away(state: str | None, code: object) -> bool:
+    """Say whether a server that answers is none that works, or not the one that may write."""
+    if isinstance(code, int):
+        return code in _MARIADB_AWAY
+    return state is not None and (state in _POSTGRESQL_AWAY or state.startswith(_POSTGRESQL_CONNECTION))
 
 
 def _meaning_of_sqlite(error: sqlite3.Error) -> DatabaseError:

@@ -1,5 +1,7 @@
 """What the errors of each database mean to us."""
 
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -24,8 +26,11 @@ def engine(installation: Installation) -> Engine:
 
 
 def raised_by(engine: Engine, statement: str) -> type[BaseException]:
-    with engine.connect() as connection, pytest.raises(Exception) as caught:  # noqa: PT011 - which one is the question
-        connection.execute(text(statement))
+    with engine.connect() as connection:
+        with pytest.raises(Exception) as caught:  # noqa: PT011 - which one is the question
+            connection.execute(text(statement))
+        # If this server does not work, the next connection may find another one.
+        assert connection.invalidated == issubclass(caught.type, DatabaseAway)
     return caught.type
 
 
@@ -38,6 +43,9 @@ def raised_by(engine: Engine, statement: str) -> type[BaseException]:
         ("53300", DatabaseBusy),  # too many connections
         ("55P03", DatabaseBusy),  # lock timeout
         ("53100", DatabaseFull),  # disk full
+        ("25006", DatabaseAway),  # read-only
+        ("57P03", DatabaseAway),  # starting up
+        ("08P01", DatabaseAway),  # a pooler's word for a server that is away
         ("22001", DatabaseError),  # too long for its column
         ("40003", DatabaseError),  # statement completion unknown
     ],
@@ -55,10 +63,12 @@ def test_a_state_of_postgresql_has_its_meaning(engine: Engine, state: str, meani
         (1213, DatabaseBusy),  # deadlock
         (1021, DatabaseFull),  # disk full
         (1114, DatabaseFull),  # table full
+        (1047, DatabaseAway),  # no part of its cluster
         (1053, DatabaseAway),  # shutdown
+        (1180, DatabaseAway),  # left its cluster in COMMIT
+        (1290, DatabaseAway),  # read-only
         (1927, DatabaseAway),  # killed
         (1406, DatabaseError),  # too long for its column
-        (1180, DatabaseError),  # error during COMMIT
     ],
 )
 def test_a_code_of_mariadb_has_its_meaning(engine: Engine, code: int, meaning: type[DatabaseError]) -> None:
@@ -98,6 +108,16 @@ def test_a_fault_of_ours_is_none_of_the_database(engine: Engine) -> None:
 
 
 @ON_POSTGRESQL
+def test_connections_to_a_server_that_became_read_only_are_replaced(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"))
+    with engine.connect() as connection, pytest.raises(DatabaseAway):
+        connection.execute(insert(OwnerRow).values(id="a"))
+    with engine.begin() as connection:
+        connection.execute(insert(OwnerRow).values(id="a"))
+
+
+@ON_POSTGRESQL
 def test_a_text_that_postgresql_cannot_hold_is_refused(engine: Engine) -> None:
     with engine.connect() as connection, pytest.raises(DatabaseError):
         connection.execute(insert(OwnerRow).values(id="\0"))
@@ -124,6 +144,28 @@ def test_an_option_that_the_driver_does_not_know_is_a_fault_of_the_url(url: str,
     with pytest.raises(ConfigurationError, match=reason) as raised:
         engine.connect()
     assert "s3cret" not in str(raised.value)
+
+
+def test_what_the_driver_is_told_by_a_setting_of_ours_is_checked() -> None:
+    ini = {"sqlalchemy.url": "postgresql+psycopg://127.0.0.1/d", "pyrimage.database_prepared_statements": "maybe"}
+    with pytest.raises(ConfigurationError, match="database_prepared_statements = maybe: use true"):
+        make_engine(ini)
+
+
+@ON_POSTGRESQL
+@pytest.mark.parametrize(("option", "milliseconds"), [({}, 15_000), ({"tcp_user_timeout": "7000"}, 7000)], ids=repr)
+def test_a_server_that_went_away_without_a_word_is_not_waited_for(
+    engine: Engine, option: dict[str, str], milliseconds: int
+) -> None:
+    url = engine.url.update_query_dict(option).render_as_string(hide_password=False)
+    own = make_engine({"sqlalchemy.url": url})
+    with own.connect() as connection:
+        number = connection.connection.driver_connection.pgconn.socket  # type: ignore[union-attr]
+        with socket.socket(fileno=os.dup(number)) as ours:
+            assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == milliseconds
+            assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 15
+    own.dispose()
 
 
 @ON_SERVERS

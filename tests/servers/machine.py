@@ -60,6 +60,15 @@ def memory_directory() -> Iterator[Path]:
         yield Path(name)
 
 
+@contextmanager
+def owned_directory(user: str) -> Iterator[Path]:
+    """Make a directory as above for a server that refuses to be root; ``processes.run_as`` runs it."""
+    with memory_directory() as directory:
+        if not os.getuid():
+            shutil.chown(directory, user, user)
+        yield directory
+
+
 def mount(source: str | Path, place: Path, *options: str) -> None:
     done = subprocess.run(["mount", *options, source, place], capture_output=True, text=True)
     if done.returncode:

@@ -21,6 +21,12 @@ RUN_SECONDS = 300
 OWNED = ("setpriv", "--pdeathsig", "KILL", "env", "--default-signal=INT,HUP")
 
 
+def run_as(user: str) -> tuple[str, ...]:
+    """Return what comes before a command that refuses to be root, where we are."""
+    change = ("setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups")
+    return () if os.getuid() else (*change, *OWNED[:3])  # again, for a process that changes its user is owned no more
+
+
 def spawn(*command: str, log: Path, environment: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":
     """Start a program in the log's directory, in a process group of its own that does not outlive the tests."""
     with log.open("ab") as output:

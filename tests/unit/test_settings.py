@@ -52,6 +52,7 @@ def test_what_must_be_set_is_enough() -> None:
         log_file=None,
         log_dir=None,
         log_date_format=None,
+        database_prepared_statements=True,
         auto_migrate=False,
     )
 
