@@ -179,10 +179,8 @@ def _blob_path(directory: Path, sha256: str) -> Path:
 
 
 def _open_private(path: Path, flags: int) -> int:
-    """Open a file to write, which nobody else shall read; never what a link leads to."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | flags, 0o600)
-    os.fchmod(descriptor, 0o600)  # whatever the umask, and one that was there
-    return descriptor
+    """Open a file to write, which nobody else can read; never what a link leads to."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | flags, 0o600)
 
 
 @contextmanager

@@ -11,13 +11,14 @@ from webtest import TestApp
 from conftest import Installation
 from default_store import file_store_only
 from exports import ignore, kept, load_all, reasons, save_all
-from factories import add_row, files_below, meta, upload
+from factories import add_row, files_below, insert_rows, meta, upload
 from faults import hinder
 from pyrimage.catalogue.records import Status
 from pyrimage.errors import ExportUnusable, StoreMissing
 from pyrimage.export.directory import Export, NewExport
 from pyrimage.export.load import Outcome
 from pyrimage.export.save import save
+from pyrimage.models import LocationRow
 
 DATA = bytes(range(256)) * 4096  # more than one read
 ADDED = Outcome.ADDED
@@ -60,6 +61,19 @@ def test_image_that_lost_its_location_is_named(
     add_row(own_installation, id="f17", status=Status.ACTIVE, size=5)
     (saved,) = save_all(own_installation, export)
     assert "does not say where" in str(saved.error)
+
+
+@pytest.mark.parametrize("owned", [True, False])
+def test_image_in_a_store_that_the_settings_do_not_name_is_named(
+    own_installation: Installation, export: Path, target: Installation, owned: bool
+) -> None:
+    add_row(own_installation, id="f17", status=Status.ACTIVE, size=5)
+    row = {"store": "tape", "key": "f17.0123456789abcdef", "state": "active"}
+    insert_rows(own_installation, LocationRow(image_id="f17", owned=owned, **row))
+    (saved,) = save_all(own_installation, export, with_data=True)
+    assert str(saved.error) == "This server has no store 'tape'."
+    missing = "bytes are not in the export" if owned else "location: an active image has one"  # it is nobody's to adopt
+    assert missing in reasons(target, export)["f17"]
 
 
 def test_image_that_is_deleted_before_its_bytes_are_read_is_exported_as_deleted(

@@ -145,6 +145,27 @@ def test_store_that_is_away_ends_the_import_and_leaves_nothing(
     assert (target.stored_keys(), target.rows(ClaimRow), target.rows(ImageRow)) == ([], 0, 0)
 
 
+def test_import_whose_claim_was_ended_meanwhile_leaves_nothing_of_the_image(
+    own_installation: Installation, committing_app: TestApp, export: Path, target: Installation
+) -> None:
+    for name in ("a", "b"):
+        upload(committing_app, id=name)
+    save_all(own_installation, export, with_data=True)
+    store = hinder(target)
+
+    def end() -> None:
+        store.before.clear()
+        expire_claims(target, DEAD)
+        (claim,) = target.catalogue.claims.expired(DEAD / 2)
+        target.catalogue.claims.seize(claim, DEAD / 2)
+
+    store.before["finish"] = end
+    assert "longer than its lease" in reasons(target, export)["a"]
+    assert (len(target.stored_keys()), target.rows(ImageRow), target.rows(LocationRow)) == (1, 1, 1)
+    clean(target)
+    assert load_all(target, export) == {"a": ADDED, "b": EQUAL}
+
+
 @pytest.mark.parametrize("with_data", [True, False])
 def test_commit_that_fails_ends_the_import_and_leaves_nothing(
     own_installation: Installation, committing_app: TestApp, export: Path, target: Installation, with_data: bool
