@@ -15,7 +15,7 @@ from .counted import Came, Counted
 from .directory import NewExport
 from .lines import Entry, render_entry
 
-PAGE = 200  # images that are held in memory
+PAGE = 1000  # ids that are held in memory
 _EVER = datetime.fromisoformat("1000-01-01")  # the first day that MariaDB knows
 _UNREADABLE = "The image's bytes cannot be read."
 
@@ -48,10 +48,13 @@ def save(catalogue: Catalogue, stores: Stores, export: NewExport, came: Came, *,
 
 
 def all_images(catalogue: Catalogue) -> Iterator[Image]:
-    """Give all images there are, of whatever status, in the order of their ids; read in pages."""
+    """Give all images there are, of whatever status, in the order of their ids; each as it is when its turn comes."""
     query = ListQuery(limit=PAGE, sort_key="id", descending=False, default_scope=False, changes_since=_EVER)
-    while page := catalogue.page(query, ADMINISTRATOR):
-        yield from page
+    # In brief: to join each page of ids with its locations, PostgreSQL would sort all of them, until it has statistics.
+    while page := catalogue.brief_page(query, ADMINISTRATOR):
+        for summary in page:
+            if (image := catalogue.find(summary.id, ADMINISTRATOR)) is not None:
+                yield image
         query = dataclasses.replace(query, marker=page[-1].id)
 
 
@@ -67,7 +70,7 @@ class _Saver:
             saved, entry = self._save_bytes(image, entry)
         except StoreError as error:
             now = self._catalogue.find(image.id, ADMINISTRATOR)
-            if now is not None and now.deleted:  # since its page was read; its bytes went with it
+            if now is not None and now.deleted:  # just now; its bytes went with it
                 saved, entry = Saved(now), Entry(image=now)
             else:
                 self._check_store(image)

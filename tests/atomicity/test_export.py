@@ -10,7 +10,7 @@ from webtest import TestApp
 
 from conftest import Installation
 from default_store import file_store_only
-from exports import ignore, kept, load_all, reasons, save_all
+from exports import blob_of, ignore, kept, load_all, reasons, save_all
 from factories import add_row, files_below, insert_rows, meta, upload
 from faults import hinder
 from pyrimage.catalogue.records import Status
@@ -130,6 +130,26 @@ def test_export_that_was_broken_off_goes_on_with_what_is_there(
     assert load_all(target, export) == {"a": ADDED, "b": ADDED}
     assert kept(target) == kept(own_installation)
     assert len(files_below(export)) == 3
+
+
+def link_of_equal_size(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("a" * len(b"bytes"))
+
+
+@pytest.mark.parametrize("damage", [cut, link_of_equal_size])
+def test_what_is_not_whole_is_copied_again(
+    own_installation: Installation,
+    committing_app: TestApp,
+    export: Path,
+    target: Installation,
+    damage: Callable[[Path], None],
+) -> None:
+    upload(committing_app, id="f17")
+    save_all(own_installation, export, with_data=True)
+    damage(blob_of(export, b"bytes"))
+    assert [each.written for each in save_all(own_installation, export, with_data=True)] == [5]
+    assert load_all(target, export) == {"f17": ADDED}
 
 
 def test_two_exports_do_not_write_into_one_directory(own_installation: Installation, export: Path) -> None:
