@@ -24,7 +24,6 @@ from .readers import (
     setting,
     size,
     word,
-    written_file,
 )
 
 PREFIX = "pyrimage."
@@ -198,7 +197,7 @@ class Settings:
     )
     log_date_format: str | None = setting(str, "Format of times in log lines, as strftime has it.", default=None)
     audit_log: Path | None = setting(
-        written_file,
+        file,
         "A file that tells who did what: a line of JSON for each request that writes, downloads or is refused.",
         default=None,
     )
