@@ -23,7 +23,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"name": "x" * 256}, f"name: cannot be '{'x' * 99}...."),
     ({"name": "\ud800"}, r"name: cannot be '\ud800'."),
     ({"last_error": "\0"}, r"last_error: cannot be '\x00'."),
-    ({"status": "sleeping"}, "status: 'sleeping' is none; there are active, deleted, killed, queued"),
+    ({"status": "sleeping"}, "status: 'sleeping' is none; there are active, deleted, killed, pending_delete, queued"),
     ({"size": True}, "size: cannot be True."),
     ({"size": -1}, "size: cannot be -1."),
     ({"size": 2**63}, f"size: cannot be {2**63}."),
