@@ -18,7 +18,7 @@ def version() -> str:
 
 POSTGRESQL = ["psycopg[binary]>=3.2"]
 MARIADB = ["PyMySQL>=1.1.1"]
-KEYSTONE = ["keystoneauth1>=5.8", "keystonemiddleware>=13.0.1", "python-memcached>=1.62"]
+KEYSTONE = ["keystoneauth1>=5.8", "keystonemiddleware>=13.0.1", "python-memcached>=1.62", "PyYAML>=6.0"]
 
 setup(
     name="pyrimage",
@@ -71,7 +71,7 @@ setup(
         "python-swiftclient>=4.6",
         "SQLAlchemy>=2.1",
         "transaction>=5.0",
-        "urllib3>=2.2",
+        "urllib3>=2.3",
         "waitress>=3.0.2,<3.1",  # our server leans on its internals
         "WebOb>=1.8.11",
         "zope.interface>=7.0",

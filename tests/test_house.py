@@ -22,7 +22,7 @@ STARTERS = ("pyrimage/server/supervisor.py", "pyrimage/scripts/background.py")
 OS_PROGRAMS = {name for name in dir(os) if name.startswith(("exec", "popen", "posix_spawn", "spawn", "system"))}
 
 # Modules that can open connections, and who may have them: the opener, stores with a host of the settings, the server.
-# The others ask for the machine's name, and talk to processes that they started.
+# The others ask for the machine's name, talk to processes that they started, or are the client, which no server runs.
 NETWORK = re.compile(
     r"(aiohttp|boto3|botocore|ftplib|http\.client|httpx|requests|socket|swiftclient|telnetlib|urllib\.request|urllib3)\b"
 )
@@ -30,6 +30,8 @@ OPENERS = ("pyrimage/opener.py", "pyrimage/stores/s3/", "pyrimage/stores/swift/"
 NO_OPENERS = (
     "pyrimage/catalogue/remote/transport.py",
     "pyrimage/catalogue/sql/claims.py",
+    "pyrimage/client/connections.py",
+    "pyrimage/client/transport.py",
     "pyrimage/scripts/background.py",
     "pyrimage/scripts/control.py",
 )

@@ -32,13 +32,14 @@ class FaultProxy:
 
     delay: seconds before each piece, either way. rate: bytes a second, 0 for all that go. hang: pass nothing on.
     reset_up, reset_down: reset both sides after so many bytes to the server, to the client; 0 as soon as accepted,
-    None never. count: of how many connections, the next ones; None for all. accepted: connections so far.
+    None never. count: of how many connections, the next ones; None for all. accepted: connections so far. delivered:
+    bytes that clients have been sent so far.
 
     ``reset_up``, ``reset_down`` and ``count`` are looked at when a connection opens.
     """
 
     def __init__(self, target: int) -> None:
-        self.port, self.accepted = free_port(), 0
+        self.port, self.accepted, self.delivered = free_port(), 0, 0
         self._target, self._tasks = target, set[asyncio.Task[None]]()
         self.heal()
         self._loop = asyncio.new_event_loop()
@@ -62,6 +63,11 @@ class FaultProxy:
     def up(self) -> None:
         """Accept connections again, at the same port."""
         self._run(self._listen())
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it accepts connections."""
+        return self._listener.fileno() >= 0
 
     def down(self) -> None:
         """Refuse connections, and reset the open ones."""
@@ -126,8 +132,8 @@ class FaultProxy:
             if 0 not in (up, down):
                 await self._loop.sock_connect(server, ("127.0.0.1", self._target))
                 async with asyncio.TaskGroup() as both:
-                    both.create_task(self._pass_on(client, server, up))
-                    both.create_task(self._pass_on(server, client, down))
+                    both.create_task(self._pass_on(client, server, up, is_answer=False))
+                    both.create_task(self._pass_on(server, client, down, is_answer=True))
                 is_whole = True
         except* OSError:
             pass  # one side has broken the connection, and now the other learns of it
@@ -137,11 +143,13 @@ class FaultProxy:
                     each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
                 each.close()
 
-    async def _pass_on(self, source: socket.socket, sink: socket.socket, limit: int | None) -> None:
+    async def _pass_on(self, source: socket.socket, sink: socket.socket, limit: int | None, *, is_answer: bool) -> None:
         """Pass bytes on until their end; raises ConnectionAbortedError after ``limit`` of them."""
         left = limit
         while data := await self._receive(source, PIECE if left is None else min(PIECE, left)):
             await self._loop.sock_sendall(sink, data)
+            if is_answer:
+                self.delivered += len(data)
             if left is not None:
                 left -= len(data)
                 if not left:
