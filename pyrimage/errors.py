@@ -28,6 +28,7 @@
     │   ├── BlobDamaged             missing bytes, or not as many as the row says
     │   └── OriginFailed            somebody else's server, where registered bytes lie
     │       └── OriginTooSlow
+    ├── ExportUnusable              the directory of an export cannot be written, or is not whole
     ├── IdentityServiceAway         nobody can say whose a token is
     └── DatabaseError               what became of a COMMIT is unknown
         ├── DatabaseRefused         the database said no: nothing was committed
@@ -171,6 +172,10 @@ class OriginFailed(StoreError):
 
 class OriginTooSlow(OriginFailed):
     """Somebody else's server does not answer in time."""
+
+
+class ExportUnusable(PyrimageError):
+    """The directory of an export cannot be written or read, or it is not whole; the text names the file."""
 
 
 class DatabaseError(PyrimageError):

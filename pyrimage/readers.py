@@ -61,14 +61,6 @@ def directory(text: str) -> Path:
     return path
 
 
-def file(text: str) -> Path:
-    """Read a file's absolute path."""
-    path = Path(text)
-    if not path.is_absolute():
-        raise ValueError("use an absolute path; %(here)s is the directory of the ini file")
-    return path
-
-
 def certificates(text: str) -> Path:
     """Read the absolute path of a file that is there."""
     path = Path(text)
@@ -77,8 +69,8 @@ def certificates(text: str) -> Path:
     return path
 
 
-def written_file(text: str) -> Path:
-    """Read the absolute path of a file to write to, which need not be there. A pipe could take for ever to open."""
+def file(text: str) -> Path:
+    """Read the absolute path of a file, which need not be there. A pipe could take for ever to open."""
     path = Path(text)
     if not path.is_absolute() or path.is_dir() or path.is_fifo():
         raise ValueError("use the absolute path of a file; %(here)s is the directory of the ini file")

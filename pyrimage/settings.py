@@ -30,7 +30,6 @@ from .readers import (
     signing_keys,
     size,
     word,
-    written_file,
 )
 
 PREFIX = "pyrimage."
@@ -202,7 +201,7 @@ class Settings:
     )
     log_date_format: str | None = setting(str, "Format of times in log lines, as strftime has it.", default=None)
     audit_log: Path | None = setting(
-        written_file,
+        file,
         "A file that tells who did what: a line of JSON for each request that writes, downloads or is refused.",
         default=None,
     )

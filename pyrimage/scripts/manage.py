@@ -1,9 +1,9 @@
-"""``pyrimage-manage``: sample configurations, the database's schema, cleaning up, images' bytes, and users."""
+"""``pyrimage-manage``: sample configurations, the database's schema, cleaning up, images and their bytes, and users."""
 
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -15,16 +15,17 @@ from .. import __version__
 from ..app import make_catalogue
 from ..catalogue.interfaces import Catalogue, MarkedStore
 from ..errors import DatabaseError, PyrimageError, StoreMissing, StoreUnavailable
+from ..export.load import unlimited
 from ..identity.user_changes import UserChanges
 from ..identity.user_files import user_paths
 from ..logs import read_loggers
 from ..models import make_engine, migrations
 from ..settings import CONFIG_DIRECTORIES, CONFIG_NAME, Settings, find_config
-from ..stores import Stores, load_settings, make_stores
+from ..stores import Identify, Stores, load_settings, make_stores
 from ..uploads.claims import GRACE
 from ..uploads.orphans import ORPHAN_AGE
 from ..uploads.scrub import scrub, uploads_elsewhere
-from . import FAILED, INTERRUPTED, OK, replace_closed_streams, tokens
+from . import FAILED, INTERRUPTED, OK, exports, replace_closed_streams, tokens
 from .ini import reading
 from .orphans import report as report_orphans
 from .users import add_commands as add_user_commands
@@ -78,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_scrub(commands)
     _add_verify(commands)
     _add_store(commands)
+    exports.add_commands(commands, _export, _import)
     add_user_commands(commands).set_defaults(run=_change_users)
     tokens.add_commands(commands, _open)
     return parser
@@ -234,7 +236,7 @@ def _scrub(arguments: argparse.Namespace) -> int:
         catalogue.check(upgrade=False)
         is_done = report_orphans(stores, catalogue.claims, age, removes=arguments.remove, force=arguments.force)
         return OK if is_done else FAILED
-    stores = _open_stores(catalogue, settings)
+    stores = _open_stores(catalogue, settings, catalogue.identities.known)
     done = failed = 0
     for what, error in scrub(stores, catalogue.claims, grace, dry_run=arguments.dry_run):
         if isinstance(error, StoreMissing):
@@ -270,8 +272,20 @@ def _refuse_stray_options(arguments: argparse.Namespace) -> None:
 
 def _verify(arguments: argparse.Namespace) -> int:
     catalogue, settings = _open(arguments)
-    stores = _open_stores(catalogue, settings)
+    stores = _open_stores(catalogue, settings, catalogue.identities.known)
     return OK if report_damage(stores, catalogue.active, sizes_only=arguments.sizes_only) else FAILED
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    catalogue, settings = _open(arguments)
+    stores = _open_stores(catalogue, settings, catalogue.identities.known)
+    return exports.report_export(catalogue, stores, arguments.directory, with_data=arguments.data)
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    catalogue, settings = _open(arguments, unlimited)
+    stores = _open_stores(catalogue, settings, catalogue.identities.identify)  # it may come before the first start
+    return exports.report_import(catalogue, stores, arguments.directory, settings.default_store, adopts=arguments.adopt)
 
 
 def _adopt(arguments: argparse.Namespace) -> int:
@@ -315,18 +329,25 @@ def _read_ini(arguments: argparse.Namespace) -> dict[str, str]:
     return ini
 
 
-def _open(arguments: argparse.Namespace) -> tuple[Catalogue, Settings]:
+def _as_they_are(settings: Settings) -> Settings:
+    return settings
+
+
+def _open(
+    arguments: argparse.Namespace, change: Callable[[Settings], Settings] = _as_they_are
+) -> tuple[Catalogue, Settings]:
     ini = _read_ini(arguments)
-    settings = load_settings(ini)
+    settings = change(load_settings(ini))
     return make_catalogue(ini, settings), settings
 
 
-def _open_stores(catalogue: Catalogue, settings: Settings) -> Stores:
+def _open_stores(catalogue: Catalogue, settings: Settings, identify: Identify) -> Stores:
     """Make the stores, and look first whether each is there: in another directory every image would be missing.
 
-    One on the network that does not answer is told, and concerns its own images only.
+    One on the network that does not answer is told, and concerns its own images only. identify: says what the place of
+    a store must carry.
     """
-    stores = make_stores(settings, catalogue.identities.known)
+    stores = make_stores(settings, identify)
     catalogue.check(upgrade=False)
     for store in stores.values():
         try:

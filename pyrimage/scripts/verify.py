@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from ..catalogue.interfaces import ActiveImages
 from ..catalogue.records import Image
-from ..errors import BlobDamaged, StoreError, StoreMissing, StoreUnavailable
+from ..errors import BlobDamaged, PyrimageError, StoreError, StoreMissing, StoreUnavailable
 from ..stores import FOREIGN, Stores
 from ..stores.transfer import CHUNK
 from .progress import Progress
@@ -39,7 +39,7 @@ def report(stores: Stores, images: ActiveImages, *, sizes_only: bool) -> bool:
         else:
             damaged += 1
             progress.clear()
-            print(f"{image.id} {image.name or ''!a}: {_reason(stores, image, error)}", flush=True)
+            print(f"{image.id} {image.name or ''!a}: {explain(stores, image, error)}", flush=True)
         progress.count(whole + damaged + unread)
     progress.clear()
     print(f"{whole} images are whole, {damaged} are not.")
@@ -113,7 +113,7 @@ def _compare(stores: Stores, image: Image, came: Callable[[int], object], *, siz
         raise BlobDamaged(f"The image's bytes were changed: their {name} is {digest.hexdigest()} instead of {wanted}.")
 
 
-def _reason(stores: Stores, image: Image, error: StoreError) -> str:
+def explain(stores: Stores, image: Image, error: PyrimageError) -> str:
     """Say what is wrong with an image, and where its bytes should be."""
     words = [str(error)]
     if isinstance(error.__cause__, OSError) and not isinstance(error, BlobDamaged):

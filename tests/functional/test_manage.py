@@ -16,7 +16,8 @@ LONG_AGO = "2001-01-01 00:00:00.000000"
 
 
 @pytest.mark.parametrize(
-    "words", ["", "db", "scrub", "verify", "store", "store adopt", "sample-config", "sample-config service"]
+    "words",
+    ["", "db", "scrub", "verify", "export", "import", "store", "store adopt", "sample-config", "sample-config service"],
 )
 def test_help_is_there_for_every_command(manage: Manage, words: str) -> None:
     shown = manage(*words.split(), "--help").output

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from factories import data_headers, meta
+from factories import data_headers, meta, sha256
 from servers.machine import installed
-from servers.processes import RUN_SECONDS
+from servers.processes import PROGRAMS, RUN_SECONDS, run
 from servers.pyrimage import Server
 
 pytestmark = pytest.mark.system
@@ -105,3 +105,38 @@ def test_marker_is_durable_before_its_name(tmp_path: Path) -> None:
         "sync images",
         "sync .",
     ]
+
+
+def traced_command(directory: Path, *arguments: str | Path) -> list[str]:
+    """Run pyrimage-manage and return its calls."""
+    command = [PROGRAMS / "pyrimage-manage", *arguments]
+    subprocess.run([*strace(), str(directory / "calls"), *command], check=True, stdout=subprocess.DEVNULL)
+    return calls(directory / "calls", directory)
+
+
+def test_an_export_is_durable_before_its_name_and_an_import_as_an_upload_is(own_server: Server, tmp_path: Path) -> None:
+    assert own_server.request("POST", "/v1/images", b"bytes", headers=data_headers(id="f17")).status == 201
+    seen = traced_command(tmp_path, "-c", own_server.ini, "export", "--data", tmp_path / "export")
+    blob = f"export/blobs/{sha256(b'bytes')[:2]}/{sha256(b'bytes')}"
+    partial, final = "export/images.jsonl.partial", "export/images.jsonl"
+    assert [call for call in seen if " export" in call or call == "sync ."] == [
+        "sync export/blobs/partial",
+        f"rename export/blobs/partial {blob}",
+        f"sync {Path(blob).parent}",
+        "sync export/blobs",
+        "sync export",
+        "unlink export/blobs/partial",
+        f"sync {partial}",
+        f"rename {partial} {final}",
+        "sync export",
+        "sync .",
+    ]
+    (place := tmp_path / "other").mkdir()
+    other = Server(place)
+    assert run("pyrimage-manage", "-c", other.ini, "db", "upgrade", cwd=place).returncode == 0
+    seen = traced_command(tmp_path, "-c", other.ini, "import", tmp_path / "export")
+    (key,) = {Path(name).name for name in other.files()}
+    finished = seen.index(f"rename other/var/images/staging/{key} other/var/images/blobs/{key[-2:]}/{key}")
+    assert seen[finished - 1] == f"sync other/var/images/staging/{key}"
+    assert "sync other/var/pyrimage.sqlite-wal" in seen[:finished]  # the claim
+    assert "sync other/var/pyrimage.sqlite-wal" in seen[finished + 4 :]  # the row, after three directories
