@@ -14,6 +14,7 @@ from pyramid.paster import get_appsettings
 from .. import __version__
 from ..app import make_catalogue
 from ..catalogue.interfaces import Catalogue, MarkedStore
+from ..catalogue.sql.catalogue import SqlCatalogue
 from ..errors import DatabaseError, PyrimageError, StoreMissing, StoreUnavailable
 from ..export.load import unlimited
 from ..identity.user_changes import UserChanges
@@ -284,6 +285,10 @@ def _export(arguments: argparse.Namespace) -> int:
 
 def _import(arguments: argparse.Namespace) -> int:
     catalogue, settings = _open(arguments, unlimited)
+    if not isinstance(catalogue, SqlCatalogue):  # with members, an image takes more than the one change of a request
+        raise PyrimageError(
+            "import writes into the database itself: run it with an ini without pyrimage.registry_host."
+        )
     stores = _open_stores(catalogue, settings, catalogue.identities.identify)  # it may come before the first start
     return exports.report_import(catalogue, stores, arguments.directory, settings.default_store, adopts=arguments.adopt)
 

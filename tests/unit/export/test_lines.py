@@ -48,6 +48,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"location": "file:///etc/passwd"}, "location: must be null,"),
     ({"location": {"store": "file", "key": "a b"}}, "location: must be null,"),
     ({"location": {"store": "../x", "key": "a"}}, "location: must be null,"),
+    ({"location": {"url": "rbd://a", "elsewhere": False}}, "location: must be null,"),
     ({"location": {**FILE, "owned": True}}, "location: must be null,"),
     ({"status": "active", "size": 5}, "location: an active image has one unless its size is 0."),
     ({"status": "active", "location": FILE}, "location: an active image has one unless its size is 0."),
