@@ -106,18 +106,15 @@ class _Loader:
         return self._claims.stores
 
     def load_batch(self, entries: Sequence[Entry]) -> Iterator[Loaded]:
-        """Add images whose bytes are not copied, in one transaction; if that fails, in one for each."""
-        known = [self._look(entry) for entry in entries]
-        new = [entry for entry, found in zip(entries, known, strict=True) if found is None]
+        """Add images whose bytes are not copied, in one transaction; if one of them is there or fails, each alone."""
         try:
-            self._add_located(new)
-            added = {entry.image.id: Loaded(entry.image.id, Outcome.ADDED) for entry in new}
+            self._add_located(entries)
         except (DatabaseError, StoreUnavailable):
             raise
         except PyrimageError:
-            added = {}
-        for entry, found in zip(entries, known, strict=True):
-            yield found or added.get(entry.image.id) or self.load(entry)
+            yield from map(self.load, entries)
+        else:
+            yield from (Loaded(entry.image.id, Outcome.ADDED) for entry in entries)
 
     def load(self, entry: Entry) -> Loaded:
         """Add one image, unless it is there."""
@@ -163,10 +160,11 @@ class _Loader:
 
     def _add_located(self, entries: Sequence[Entry]) -> None:
         """Add images whose bytes are elsewhere, or adopted where they are, or that have none."""
-        blobs = [self._located(entry) for entry in entries]
-        owned = [blob.location.key for blob in blobs if blob and blob.location and blob.location.owned]
-        if len(set(owned)) < len(owned) or self._claims.rows.known(owned):
+        places = [entry.image.location for entry in entries]
+        keys = [place.key for place in places if place is not None and place.owned]
+        if len(set(keys)) < len(keys) or self._claims.rows.known(keys):
             raise Invalid("location: the bytes are those of another image.")
+        blobs = [self._located(entry) for entry in entries]
         with _transaction() as manager:
             writes = self._catalogue.writes(manager, ADMINISTRATOR)
             for entry, blob in zip(entries, blobs, strict=True):
