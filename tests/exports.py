@@ -14,6 +14,7 @@ from pyrimage.export.directory import Export, NewExport
 from pyrimage.export.load import Loaded, Outcome, load
 from pyrimage.export.save import Saved, all_images, save
 from pyrimage.models import ClaimRow, ImageRow, MemberRow, PropertyRow
+from pyrimage.stores import FOREIGN
 from pyrimage.uploads.claims import LiveClaims
 
 
@@ -71,6 +72,9 @@ def data_of(installation: Installation) -> dict[str, str]:
     found = {}
     for image in all_images(installation.catalogue):
         if image.location is not None:
+            if image.location.store == FOREIGN:
+                found[image.id] = image.location.key
+                continue
             store = installation.stores[image.location.store]
             if image.location.owned:
                 with store.open_reader(image.location.key, image.size) as reader:

@@ -27,6 +27,7 @@ from ..catalogue.records import (
 )
 from ..errors import Invalid
 from ..settings import STORE_NAME
+from ..stores import FOREIGN
 from ..web.fields import CONTROL, IMAGE_ID_FORM, KEY_LENGTH, NOT_KEY, is_member_id
 
 FORMAT, VERSION = "pyrimage-export", 1
@@ -41,7 +42,7 @@ _STATUSES = frozenset(word for name, word in vars(Status).items() if name.isuppe
 class Entry:
     """One image of an export.
 
-    image: its location, if it has one, is that of bytes which the old installation owned.
+    image: its location, if it has one, is that of bytes which the old installation owned, or could not read either.
     members: whom it is shared with, and whether they may share it further.
     url: where bytes lie that a client had registered. blob: sha256 of the bytes that the export has; None without.
     """
@@ -68,9 +69,12 @@ def render_entry(entry: Entry) -> bytes:
     image, location = entry.image, entry.image.location
     shown = {name: _shown(getattr(image, name)) for name in IMAGE_FIELDS}
     shown |= {"properties": dict(image.properties), "members": dict(entry.members)}
-    shown["location"] = None if location is None else {"store": location.store, "key": location.key}
-    if entry.url is not None:
-        shown["location"] = {"url": entry.url}
+    if location is None:
+        shown["location"] = None if entry.url is None else {"url": entry.url}
+    elif location.owned:
+        shown["location"] = {"store": location.store, "key": location.key}
+    else:
+        shown["location"] = {"url": location.key, "elsewhere": True}
     line = _line({**shown, "blob": entry.blob})
     if len(line) > MAX_LINE:
         raise Invalid(f"It has more than the {MAX_LINE} bytes of metadata that a line can hold.")
@@ -134,7 +138,8 @@ def _check(entry: Entry) -> None:
         raise Invalid("location: an active image has one unless its size is 0.")
     if has_bytes and (image.deleted or image.status == Status.QUEUED or not image.size):
         raise Invalid(f"location: an image that is {image.status}, of {image.size} bytes, has none.")
-    if entry.blob is not None and (image.location is None or image.sha256 not in (None, entry.blob)):
+    is_owned = image.location is not None and image.location.owned
+    if entry.blob is not None and (not is_owned or image.sha256 not in (None, entry.blob)):
         raise Invalid("blob: must be the sha256 of an image whose bytes are the service's own.")
 
 
@@ -211,10 +216,13 @@ def _time(value: object) -> datetime | None:
 
 
 def _location(value: object) -> tuple[Location | None, str | None]:
-    """Return where owned bytes lay, or the URL of registered ones."""
+    """Return where owned bytes lay, or those that no store read; or the URL of registered ones."""
     match value:
         case None:
             return None, None
+        case {"url": str() as url, "elsewhere": True, **others} if not others and len(url) <= LOCATION_LENGTH:
+            if url and _is_line(url):
+                return Location(FOREIGN, url, owned=False), None
         case {"url": str() as url, **others} if not others and len(url) <= LOCATION_LENGTH * 4:
             return None, url
         case {"store": str() as store, "key": str() as key, **others} if not others:

@@ -138,7 +138,7 @@ class _Loader:
         if found is None:
             return None
         differing = [name for name in (*IMAGE_FIELDS, "properties") if getattr(found, name) != getattr(image, name)]
-        if self._members(image.id) != entry.members:
+        if not image.deleted and self._members(image.id) != entry.members:
             differing.append("members")
         if not self._is_place(entry, found.location):
             differing.append("location")
@@ -154,7 +154,7 @@ class _Loader:
         if entry.url is not None:
             store = None if location is None or location.owned else self._stores.get(location.store)
             return location is not None and store is not None and store.url(location.key) == entry.url
-        if self._adopts or entry.image.location is None:
+        if self._adopts or entry.image.location is None or not entry.image.location.owned:
             return location == entry.image.location
         return location is not None and location.owned
 
@@ -175,7 +175,7 @@ class _Loader:
         image, location = entry.image, entry.image.location
         if entry.url is not None:
             location = self._stores.locate(entry.url)
-        elif location is not None:
+        elif location is not None and location.owned:
             if not self._adopts:
                 raise Invalid("Its bytes are not in the export; make it with --data, or see --adopt.")
             store = self._stores.get(location.store)

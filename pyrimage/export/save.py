@@ -16,7 +16,7 @@ from .directory import NewExport
 from .lines import Entry, render_entry
 
 PAGE = 1000  # ids that are held in memory
-_EVER = datetime.fromisoformat("1000-01-01")  # the first day that MariaDB knows
+_EVER = datetime.fromisoformat("1900-01-01")  # no image has an older time, and registries take none
 _UNREADABLE = "The image's bytes cannot be read."
 
 
@@ -88,6 +88,8 @@ class _Saver:
         if location is None:
             if image.status == Status.ACTIVE and image.size:
                 raise BlobDamaged(f"Its row does not say where its {image.size} bytes lie.")
+        elif location.store == FOREIGN:
+            pass  # nobody here has ever read them
         elif not location.owned:
             is_foreign = location.store == FOREIGN
             url = location.key if is_foreign else self._stores[location.store].url(location.key)
@@ -126,5 +128,5 @@ class _Saver:
 
 
 def _without_registered(image: Image) -> Image:
-    is_ours = image.location is None or image.location.owned
-    return image if is_ours else dataclasses.replace(image, location=None)
+    is_kept = image.location is None or image.location.owned or image.location.store == FOREIGN
+    return image if is_kept else dataclasses.replace(image, location=None)

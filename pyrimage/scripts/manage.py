@@ -285,8 +285,10 @@ def _export(arguments: argparse.Namespace) -> int:
 
 def _import(arguments: argparse.Namespace) -> int:
     catalogue, settings = _open(arguments, unlimited)
-    if not isinstance(catalogue, SqlCatalogue):  # limits are the registry's to keep, and it makes one change at a time
-        raise PyrimageError("import needs the database: run it on a registry, with an ini that has sqlalchemy.url.")
+    if not isinstance(catalogue, SqlCatalogue):  # with members, an image takes more than the one change of a request
+        raise PyrimageError(
+            "import writes into the database itself: run it with an ini without pyrimage.registry_host."
+        )
     stores = _open_stores(catalogue, settings, catalogue.identities.identify)  # it may come before the first start
     return exports.report_import(catalogue, stores, arguments.directory, settings.default_store, adopts=arguments.adopt)
 

@@ -1,5 +1,6 @@
 """Whatever a catalogue holds, an export carries it into every other database, and a second import changes nothing."""
 
+import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -11,16 +12,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import insert
 
+from catalogues import Remotes
 from conftest import Installation, install
-from exports import kept, load_each, save_all
-from factories import md5, sha256, stored
+from exports import ignore, kept, load_each, save_all
+from factories import add_row, md5, reserve, sha256, stored, upload
 from faults import finish
 from pyrimage.catalogue.records import CONTAINER_FORMATS, DISK_FORMATS, MAX_BYTES, MAX_INT, Status
+from pyrimage.export.directory import NewExport
 from pyrimage.export.load import Outcome
+from pyrimage.export.save import save
 from pyrimage.models import ImageRow, LocationRow, MemberRow, PropertyRow
+from pyrimage.stores import FOREIGN
 from servers import databases
 
 HOST = "images.example.org"
+STATUSES = (Status.QUEUED, Status.SAVING, Status.ACTIVE, Status.KILLED, Status.DELETED)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +50,8 @@ def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 characters = st.characters(exclude_categories=("Cc", "Cs"))
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 lines = st.text(characters, max_size=255)
-times = st.datetimes(datetime.fromisoformat("1900-01-01"), datetime.fromisoformat("9999-12-31T23:59:59.999999"))
+EARLIEST, LATEST = map(datetime.fromisoformat, ("1900-01-01T00:00:00.000001", "9999-12-31T23:59:59.999999"))
+times = st.datetimes(EARLIEST, LATEST)
 members = st.dictionaries(st.text("abcÄ. -", min_size=3, max_size=9), st.booleans(), max_size=3)
 properties = st.dictionaries(st.text("abc_0", min_size=1, max_size=9), st.text(characters), max_size=3)
 
@@ -52,7 +59,11 @@ properties = st.dictionaries(st.text("abc_0", min_size=1, max_size=9), st.text(c
 @st.composite
 def images(draw: st.DrawFn) -> dict[str, Any]:
     """Draw the columns of an image, its ``properties`` and ``members``, and its ``data``: bytes, a URL or None."""
-    kind = draw(st.sampled_from([Status.QUEUED, Status.ACTIVE, Status.KILLED, Status.DELETED, "empty", "registered"]))
+    kind = draw(
+        st.sampled_from(
+            [Status.QUEUED, Status.ACTIVE, Status.KILLED, Status.DELETED, "empty", "registered", "elsewhere"]
+        )
+    )
     is_deleted = kind == Status.DELETED
     data: bytes | str | None = None
     size = draw(st.integers(0, MAX_BYTES))
@@ -60,12 +71,14 @@ def images(draw: st.DrawFn) -> dict[str, Any]:
     if kind == Status.ACTIVE:
         data = draw(st.binary(min_size=1, max_size=9))
         size, digests = len(data), (md5(data), draw(st.sampled_from([None, sha256(data)])))
+    elif kind == "elsewhere":
+        data, size = draw(st.sampled_from(["rbd://pool/a", "/a path"])), max(size, 1)
     elif kind == "registered":
         data, size = f"http://{HOST}/{draw(st.text('abc', max_size=5))}?a=1", max(size, 1)
     elif kind == "empty":
         size = 0
     return {
-        "status": kind if kind in (Status.QUEUED, Status.KILLED, Status.DELETED) else Status.ACTIVE,
+        "status": kind if kind in STATUSES else Status.ACTIVE,
         "name": draw(lines),
         "disk_format": draw(st.sampled_from(["", *DISK_FORMATS])),
         "container_format": draw(st.sampled_from(["", *CONTAINER_FORMATS])),
@@ -103,7 +116,9 @@ def fill(installation: Installation, found: Sequence[dict[str, Any]], prefix: st
             if (data := image["data"]) is None:
                 continue
             is_owned = isinstance(data, bytes)
-            store, key = ("file", installation.store.new_key(image_id)) if is_owned else ("http", data)
+            store, key = ("http" if str(data).startswith("http:") else FOREIGN), data
+            if is_owned:
+                store, key = "file", installation.store.new_key(image_id)
             row = {"image_id": image_id, "store": store, "key": key, "owned": is_owned, "state": "active"}
             connection.execute(insert(LocationRow).values(row))
         if is_owned:
@@ -135,3 +150,22 @@ def test_a_round_trip_keeps_everything(
         assert [line.partition(b'"location"')[0] for line in lines[1:]] == [
             line.partition(b'"location"')[0] for line in others[1:]
         ]
+
+
+@pytest.mark.parametrize("shared_installation", ["sqlite"], indirect=True)
+def test_an_export_through_a_registry_is_the_same(installation: Installation, remotes: Remotes, tmp_path: Path) -> None:
+    client = installation.client()
+    for name in ("shared", "deleted"):
+        upload(client, id=name, owner="tenant-a", properties={"os": "linux"})
+    reserve(client, id="queued", size=5)
+    client.put_json("/v1/images/shared/members/tenant-b", {"member": {"can_share": True}}, status=204)
+    client.delete("/v1/images/deleted", status=200)
+    add_row(installation, id="killed", status=Status.KILLED)
+    save_all(installation, tmp_path / "plain", with_data=True)
+    export = NewExport(tmp_path / "remote")
+    remote = remotes.catalogue_of(installation).rows
+    assert len(list(save(remote, installation.stores, export, ignore, with_data=True))) == 4
+    export.close()
+    plain, through = ((tmp_path / each / "images.jsonl").read_text().splitlines() for each in ("plain", "remote"))
+    assert plain[1:] == through[1:]
+    assert {json.loads(line)["id"] for line in plain[1:-1]} == {"shared", "deleted", "queued", "killed"}

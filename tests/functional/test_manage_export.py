@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,18 @@ def test_adopting_says_that_the_old_database_must_not_be_used(full: Manage) -> N
     done = full("import", "--adopt", "out")
     assert done.output == f"{NONE}3 were there already, 0 are there and differ, 0 failed.\n"
     assert done.errors.startswith("The bytes belong to this database from now on. No server, and no scrub, may run")
+
+
+def test_import_is_not_for_who_asks_a_registry(full: Manage) -> None:
+    full.configure("pyrimage.registry_host", "127.0.0.1")
+    full.configure("pyrimage.registry_secret", "k1:0123456789abcdef0123456789abcdef")
+    assert full.refused("import", "out").startswith("import writes into the database itself")
+
+
+def test_a_terminal_is_told_how_far_it_is(full: Manage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert full("export", "--data", "out").errors.endswith("\r\x1b[K0 images, 0 MB copied\r\x1b[K")
+    assert full("import", "out").errors.endswith("\r\x1b[K1 of 3 images, 0 MB copied\r\x1b[K")
 
 
 def test_export_says_what_scrub_would_remove(full: Manage) -> None:
