@@ -91,9 +91,7 @@ class _Saver:
         elif location.store == FOREIGN:
             pass  # nobody here has ever read them
         elif not location.owned:
-            is_foreign = location.store == FOREIGN
-            url = location.key if is_foreign else self._stores[location.store].url(location.key)
-            entry = dataclasses.replace(entry, url=url)
+            entry = dataclasses.replace(entry, url=self._stores[location.store].url(location.key))
         elif self._with_data:
             sha256, written = self._copy(image, location)
             return Saved(image, written), dataclasses.replace(entry, blob=sha256)
