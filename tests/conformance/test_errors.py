@@ -117,12 +117,14 @@ def test_a_fault_of_ours_is_none_of_the_database(engine: Engine) -> None:
 
 @ON_POSTGRESQL
 def test_connections_to_a_server_that_became_read_only_are_replaced(engine: Engine) -> None:
-    with engine.begin() as connection:
+    own = make_engine({"sqlalchemy.url": engine.url.render_as_string(hide_password=False)})  # of one connection
+    with own.begin() as connection:
         connection.execute(text("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"))
-    with engine.connect() as connection, pytest.raises(DatabaseAway):
+    with own.connect() as connection, pytest.raises(DatabaseAway):
         connection.execute(insert(OwnerRow).values(id="a"))
-    with engine.begin() as connection:
+    with own.begin() as connection:
         connection.execute(insert(OwnerRow).values(id="a"))
+    own.dispose()
 
 
 @ON_POSTGRESQL
