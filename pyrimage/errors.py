@@ -33,6 +33,7 @@
     └── DatabaseError               what became of a COMMIT is unknown
         ├── DatabaseRefused         the database said no: nothing was committed
         │   ├── DatabaseBusy
+        │   │   └── DatabaseConflict    another transaction came first
         │   └── DatabaseFull
         └── DatabaseAway            no answer
 """
@@ -188,6 +189,10 @@ class DatabaseRefused(DatabaseError):
 
 class DatabaseBusy(DatabaseRefused):
     """Locked, deadlocked or serialised away for longer than the driver waits."""
+
+
+class DatabaseConflict(DatabaseBusy):
+    """Another transaction changed the same rows first; begun again, this one sees what that did."""
 
 
 class DatabaseFull(DatabaseRefused):

@@ -16,7 +16,15 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, InterfaceE
 from sqlalchemy.orm import Session, sessionmaker
 from zope.sqlalchemy import ZopeTransactionEvents
 
-from ..errors import ConfigurationError, DatabaseAway, DatabaseBusy, DatabaseError, DatabaseFull, DatabaseRefused
+from ..errors import (
+    ConfigurationError,
+    DatabaseAway,
+    DatabaseBusy,
+    DatabaseConflict,
+    DatabaseError,
+    DatabaseFull,
+    DatabaseRefused,
+)
 from ..settings import read_setting
 from .answered import AnsweredRow
 from .claim import ClaimRow
@@ -48,12 +56,14 @@ log = logging.getLogger(__name__)
 SQLITE_BUSY_SECONDS = 15
 
 # Error codes of MariaDB: https://mariadb.com/kb/en/mariadb-error-codes/
-_MARIADB_BUSY = (1040, 1205, 1213)  # too many connections, lock wait timeout, deadlock
+_MARIADB_BUSY = (1040, 1205)  # too many connections, lock wait timeout
+_MARIADB_CONFLICT = (1213,)  # deadlock, also with what another node of a Galera cluster has committed
 _MARIADB_FULL = (1021, 1114)
 # Outside its Galera cluster; shutdown; trouble in COMMIT; read-only; killed; and what the client library says.
 _MARIADB_AWAY = (0, 1047, 1053, 1180, 1290, 1927, *range(2000, 3000))
 # SQLSTATE of PostgreSQL: https://www.postgresql.org/docs/current/errcodes-appendix.html
-_POSTGRESQL_BUSY = ("40001", "40P01", "53300", "55P03")
+_POSTGRESQL_BUSY = ("53300", "55P03")
+_POSTGRESQL_CONFLICT = ("40001", "40P01")  # PyMySQL gives the first to a deadlock, too
 _POSTGRESQL_FULL = ("53100",)
 # Read-only, as a standby is; shutdown, crash, starting up; and by their class those of connections, PgBouncer's too.
 _POSTGRESQL_AWAY = ("25006", "57P01", "57P02", "57P03")
@@ -187,6 +197,8 @@ def _translate(context: ExceptionContext) -> BaseException | None:
     if isinstance(error, sqlite3.Error):
         return _meaning_of_sqlite(error)
     state, code = getattr(error, "sqlstate", None), error.args[0] if error.args else None
+    if state in _POSTGRESQL_CONFLICT or code in _MARIADB_CONFLICT:
+        return DatabaseConflict("The database is busy.")
     if state in _POSTGRESQL_BUSY or code in _MARIADB_BUSY:
         return DatabaseBusy("The database is busy.")
     if state in _POSTGRESQL_FULL or code in _MARIADB_FULL:

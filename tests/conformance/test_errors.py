@@ -10,7 +10,15 @@ from sqlalchemy.exc import IntegrityError, ProgrammingError, StatementError
 
 from conftest import Installation
 from pyrimage.catalogue.testing.catalogue import at_once, kinds_of
-from pyrimage.errors import ConfigurationError, DatabaseAway, DatabaseBusy, DatabaseError, DatabaseFull, DatabaseRefused
+from pyrimage.errors import (
+    ConfigurationError,
+    DatabaseAway,
+    DatabaseBusy,
+    DatabaseConflict,
+    DatabaseError,
+    DatabaseFull,
+    DatabaseRefused,
+)
 from pyrimage.models import OwnerRow, make_engine
 from servers import databases
 
@@ -38,8 +46,8 @@ def raised_by(engine: Engine, statement: str) -> type[BaseException]:
 @pytest.mark.parametrize(
     ("state", "meaning"),
     [
-        ("40001", DatabaseBusy),  # serialization failure
-        ("40P01", DatabaseBusy),  # deadlock
+        ("40001", DatabaseConflict),  # serialization failure
+        ("40P01", DatabaseConflict),  # deadlock
         ("53300", DatabaseBusy),  # too many connections
         ("55P03", DatabaseBusy),  # lock timeout
         ("53100", DatabaseFull),  # disk full
@@ -60,7 +68,7 @@ def test_a_state_of_postgresql_has_its_meaning(engine: Engine, state: str, meani
     [
         (1040, DatabaseBusy),  # too many connections
         (1205, DatabaseBusy),  # lock wait timeout
-        (1213, DatabaseBusy),  # deadlock
+        (1213, DatabaseConflict),  # deadlock
         (1021, DatabaseFull),  # disk full
         (1114, DatabaseFull),  # table full
         (1047, DatabaseAway),  # no part of its cluster
@@ -109,12 +117,14 @@ def test_a_fault_of_ours_is_none_of_the_database(engine: Engine) -> None:
 
 @ON_POSTGRESQL
 def test_connections_to_a_server_that_became_read_only_are_replaced(engine: Engine) -> None:
-    with engine.begin() as connection:
+    own = make_engine({"sqlalchemy.url": engine.url.render_as_string(hide_password=False)})  # of one connection
+    with own.begin() as connection:
         connection.execute(text("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"))
-    with engine.connect() as connection, pytest.raises(DatabaseAway):
+    with own.connect() as connection, pytest.raises(DatabaseAway):
         connection.execute(insert(OwnerRow).values(id="a"))
-    with engine.begin() as connection:
+    with own.begin() as connection:
         connection.execute(insert(OwnerRow).values(id="a"))
+    own.dispose()
 
 
 @ON_POSTGRESQL
@@ -168,6 +178,14 @@ def test_a_server_that_went_away_without_a_word_is_not_waited_for(
     own.dispose()
 
 
+@ON_MARIADB
+def test_no_answer_within_the_time_that_the_url_says_is_none(engine: Engine) -> None:
+    own = make_engine({"sqlalchemy.url": f"{engine.url.render_as_string(hide_password=False)}&read_timeout=1"})
+    with own.connect() as connection, pytest.raises(DatabaseAway):
+        connection.execute(text("SELECT SLEEP(60)"))
+    own.dispose()
+
+
 @ON_SERVERS
 def test_a_session_that_was_cut_is_away_and_its_engine_goes_on(engine: Engine) -> None:
     with engine.connect() as connection:
@@ -183,7 +201,7 @@ def rename(connection: Connection, owner: str) -> None:
 
 
 @ON_SERVERS
-def test_of_two_that_wait_for_each_other_one_is_told_that_the_database_is_busy(engine: Engine) -> None:
+def test_of_two_that_wait_for_each_other_one_is_told_that_the_other_came_first(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(insert(OwnerRow), [{"id": "a"}, {"id": "b"}])
     with engine.connect() as first, engine.connect() as second:
@@ -197,18 +215,21 @@ def test_of_two_that_wait_for_each_other_one_is_told_that_the_database_is_busy(e
             rename(connection, owner)
             connection.commit()
 
-        assert kinds_of(at_once(lambda: go_on(first, "b"), lambda: go_on(second, "a"))) == ["DatabaseBusy", "NoneType"]
+        assert kinds_of(at_once(lambda: go_on(first, "b"), lambda: go_on(second, "a"))) == [
+            "DatabaseConflict",
+            "NoneType",
+        ]
 
 
 @ON_POSTGRESQL
-def test_a_snapshot_that_is_too_old_to_write_is_busy(engine: Engine) -> None:
+def test_a_snapshot_is_too_old_to_write_in_if_another_one_did(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(insert(OwnerRow).values(id="a"))
     with engine.connect() as late, engine.begin() as early:
         late.execution_options(isolation_level="REPEATABLE READ").execute(text("SELECT 1"))
         rename(early, "a")
         early.commit()
-        with pytest.raises(DatabaseBusy):
+        with pytest.raises(DatabaseConflict):
             rename(late, "a")
 
 

@@ -42,13 +42,14 @@ OPTIONS = {
 
 INSTALL = ("--auth-root-authentication-method=normal", "--skip-test-db")
 
-# A node that is silent is taken for dead after a second and not after five.
 PROVIDER_OPTIONS = {
     "gcache.size": "32M",
-    "evs.keepalive_period": "PT0.2S",
-    "evs.inactive_check_period": "PT0.2S",
-    "evs.suspect_timeout": "PT1S",
-    "evs.inactive_timeout": "PT3S",
+    # Nodes take a silent one for dead after three seconds and not after five. After less, those of a busy machine could
+    # give each other up while another one is really gone, and none would go on.
+    "evs.keepalive_period": "PT0.5S",
+    "evs.inactive_check_period": "PT0.5S",
+    "evs.suspect_timeout": "PT3S",
+    "evs.inactive_timeout": "PT9S",
 }
 
 

@@ -3,6 +3,7 @@
 Never on the request's session: that commits with its request, and holds SQLite's only write lock once flushed.
 """
 
+import contextlib
 import os
 import socket
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from datetime import timedelta
 from sqlalchemy import ColumnElement, Engine, and_, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from ...errors import Conflict, ImageExists, UploadEnded, UploadInProgress
+from ...errors import Conflict, DatabaseConflict, ImageExists, UploadEnded, UploadInProgress
 from ...models import ClaimRow, ImageRow, LocationRow
 from ...models.claim import ENDING, LIVE
 from ...models.location import GARBAGE
@@ -21,6 +22,7 @@ from .quotas import admit
 
 LEASE = timedelta(seconds=120)
 MAX_REASON = 1000  # characters of last_error; what is longer is cut, for the claim has to end
+CONFLICTS = 9  # in a row, after which a claim is tried to be enlarged once more
 STEP = 64 * 2**20  # bytes; how far the claim of an upload of unknown length is ahead of what came, at most
 
 
@@ -75,8 +77,15 @@ class SqlClaims:
     def reserve(self, claim: Claim, came: int) -> int | None:
         """Enlarge the claim, by more than is needed now where there is room for that.
 
-        Who sends it from elsewhere may say another size than is recorded: that counts for nothing.
+        Who sends it from elsewhere may say another size than is recorded: that counts for nothing. An upload shall not
+        fail because another one of its owner enlarged its claim through another node of a cluster at that moment.
         """
+        for _ in range(CONFLICTS):
+            with contextlib.suppress(DatabaseConflict):
+                return self._reserve(claim, came)
+        return self._reserve(claim, came)
+
+    def _reserve(self, claim: Claim, came: int) -> int | None:
         with self._engine.begin() as connection:
             room = admit(self._settings, connection, claim.owner, claim.image_id, is_more=False, size=came)
             held = None

@@ -18,7 +18,7 @@ from aftermath import contradictions
 from amounts import amount
 from conftest import Installation, install
 from factories import ALICE, data_headers, meta, reserve, upload
-from faults import at_commit, expire_claims
+from faults import ChunkedBody, at_commit, expire_claims, send
 from journal import MIB, Journal
 from pyrimage.models import ClaimRow
 from recovery import left_by_scrub, wait_for_calls, wait_for_change, wait_for_refusals
@@ -131,6 +131,18 @@ def test_who_is_overtaken_on_another_node_is_busy_and_then_refused(
     event.listen(second.engine, "commit", lambda connection: overtaking.append(ask(first)), once=True)
     assert (ask(second), overtaking) == (503, [done])
     assert ask(second) == refused
+
+
+def test_an_upload_is_not_lost_because_its_claim_was_overtaken(servers: Servers) -> None:
+    first, second, _ = servers(user_storage_quota=1000)
+    overtaking = [post(first)]
+
+    def overtake() -> None:
+        event.listen(second.engine, "commit", lambda connection: overtaking.append(post(first)), once=True)
+
+    body = ChunkedBody(DATA, meanwhile=overtake)
+    assert send(second, "POST", "/v1/images", body, owner=ALICE.project).status_int == 201
+    assert overtaking == [201, 201]
 
 
 def test_what_a_node_committed_when_it_left_the_cluster_is_left_to_scrub(servers: Servers, nodes: list[Node]) -> None:
