@@ -34,11 +34,11 @@ def cpu_with_children(pid: int) -> float:
 
 
 class Direct(Installation):
-    """An API server that asks the database."""
+    """An API server that asks the database. left: images that shall be deleted when the clock has stopped."""
 
     def __init__(self, directory: Path, url: str, workers: int) -> None:
         super().__init__(directory, main={"sqlalchemy.url": url}, server={"workers": f"{workers}"})
-        self.database_url = url
+        self.database_url, self.left = url, list[str]()
 
     def cpu(self) -> dict[str, float]:
         """Return the seconds of processors that each part has used."""
@@ -141,7 +141,7 @@ def upload_small(server: Direct, seconds: float) -> int:
 def upload_large(server: Direct, file: Path, times: int) -> int:
     """Upload a file several times, one after the other, each time by ``curl``."""
     for _ in range(times):
-        transfers.upload(server, file)
+        server.left += transfers.send(server, file)[1]
     return times
 
 
@@ -174,6 +174,8 @@ def measure(servers: dict[str, Direct], file: Path, options: argparse.Namespace)
                 os.sync()
                 turn = measured(server, jobs[name][kind])
                 turns[name] += [turn] if number else []
+                while server.left:
+                    server.call("DELETE", server.left.pop(), 200)
     return table
 
 

@@ -39,18 +39,27 @@ def md5sum(path: Path, copies: int = 1) -> float:
 
 def upload(server: Installation, path: Path, copies: int = 1, *, chunked: bool = False) -> float:
     """Return how long ``curl`` takes to upload a file, then delete the images."""
+    seconds, images = send(server, path, copies, chunked=chunked)
+    for image in images:
+        server.call("DELETE", image, 200)
+    return seconds
+
+
+def send(server: Installation, path: Path, copies: int = 1, *, chunked: bool = False) -> tuple[float, list[str]]:
+    """Return how long ``curl`` takes to upload a file, and the paths of the images."""
     curl = ["curl", "-sS", "-X", "POST", "-T", str(path), "-w", "\n%{http_code}"]
     headers = ["Content-Type: application/octet-stream", "x-image-meta-name: large"]
     headers += ["Transfer-Encoding: chunked"] * chunked
     for header in headers:
         curl += ["-H", header]
     seconds, answers = timed([*curl, f"{server.url}/v1/images"], copies)
+    images = []
     for answer in answers:
         body, _, status = answer.rpartition("\n")
         if status != "201":
             raise SystemExit(f"an upload was answered with {status} {body}")
-        server.call("DELETE", f"/v1/images/{json.loads(body)['image']['id']}", 200)
-    return seconds
+        images.append(f"/v1/images/{json.loads(body)['image']['id']}")
+    return seconds, images
 
 
 def download(url: str, size: int, copies: int = 1) -> float:
