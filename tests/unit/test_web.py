@@ -43,7 +43,7 @@ STATUSES = {
     "TooManyAttempts": 429,
     **dict.fromkeys(("Conflict", "ImageExists", "UploadInProgress", "UploadEnded"), 409),
     **dict.fromkeys(("PyrimageError", "ConfigurationError", "StoreError", "BlobDamaged"), 500),
-    **dict.fromkeys(("DatabaseError", "DatabaseRefused"), 500),
+    **dict.fromkeys(("DatabaseError", "DatabaseRefused", "ExportUnusable"), 500),
     **dict.fromkeys(("StoreUnavailable", "StoreMissing", "IdentityServiceAway"), 503),
     **dict.fromkeys(("DatabaseBusy", "DatabaseConflict", "DatabaseAway"), 503),
     **dict.fromkeys(("StoreFull", "DatabaseFull"), 507),
