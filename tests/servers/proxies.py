@@ -18,6 +18,7 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 
 from servers.machine import installed
@@ -137,13 +138,13 @@ class Proxy:
     def connect(self, source: str = ADMITTED) -> ssl.SSLSocket:
         """Open a connection from an address of this machine; the certificate is checked."""
         plain = socket.create_connection(("127.0.0.1", self.port), ANSWER_SECONDS, (source, 0))
-        return self._trust().wrap_socket(plain, server_hostname=NAME)
+        return self._trust.wrap_socket(plain, server_hostname=NAME)
 
     def client(self, source: str = ADMITTED) -> http.client.HTTPSConnection:
         """Return a client that keeps its connection."""
         place = (source, 0)
         return http.client.HTTPSConnection(
-            "127.0.0.1", self.port, timeout=ANSWER_SECONDS, source_address=place, context=self._trust()
+            "127.0.0.1", self.port, timeout=ANSWER_SECONDS, source_address=place, context=self._trust
         )
 
     def request(
@@ -201,6 +202,7 @@ class Proxy:
         except OSError:
             return False
 
+    @cached_property
     def _trust(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=str(self.certificate))
 

@@ -140,7 +140,7 @@ def fleet(request: pytest.FixtureRequest, tmp_path: Path, url: str) -> Iterator[
 
 def test_kills_lose_nothing_and_leave_nothing(fleet: Fleet, seed: str) -> None:
     """S37."""
-    journal = Journal(seed, smallest=1000, largest=8 * MIB, kept=8, away=AWAY)
+    journal = Journal(seed, smallest=1000, largest=amount(2, 8) * MIB, kept=8, away=AWAY)
     killed_again_and_again(fleet, random.Random(seed), journal)
     assert "no live upstreams" not in fleet.proxy.log()  # nginx gives up although a server is there
     assert journal.wrong == []
