@@ -95,13 +95,15 @@ def make_engine(ini: Mapping[str, str]) -> Engine:
     except (ArgumentError, ValueError):
         reason = "sqlalchemy.url is no URL of a database; in a password, special characters are percent-encoded"
         raise ConfigurationError(f"{reason} (@ is %40, and %%40 in an ini).") from None  # it quotes a part of it
-    arguments = _arguments(ini, url)
     try:
+        arguments = _arguments(ini, url)
         if url.get_backend_name() == "sqlite":
             # SQLite itself makes but the file.
             Path(url.database or "").parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         defaults = {} if url.get_backend_name() == "sqlite" else _SERVER_DEFAULTS
         engine = engine_from_config({**defaults, **ini}, connect_args=arguments)
+    except ConfigurationError:
+        raise
     except Exception as error:  # SQLAlchemy raises its own, ImportError and ValueError here
         raise ConfigurationError(f"sqlalchemy.url, or another sqlalchemy.* setting: {error}") from error
     event.listen(engine, "do_connect", _connect)
