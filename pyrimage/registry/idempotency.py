@@ -1,8 +1,8 @@
 """Requests that come again, because an answer was lost or somebody had read them: they change nothing more.
 
-A request that changes rows may name a key of its own in ``Idempotency-Key``. Its answer is written down in the same
-transaction as what it changed. One that comes again gets that answer: before anybody looks for what it was about, which
-may be gone, or after it has failed, if the first one was under way until then. Source: ours.
+A signed request that changes rows may name a key of its own in ``Idempotency-Key``. Its answer is written down in the
+same transaction as what it changed. One that comes again gets that answer: before anybody looks for what it was about,
+which may be gone, or after it has failed, if the first one was under way until then. Source: ours.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from ..catalogue.interfaces import Answer, Answers
 from ..catalogue.records import utcnow
 from ..environ import IDENTITY
 from ..errors import Conflict, Invalid
-from ..signatures import DIGEST, IDEMPOTENCY_KEY, PURGE_PROPERTIES, WHO
+from ..signatures import DIGEST, IDEMPOTENCY_KEY, PURGE_PROPERTIES, SIGNATURE
 from ..web.request import Request
 from ..web.tweens import READING
 
@@ -93,10 +93,10 @@ def refuse_used(request: Request, key: str, message: str) -> None:
 
 
 def _key(request: Request) -> str | None:
-    """Return the key of a request that changes something, if it is known who asks. Raises Invalid."""
+    """Return the key of a signed request that changes something, if it is known who asks. Raises Invalid."""
     environ = request.environ
     key: str | None = environ.get("HTTP_IDEMPOTENCY_KEY")
-    if not key or environ["REQUEST_METHOD"] in READING or IDENTITY not in environ:
+    if not key or environ["REQUEST_METHOD"] in READING or IDENTITY not in environ or SIGNATURE not in request.headers:
         return None
     if not re.fullmatch("[!-~]{1,255}", key):
         raise Invalid(f"{IDEMPOTENCY_KEY}: must be 1 to 255 printable characters of ASCII, without blanks.")
@@ -104,11 +104,12 @@ def _key(request: Request) -> str | None:
 
 
 def _digest(request: Request) -> str:
-    """Return what a request is told from others by: what is asked, and by whom. The signature covers all of it."""
-    environ = request.environ
+    """Return what a request is told from others by: what is asked, and by whom as the authentication has found out."""
+    environ, who = request.environ, request.identity
     asked = (environ["REQUEST_METHOD"], environ["PATH_INFO"], environ.get("QUERY_STRING", ""))
-    headers = (environ.get(f"HTTP_{name.upper().replace('-', '_')}", "") for name in (DIGEST, *WHO, PURGE_PROPERTIES))
-    return hashlib.sha256("\n".join([*asked, *headers]).encode("latin-1")).hexdigest()
+    headers = (request.headers.get(name, "") for name in (DIGEST, PURGE_PROPERTIES))
+    parts = (*asked, *headers, who.user, who.project, sorted(who.roles), who.can_write)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def _replay(request: Request, answer: Answer) -> Response:

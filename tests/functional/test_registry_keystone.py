@@ -71,6 +71,17 @@ def test_a_users_token_gives_no_more_rights_than_the_api(install_registry: Insta
         user.ask("POST", path, {"grace": 0}, status=403)
 
 
+def test_a_request_of_somebody_else_is_no_repetition(install_registry: Install, keystone: Keystone) -> None:
+    """S7: not even if it has the same words, key and all."""
+    registry = install_registry()
+    others = keystone.issue("member", project={"id": "other", "name": "other", "domain": {"id": "d", "name": "d"}})
+    for signature in ({}, {"X-Pyrimage-Signature": "nonsense"}):
+        headers = {"Idempotency-Key": f"key-{len(signature)}", **signature}
+        server(registry, keystone.issue("member")).ask("POST", "/images", {"image": {"name": "mine"}}, **headers)
+        answer = server(registry, others).ask("POST", "/images", {"image": {"name": "mine"}}, "*", **headers)
+        assert PROJECT not in answer.text
+
+
 def test_nobody_sees_anything_without_a_token(install_registry: Install, keystone: Keystone) -> None:
     """Not on the registry's own machine either, nor where everybody may read at the API."""
     registry = install_registry(anonymous="public")
