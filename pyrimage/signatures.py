@@ -12,6 +12,7 @@ MAX_CLOCK_SECONDS = 60
 MAX_SIGNED_BODY = 2**20  # bytes; they are kept in memory until the last of them shows whether they are those signed
 
 SIGNATURE, KEY_ID, TIMESTAMP = "X-Pyrimage-Signature", "X-Pyrimage-Key-Id", "X-Pyrimage-Timestamp"
+SIGNATURE_VARIABLE = f"HTTP_{SIGNATURE.upper().replace('-', '_')}"  # in the WSGI environ
 DIGEST = "Content-Digest"
 PURGE_PROPERTIES = "X-Glance-Registry-Purge-Props"
 IDEMPOTENCY_KEY = "Idempotency-Key"

@@ -9,8 +9,9 @@ from typing import Any
 
 from ..catalogue.records import ADMINISTRATOR
 from ..environ import FORWARDED, IDENTITY, REFUSAL
-from ..errors import Forbidden
+from ..errors import Forbidden, Unauthenticated
 from ..settings import Settings
+from ..signatures import SCHEME, SIGNATURE_VARIABLE
 from .policy import HEALTHCHECK, WSGIApp
 
 
@@ -45,7 +46,11 @@ class LoopbackOnly:
 
 
 class LoopbackRegistry(LoopbackOnly):
-    """That of a registry without a secret: it shows where bytes lie, so no setting lets other machines in."""
+    """That of a registry without a secret: it shows where bytes lie, so no setting lets other machines in.
+
+    An API server signs for its callers. Here nobody could tell who they are, and each would be an administrator: so a
+    request that is signed is refused.
+    """
 
     refusal = (
         "Without pyrimage.registry_secret the registry serves this machine only, and {}. To serve others, set the "
@@ -54,6 +59,14 @@ class LoopbackRegistry(LoopbackOnly):
 
     def __init__(self, app: WSGIApp, settings: Settings) -> None:
         super().__init__(app, dataclasses.replace(settings, allow_anonymous=False))
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Let the caller in as an administrator, or note why not."""
+        if SIGNATURE_VARIABLE in environ and environ.get("PATH_INFO") != HEALTHCHECK:
+            reason = "The registry has no pyrimage.registry_secret, and cannot tell whether a signature is right."
+            environ[REFUSAL] = Unauthenticated(reason, SCHEME)
+            return self._app(environ, start_response)
+        return super().__call__(environ, start_response)
 
 
 _FORWARDING = ("HTTP_FORWARDED", "HTTP_VIA", "HTTP_X_REAL_IP")

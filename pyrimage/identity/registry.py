@@ -6,13 +6,11 @@ from typing import Any
 
 from ..readers import SigningKey
 from ..settings import Settings
-from ..signatures import SIGNATURE
+from ..signatures import SIGNATURE_VARIABLE
 from .keystone import make_keystone
 from .loopback import LoopbackRegistry
 from .policy import WSGIApp
 from .signed import SignedOnly
-
-_SIGNATURE = f"HTTP_{SIGNATURE.upper().replace('-', '_')}"
 
 
 class SignedOrToken(SignedOnly):
@@ -24,7 +22,7 @@ class SignedOrToken(SignedOnly):
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Look at the signature, or where there is none at the token."""
-        look = super().__call__ if _SIGNATURE in environ else self._by_token
+        look = super().__call__ if SIGNATURE_VARIABLE in environ else self._by_token
         return look(environ, start_response)
 
 
