@@ -71,7 +71,7 @@ SQL
 
 install_missing make:make curl:curl wget:wget git:git strace:strace openssl:openssl nginx:nginx-light haproxy:haproxy \
     systemd-analyze:systemd logrotate:logrotate rsync:rsync sqlite3:sqlite3 \
-    wget:wget qemu-img:qemu-utils nbdkit:nbdkit nbdcopy:libnbd-bin pg_ctlcluster:postgresql pgbouncer:pgbouncer \
+    qemu-img:qemu-utils nbdkit:nbdkit nbdcopy:libnbd-bin pg_ctlcluster:postgresql pgbouncer:pgbouncer \
     mariadbd:mariadb-server
 postgresql_serves || start_postgresql
 mariadb_serves || start_mariadb

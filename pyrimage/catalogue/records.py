@@ -312,3 +312,13 @@ def new_image_id() -> str:
 def utcnow() -> datetime:
     """Return the present time as rows and records hold it: UTC, without zone, to the microsecond."""
     return datetime.now(UTC).replace(tzinfo=None)
+
+
+def json_value(value: Any) -> Any:
+    """Return a field's value as JSON holds it: a time as text, to the microsecond; everything else as it is."""
+    return value.isoformat("T", "microseconds") if isinstance(value, datetime) else value
+
+
+def json_record(record: Any) -> dict[str, Any]:
+    """Return the JSON of a record of plain values and times: a claim, a location, a token."""
+    return {name: json_value(value) for name, value in dataclasses.asdict(record).items()}

@@ -23,6 +23,7 @@ from ..catalogue.records import (
     Time,
     Whole,
     Word,
+    json_value,
     utcnow,
 )
 from ..errors import Invalid
@@ -55,7 +56,7 @@ class Entry:
 
 def render_header() -> bytes:
     """Make the first line."""
-    header = {"format": FORMAT, "version": VERSION, "release": __version__, "began_at": _text(utcnow())}
+    header = {"format": FORMAT, "version": VERSION, "release": __version__, "began_at": json_value(utcnow())}
     return _line(header)
 
 
@@ -67,7 +68,7 @@ def render_end(images: int) -> bytes:
 def render_entry(entry: Entry) -> bytes:
     """Make the line of an image. Raises Invalid if it is longer than a reader takes."""
     image, location = entry.image, entry.image.location
-    shown = {name: _shown(getattr(image, name)) for name in IMAGE_FIELDS}
+    shown = {name: json_value(getattr(image, name)) for name in IMAGE_FIELDS}
     shown |= {"properties": dict(image.properties), "members": dict(entry.members)}
     if location is None:
         shown["location"] = None if entry.url is None else {"url": entry.url}
@@ -155,14 +156,6 @@ def _object(line: bytes) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise Invalid("The line is no JSON object.")
     return found
-
-
-def _text(time: datetime) -> str:
-    return time.isoformat("T", "microseconds")
-
-
-def _shown(value: Any) -> Any:
-    return _text(value) if isinstance(value, datetime) else value
 
 
 def _is(pattern: re.Pattern[str], value: object) -> bool:

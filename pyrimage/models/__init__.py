@@ -95,12 +95,13 @@ def make_engine(ini: Mapping[str, str]) -> Engine:
     except (ArgumentError, ValueError):
         reason = "sqlalchemy.url is no URL of a database; in a password, special characters are percent-encoded"
         raise ConfigurationError(f"{reason} (@ is %40, and %%40 in an ini).") from None  # it quotes a part of it
+    backend = url.get_backend_name()
     try:
         arguments = _arguments(ini, url)
-        if url.get_backend_name() == "sqlite":
+        if backend == "sqlite":
             # SQLite itself makes but the file.
             Path(url.database or "").parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        defaults = {} if url.get_backend_name() == "sqlite" else _SERVER_DEFAULTS
+        defaults = {} if backend == "sqlite" else _SERVER_DEFAULTS
         engine = engine_from_config({**defaults, **ini}, connect_args=arguments)
     except ConfigurationError:
         raise
@@ -108,9 +109,9 @@ def make_engine(ini: Mapping[str, str]) -> Engine:
         raise ConfigurationError(f"sqlalchemy.url, or another sqlalchemy.* setting: {error}") from error
     event.listen(engine, "do_connect", _connect)
     event.listen(engine, "handle_error", _translate, retval=True)
-    if url.get_backend_name() in ("mysql", "mariadb"):
+    if backend in ("mysql", "mariadb"):
         event.listen(engine, "connect", _await_cluster)
-    if url.get_backend_name() == "sqlite":
+    if backend == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "checkin", _roll_back)
     return engine
@@ -207,15 +208,14 @@ def _translate(context: ExceptionContext) -> BaseException | None:
         return DatabaseFull("The database is full.")
     no_answer = isinstance(kind, OperationalError | InterfaceError) and state is None and not isinstance(code, int)
     if context.is_disconnect or _is_away(state, code) or no_answer:
-        context.is_disconnect = (
-            True  # what else is in the pool is given up: the next connection may find the right server
-        )
+        # What else is in the pool is given up: the next connection may find the right server.
+        context.is_disconnect = True
         return DatabaseAway("The database cannot be reached.")
     return DatabaseError("The database refused a statement.")  # at a COMMIT, nobody knows what became of it
 
 
 def _is_away(state: str | None, code: object) -> bool:
-    """Say whether a server that answers is none that works, or not the one that may write."""
+    """Say whether the server answered that it does not work, or is not the one that takes changes."""
     if isinstance(code, int):
         return code in _MARIADB_AWAY
     return state is not None and (state in _POSTGRESQL_AWAY or state.startswith(_POSTGRESQL_CONNECTION))

@@ -1,13 +1,11 @@
 """The registry's answers: records as JSON, made of plain values."""
 
-import dataclasses
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Any
 
 from pyramid.response import Response
 
-from ..catalogue.records import SUMMARY_FIELDS, Claim, Image, ImageSummary, Location, Shown, Token
+from ..catalogue.records import SUMMARY_FIELDS, Claim, Image, ImageSummary, Location, Shown, json_value
 from ..stores import FOREIGN
 from ..web.fields import shown_fields
 from ..web.request import Request
@@ -44,11 +42,6 @@ def claims(found: Iterable[Claim]) -> Response:
     return json_response({"claims": [{name: getattr(claim, name) for name in names} for claim in found]})
 
 
-def token_json(token: Token) -> dict[str, Any]:
-    """Return a token as JSON, with all fields of its record."""
-    return {name: _plain(value) for name, value in dataclasses.asdict(token).items()}
-
-
 def _record(request: Request, image: Image) -> dict[str, Any]:
     shown = _fields(image, ("id", *_DETAIL))
     shown |= {"properties": dict(image.properties), **_fields(image, _OTHERS)}
@@ -64,8 +57,4 @@ def _record(request: Request, image: Image) -> dict[str, Any]:
 
 def _fields(image: ImageSummary, names: Iterable[str]) -> dict[str, Any]:
     """Return fields as JSON; times to the microsecond, for a client makes the record of them again."""
-    return {name: _plain(getattr(image, name)) for name in names}
-
-
-def _plain(value: Any) -> Any:
-    return value.isoformat("T", "microseconds") if isinstance(value, datetime) else value
+    return {name: json_value(getattr(image, name)) for name in names}

@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -284,7 +284,7 @@ def _export(arguments: argparse.Namespace) -> int:
 
 
 def _import(arguments: argparse.Namespace) -> int:
-    catalogue, settings = _open(arguments, unlimited)
+    catalogue, settings = _open(arguments, has_limits=False)
     if not isinstance(catalogue, SqlCatalogue):  # with members, an image takes more than the one change of a request
         raise PyrimageError(
             "import writes into the database itself: run it with an ini without pyrimage.registry_host."
@@ -334,15 +334,11 @@ def _read_ini(arguments: argparse.Namespace) -> dict[str, str]:
     return ini
 
 
-def _as_they_are(settings: Settings) -> Settings:
-    return settings
-
-
-def _open(
-    arguments: argparse.Namespace, change: Callable[[Settings], Settings] = _as_they_are
-) -> tuple[Catalogue, Settings]:
+def _open(arguments: argparse.Namespace, *, has_limits: bool = True) -> tuple[Catalogue, Settings]:
     ini = _read_ini(arguments)
-    settings = change(load_settings(ini))
+    settings = load_settings(ini)
+    if not has_limits:
+        settings = unlimited(settings)
     return make_catalogue(ini, settings), settings
 
 

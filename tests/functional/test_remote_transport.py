@@ -105,7 +105,7 @@ def test_a_registry_that_failed_is_asked_after_the_others_for_a_while_and_then_a
     (said,) = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
     assert said.startswith(f"The registry 127.0.0.1:{proxy.port} does not answer: ")
     proxy.heal()
-    monkeypatch.setattr(transport, "ALONE_SECONDS", 0)
+    monkeypatch.setattr(transport, "DOWN_SECONDS", 0)
     for _ in range(2):
         assert catalogue.brief_page(EVERYTHING, ADMIN) == []
     assert proxy.accepted == 2

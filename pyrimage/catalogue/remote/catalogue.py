@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from transaction import TransactionManager
 
-from ...errors import ConfigurationError, DatabaseAway, DatabaseRefused, NotFound
+from ...errors import ConfigurationError, DatabaseRefused, NotFound
 from ...settings import Settings
 from ..queries import ListQuery
 from ..records import ADMINISTRATOR, Identity, Image, ImageSummary, Member
@@ -56,7 +56,7 @@ class RemoteCatalogue:
         return [Member(image_id, each["member_id"], each["can_share"]) for each in answer["members"]]
 
     def find_member(self, image_id: str, member: str, viewer: Identity) -> Member | None:
-        """Ask for the members, for of one alone the Registry API says nothing."""
+        """Ask for all members: the Registry API has no way to ask for one."""
         return next((each for each in self.members_of(image_id, viewer) if each.member == member), None)
 
     def shared_with(self, member: str, viewer: Identity) -> Sequence[Member]:
@@ -72,8 +72,6 @@ class RemoteCatalogue:
         """See whether a registry answers, and takes our signature. Its schema is its own to change."""
         try:
             self._registries.ask(Call("GET", "/images", ADMINISTRATOR, "limit=0"))
-        except DatabaseAway:
-            raise
         except DatabaseRefused as error:
             raise ConfigurationError(f"pyrimage.registry_host: {error}") from error
 

@@ -5,8 +5,8 @@ from datetime import timedelta
 from typing import Any
 
 from ...errors import Conflict, Forbidden, NotFound
-from ..records import ADMINISTRATOR, Claim, Identity, Location
-from .records import Json, claim_of, record_json
+from ..records import ADMINISTRATOR, Claim, Identity, Location, json_record
+from .records import Json
 from .transport import Call, Registries
 
 _BATCH = 500  # keys of one question
@@ -22,7 +22,7 @@ class RemoteClaims:
         """Ask on behalf of who uploads, and could do so when the image was found."""
         path = "/claims/begin" if is_new else f"/images/{claim.image_id}/claims"
         try:
-            answer = self._registries.ask(Call("POST", path, caller, value={"claim": record_json(claim)}))
+            answer = self._registries.ask(Call("POST", path, caller, value={"claim": json_record(claim)}))
         except (NotFound, Forbidden) as error:
             raise Conflict(str(error)) from error
         held: int | None = answer["held"]
@@ -30,7 +30,7 @@ class RemoteClaims:
 
     def reserve(self, claim: Claim, came: int) -> int | None:
         """Enlarge the claim."""
-        held: int | None = self._ask("reserve", {"claim": record_json(claim), "came": came})["held"]
+        held: int | None = self._ask("reserve", {"claim": json_record(claim), "came": came})["held"]
         return held
 
     def renew(self, keys: Sequence[str]) -> None:
@@ -44,15 +44,15 @@ class RemoteClaims:
     def expired(self, grace: timedelta, image_id: str | None = None) -> Sequence[Claim]:
         """Ask for those that ``seize`` would take."""
         answer = self._ask("expired", {"grace": grace.total_seconds(), "image_id": image_id})
-        return [claim_of(each) for each in answer["claims"]]
+        return [Claim(**each) for each in answer["claims"]]
 
     def seize(self, claim: Claim, grace: timedelta) -> bool:
         """Take the claim away from its upload."""
-        return bool(self._ask("seize", {"claim": record_json(claim), "grace": grace.total_seconds()})["seized"])
+        return bool(self._ask("seize", {"claim": json_record(claim), "grace": grace.total_seconds()})["seized"])
 
     def is_located(self, claim: Claim) -> bool:
         """Ask for a location with the claim's key."""
-        return bool(self._ask("is_located", {"claim": record_json(claim)})["is_located"])
+        return bool(self._ask("is_located", {"claim": json_record(claim)})["is_located"])
 
     def known(self, keys: Sequence[str]) -> set[str]:
         """Ask for the keys, some at a time."""

@@ -1,6 +1,5 @@
 """Records as the registry's JSON, and back."""
 
-import dataclasses
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -10,13 +9,13 @@ from ..records import (
     IMAGE_FIELDS,
     SUMMARY_FIELDS,
     Blob,
-    Claim,
     Image,
     ImageSummary,
     Location,
     SetBy,
     Time,
     Token,
+    json_value,
 )
 
 Json = dict[str, Any]
@@ -44,15 +43,15 @@ def summary_of(shown: Json) -> ImageSummary:
 
 def fields_of(image: Image) -> Json:
     """Return the JSON of a new image."""
-    return {**{name: _plain(getattr(image, name)) for name in _SENT}, "properties": dict(image.properties)}
+    return {**{name: json_value(getattr(image, name)) for name in _SENT}, "properties": dict(image.properties)}
 
 
 def changes_of(old: Image, new: Image, *, purge: bool) -> Json:
     """Return the JSON of what differs between two records of an image; and what ``new`` is told to be in any case."""
-    fields = {name: _plain(getattr(new, name)) for name in _SENT if getattr(new, name) != getattr(old, name)}
+    fields = {name: json_value(getattr(new, name)) for name in _SENT if getattr(new, name) != getattr(old, name)}
     before = {} if purge else old.properties
     changed = {key: value for key, value in new.properties.items() if purge or before.get(key) != value}
-    return {**fields, "status": new.status, "updated_at": _plain(new.updated_at), "properties": changed}
+    return {**fields, "status": new.status, "updated_at": json_value(new.updated_at), "properties": changed}
 
 
 def blob_json(blob: Blob) -> Json:
@@ -68,19 +67,9 @@ def blob_json(blob: Blob) -> Json:
     }
 
 
-def claim_of(shown: Json) -> Claim:
-    """Make the record of a claim's JSON."""
-    return Claim(**shown)
-
-
 def token_of(shown: Json) -> Token:
     """Make the record of a token's JSON."""
     return Token(**{**shown, **{name: _time(shown[name]) for name in _TOKEN_TIMES}})
-
-
-def record_json(record: Any) -> Json:
-    """Return the JSON of a record of plain values and times: a claim, a location, a token."""
-    return {name: _plain(value) for name, value in dataclasses.asdict(record).items()}
 
 
 def query_of(query: ListQuery) -> str:
@@ -107,15 +96,6 @@ _PLAIN_FILTERS = (
 
 def _word(flag: bool | None) -> str | None:
     return None if flag is None else str(flag).lower()
-
-
-def _plain(value: Any) -> Any:
-    return spell_time(value) if isinstance(value, datetime) else value
-
-
-def spell_time(time: datetime) -> str:
-    """Return a time as JSON has it, to the microsecond."""
-    return time.isoformat("T", "microseconds")
 
 
 def _time(text: str | None) -> datetime | None:

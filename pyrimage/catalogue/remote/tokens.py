@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from ..records import ADMINISTRATOR, Token
-from .records import Json, record_json, spell_time, token_of
+from ..records import ADMINISTRATOR, Token, json_record, json_value
+from .records import Json, token_of
 from .transport import Call, Registries
 
 
@@ -17,7 +17,7 @@ class RemoteTokens:
 
     def add(self, token: Token) -> None:
         """Store the token."""
-        self._ask("add", {"token": record_json(token)})
+        self._ask("add", {"token": json_record(token)})
 
     def find(self, digest: str) -> Token | None:
         """Ask for the token of a digest."""
@@ -30,7 +30,7 @@ class RemoteTokens:
 
     def note_use(self, token_id: str, now: datetime, since: datetime) -> None:
         """Write the time down."""
-        self._ask("note_use", {"id": token_id, "now": spell_time(now), "since": spell_time(since)})
+        self._ask("note_use", {"id": token_id, "now": json_value(now), "since": json_value(since)})
 
     def revoke(self, token_id: str) -> bool:
         """Remove a token; where it was removed and the answer was lost, it is not there any more."""
@@ -42,11 +42,11 @@ class RemoteTokens:
 
     def limit_logins(self, user: str, now: datetime, most: int) -> None:
         """Remove a user's oldest logins."""
-        self._ask("limit_logins", {"user": user, "now": spell_time(now), "most": most})
+        self._ask("limit_logins", {"user": user, "now": json_value(now), "most": most})
 
     def remove_expired(self, now: datetime, *, dry_run: bool) -> int:
         """Remove what has expired, or count it."""
-        return int(self._ask("remove_expired", {"now": spell_time(now), "dry_run": dry_run})["count"])
+        return int(self._ask("remove_expired", {"now": json_value(now), "dry_run": dry_run})["count"])
 
     def _ask(self, operation: str, value: Json) -> Any:
         return self._registries.ask(Call("POST", f"/tokens/{operation}", ADMINISTRATOR, value=value))

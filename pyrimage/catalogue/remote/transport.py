@@ -41,7 +41,7 @@ from ..records import READER, Identity
 log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 2.0
-ALONE_SECONDS = 10.0  # for which a registry that did not answer is asked after all others
+DOWN_SECONDS = 10.0  # for which a registry that did not answer is taken to be down, and asked after all others
 PATIENCE = 3.0  # seconds after which nobody is asked a second time
 PATIENCE_IN_DOUBT = 5.0  # the same, where a change may have been made
 REQUEST_ID = "x-openstack-request-id"  # that every answer of ours has
@@ -84,19 +84,19 @@ class _NotAccepted(_Unanswered):
 
 
 class _Registry:
-    """One registry server, and since when it does not answer."""
+    """One registry server, and when it last failed to answer."""
 
     def __init__(self, pool: HTTPConnectionPool) -> None:
         self.pool, self.failed_at = pool, float("-inf")
 
     @property
-    def is_alone(self) -> bool:
+    def is_down(self) -> bool:
         """Whether it failed a moment ago."""
-        return time.monotonic() - self.failed_at < ALONE_SECONDS
+        return time.monotonic() - self.failed_at < DOWN_SECONDS
 
     def fail(self, reason: object) -> None:
-        """Leave it alone for a while."""
-        if not self.is_alone:
+        """Take it to be down for a while."""
+        if not self.is_down:
             log.warning("The registry %s:%d does not answer: %s", self.pool.host, self.pool.port, reason)
         self.failed_at = time.monotonic()
 
@@ -105,8 +105,8 @@ class Registries:
     """The registries that the settings name. Connections are opened by requests, and kept."""
 
     def __init__(self, settings: Settings) -> None:
-        keys = settings.registry_secret or ()
-        self._settings, self._key, self._turn = settings, keys[0], itertools.count()
+        (self._key, *_) = settings.registry_secret or ()  # which the settings demand
+        self._settings, self._turn = settings, itertools.count()
         self._all = self._make()
 
     def _make(self) -> Sequence[_Registry]:
@@ -136,7 +136,7 @@ class Registries:
         answered, or if one refuses what another may have done, or may do yet: then what became of a change is unknown.
         """
         began, in_doubt, turns = time.monotonic(), False, 0
-        is_hopeful = not all(registry.is_alone for registry in self._all)
+        is_hopeful = not all(registry.is_down for registry in self._all)
         failure: Exception
         while True:
             for registry in self._in_turn():
@@ -158,7 +158,7 @@ class Registries:
     def _in_turn(self) -> Sequence[_Registry]:
         """Return the registries, each time another one first, and those behind that failed a moment ago."""
         start = next(self._turn) % len(self._all)
-        return sorted([*self._all[start:], *self._all[:start]], key=lambda registry: registry.is_alone)
+        return sorted([*self._all[start:], *self._all[:start]], key=lambda registry: registry.is_down)
 
     def _exchange(self, registry: _Registry, call: Call) -> Any:
         """Ask one registry. Raises what it answers, and _Unanswered."""
@@ -227,7 +227,7 @@ def _words(caller: Identity) -> tuple[str, str, str]:
 def _read(answer: BaseHTTPResponse) -> Any:
     """Return an answer's JSON. Raises what it says was raised, and _Unanswered for one that no registry makes."""
     kind = answer.headers.get(ERROR_KIND)
-    if REQUEST_ID not in answer.headers:  # nor would one of JSON, or of nothing, say that anything was done
+    if REQUEST_ID not in answer.headers:  # a proxy's, say; its 204, or its JSON, would not mean that anything was done
         raise _Unanswered(f"an answer {answer.status} that is not a registry's", is_sent=True)
     if answer.status == 204:
         return None

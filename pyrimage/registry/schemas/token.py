@@ -49,14 +49,10 @@ _BODIES = {
 
 def read_token(request: Request) -> Token:
     """Read ``{"token": {...}}``, with all fields of the record."""
-    return Token(**_read(request, "add")["token"])
+    return Token(**read_words(request, "add")["token"])
 
 
 def read_words(request: Request, operation: str) -> dict[str, Any]:
     """Read what an operation takes, such as ``{"user": "alice", "now": "2026-01-31T09:00:00.123456", "most": 100}``."""
-    return _read(request, operation)
-
-
-def _read(request: Request, operation: str) -> dict[str, Any]:
     body: dict[str, Any] = read_json(request, _BODIES[operation], absent={})
     return body

@@ -6,11 +6,11 @@ All is the work of servers, so it is for administrators. What is kept of a token
 from pyramid.response import Response
 from pyramid.view import view_config
 
+from ...catalogue.records import json_record
 from ...identity.policy import Permission
 from ...web.request import Request
 from ...web.responses import json_response
 from ..resources import TokenContainer
-from ..responses import token_json
 from ..schemas.token import read_token, read_words
 
 
@@ -25,14 +25,14 @@ def add(context: TokenContainer, request: Request) -> Response:
 def find(context: TokenContainer, request: Request) -> Response:
     """Find a token by its digest: ``{"token": {...}}``, or null. 200, 400, 403."""
     found = request.catalogue.tokens.find(**read_words(request, "find"))
-    return json_response({"token": None if found is None else token_json(found)})
+    return json_response({"token": None if found is None else json_record(found)})
 
 
 @view_config(context=TokenContainer, name="of_user", request_method="POST", permission=Permission.KEEP_TOKENS)
 def of_user(context: TokenContainer, request: Request) -> Response:
     """List the API tokens of a user, or of all: ``{"tokens": [{...}]}``. 200, 400, 403."""
     found = request.catalogue.tokens.of_user(**read_words(request, "of_user"))
-    return json_response({"tokens": [token_json(each) for each in found]})
+    return json_response({"tokens": [json_record(each) for each in found]})
 
 
 @view_config(context=TokenContainer, name="note_use", request_method="POST", permission=Permission.KEEP_TOKENS)
