@@ -16,7 +16,7 @@ from .directory import NewExport
 from .lines import Entry, render_entry
 
 PAGE = 1000  # ids that are held in memory
-_EVER = datetime.fromisoformat("1900-01-01")  # no image has an older time, and registries take none
+_EVER = datetime.fromisoformat("1000-01-01")  # before the oldest image; the first day that MariaDB knows
 _UNREADABLE = "The image's bytes cannot be read."
 
 

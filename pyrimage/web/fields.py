@@ -151,15 +151,17 @@ class Hex(HeaderType):
 class Timestamp(HeaderType):
     """A time in ISO 8601, in either dialect's spelling; UTC where it names no zone."""
 
+    first_year = 1900
+
     def read(self, text: str) -> datetime:
         """Return the time in UTC, without zone."""
-        message = "must be a time such as 2011-09-22T19:57:47, of the year 1900 or later"
+        message = f"must be a time such as 2011-09-22T19:57:47, of the year {self.first_year} or later"
         try:
             found = datetime.fromisoformat(text)
             found = found.astimezone(UTC).replace(tzinfo=None) if found.tzinfo else found
         except (ValueError, OverflowError) as error:
             raise ValueError(message) from error
-        if found.year < 1900:
+        if found.year < self.first_year:
             raise ValueError(message)
         return found
 

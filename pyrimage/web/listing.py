@@ -59,6 +59,8 @@ class Choice(HeaderType):
 class Since(Timestamp):
     """A time; the ``+`` of its offset may have come as it is, and been read as a blank."""
 
+    first_year = 1000  # that which MariaDB knows: so that a list can have what was changed since before all images
+
     def read(self, text: str) -> datetime:
         """Return the time in UTC, without zone."""
         return super().read(re.sub("(:[0-9.]+) (?=[0-9])", r"\1+", text))

@@ -158,14 +158,15 @@ def test_an_export_through_a_registry_is_the_same(installation: Installation, re
     for name in ("shared", "deleted"):
         upload(client, id=name, owner="tenant-a", properties={"os": "linux"})
     reserve(client, id="queued", size=5)
+    reserve(client, id="oldest", updated_at="1900-01-01T00:00:00")
     client.put_json("/v1/images/shared/members/tenant-b", {"member": {"can_share": True}}, status=204)
     client.delete("/v1/images/deleted", status=200)
     add_row(installation, id="killed", status=Status.KILLED)
     save_all(installation, tmp_path / "plain", with_data=True)
     export = NewExport(tmp_path / "remote")
     remote = remotes.catalogue_of(installation).rows
-    assert len(list(save(remote, installation.stores, export, ignore, with_data=True))) == 4
+    assert len(list(save(remote, installation.stores, export, ignore, with_data=True))) == 5
     export.close()
     plain, through = ((tmp_path / each / "images.jsonl").read_text().splitlines() for each in ("plain", "remote"))
     assert plain[1:] == through[1:]
-    assert {json.loads(line)["id"] for line in plain[1:-1]} == {"shared", "deleted", "queued", "killed"}
+    assert {json.loads(line)["id"] for line in plain[1:-1]} == {"shared", "deleted", "queued", "oldest", "killed"}
