@@ -27,7 +27,7 @@ class RemoteCatalogue:
         self.claims = RemoteClaims(self._registries)
         self.tokens = RemoteTokens(self._registries)
         self.identities = RemoteIdentities(self._registries)
-        self.active = RemoteActiveImages(self._registries)
+        self.active = RemoteActiveImages(self, self._registries)
 
     def find(self, image_id: str, viewer: Identity) -> Image | None:
         """Ask for the image."""

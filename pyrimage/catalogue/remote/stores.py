@@ -1,16 +1,17 @@
 """Which directory is a store's, and all images that have bytes, over a registry."""
 
+import dataclasses
 import logging
 import secrets
 import time
 from collections.abc import Iterator
 from typing import Any
 
-from ...errors import Conflict, DatabaseRefused, NotFound, StoreMissing
-from ..interfaces import BlobCount, MarkedStore
+from ...errors import Conflict, DatabaseRefused, StoreMissing
+from ..interfaces import BlobCount, MarkedStore, Reads
 from ..queries import ListQuery
 from ..records import ADMINISTRATOR, Image, Status
-from .records import Json, image_of, query_of
+from .records import Json
 from .transport import Call, Registries
 
 log = logging.getLogger(__name__)
@@ -118,34 +119,25 @@ class RemoteIdentities:
 class RemoteActiveImages:
     """All images that have bytes, a page at a time."""
 
-    def __init__(self, registries: Registries) -> None:
-        self._registries = registries
+    def __init__(self, reads: Reads, registries: Registries) -> None:
+        self._reads, self._registries = reads, registries
 
     def __iter__(self) -> Iterator[Image]:
         """Give the images in the order of their ids."""
-        last: str | None = None
-        while images := self._page(last):
+        query = ListQuery(_PAGE, sort_key="id", descending=False, status=Status.ACTIVE, default_scope=False)
+        while images := self._reads.page(query, ADMINISTRATOR):
             yield from images
-            last = images[-1].id
+            query = dataclasses.replace(query, marker=images[-1].id)
 
     def find(self, image_id: str) -> Image | None:
         """Return an image if it is still active."""
-        try:
-            answer = self._registries.ask(Call("GET", f"/images/{image_id}", ADMINISTRATOR))
-        except NotFound:
-            return None
-        image = image_of(answer["image"])
-        return image if image.status == Status.ACTIVE else None
+        image = self._reads.find(image_id, ADMINISTRATOR)
+        return image if image is not None and image.status == Status.ACTIVE else None
 
     def total(self) -> tuple[int, int]:
         """Ask for both numbers."""
         answer = self._registries.ask(Call("POST", "/stores/total", ADMINISTRATOR))
         return answer["images"], answer["bytes"]
-
-    def _page(self, after: str | None) -> list[Image]:
-        query = ListQuery(_PAGE, after, "id", descending=False, status=Status.ACTIVE, default_scope=False)
-        answer = self._registries.ask(Call("GET", "/images/detail", ADMINISTRATOR, query_of(query)))
-        return [image_of(each) for each in answer["images"]]
 
 
 def _say(store: MarkedStore, count: BlobCount) -> None:
