@@ -10,6 +10,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from pyramid.paster import get_appsettings
+from sqlalchemy import Engine
 
 from .. import __version__
 from ..app import make_catalogue
@@ -21,7 +22,7 @@ from ..identity.user_changes import UserChanges
 from ..identity.user_files import user_paths
 from ..logs import read_loggers
 from ..models import make_engine, migrations
-from ..settings import CONFIG_DIRECTORIES, CONFIG_NAME, Settings, find_config
+from ..settings import CONFIG_DIRECTORIES, CONFIG_NAME, PREFIX, Settings, find_config
 from ..stores import Identify, Stores, load_settings, make_stores
 from ..uploads.claims import GRACE
 from ..uploads.orphans import ORPHAN_AGE
@@ -208,21 +209,28 @@ def _files(folder: Traversable, parent: str = "") -> Iterator[tuple[str, str]]:
             yield name, entry.read_text(encoding="utf-8")
 
 
+def _make_engine(arguments: argparse.Namespace) -> Engine:
+    ini = _read_ini(arguments)
+    if "sqlalchemy.url" not in ini and f"{PREFIX}registry_host" in ini:
+        raise PyrimageError(f"This ini has no database, but {PREFIX}registry_host: run it where a registry is.")
+    return make_engine(ini)
+
+
 def _upgrade(arguments: argparse.Namespace) -> int:
-    engine = make_engine(_read_ini(arguments))
+    engine = _make_engine(arguments)
     migrations.upgrade(engine)
     print(f"The schema is of revision {migrations.current_revision(engine)}.")
     return OK
 
 
 def _current(arguments: argparse.Namespace) -> int:
-    engine = make_engine(_read_ini(arguments))
+    engine = _make_engine(arguments)
     print(f"current: {migrations.current_revision(engine)}\nwanted:  {migrations.wanted_revision()}")
     return OK
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    engine = make_engine(_read_ini(arguments))
+    engine = _make_engine(arguments)
     migrations.check(engine)
     print("The schema is up to date.")
     return OK

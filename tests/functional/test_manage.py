@@ -251,3 +251,10 @@ def test_blob_that_cannot_be_removed_is_said_and_the_rest_is_cleaned(messy: Mana
     staged.rmdir()
     assert messy("scrub").output.splitlines()[-1].startswith("1 cleaned up")
     assert messy.sql("SELECT image_id FROM claims") == [("alive",)]
+
+
+def test_a_server_without_a_database_says_where_it_is(manage: Manage) -> None:
+    manage.configure("pyrimage.registry_host", "192.0.2.21")
+    manage.configure("sqlalchemy.url", None)
+    for action in ("upgrade", "current", "check"):
+        assert "run it where a registry is" in manage.refused("db", action)
