@@ -18,11 +18,11 @@ from pyramid.response import Response
 
 from ..catalogue.interfaces import Answer, Answers
 from ..catalogue.records import utcnow
-from ..environ import IDENTITY
 from ..errors import Conflict, Invalid
 from ..signatures import DIGEST, IDEMPOTENCY_KEY, PURGE_PROPERTIES, WHO
 from ..web.request import Request
 from ..web.tweens import READING
+from .callers import is_signed
 
 log = logging.getLogger(__name__)
 
@@ -93,10 +93,13 @@ def refuse_used(request: Request, key: str, message: str) -> None:
 
 
 def _key(request: Request) -> str | None:
-    """Return the key of a request that changes something, if it is known who asks. Raises Invalid."""
+    """Return the key of a request that changes something. Raises Invalid.
+
+    If the request is signed: of others nothing says that the body is that of the first time, or who asked then.
+    """
     environ = request.environ
     key: str | None = environ.get("HTTP_IDEMPOTENCY_KEY")
-    if not key or environ["REQUEST_METHOD"] in READING or IDENTITY not in environ:
+    if not key or environ["REQUEST_METHOD"] in READING or not is_signed(request):
         return None
     if not re.fullmatch("[!-~]{1,255}", key):
         raise Invalid(f"{IDEMPOTENCY_KEY}: must be 1 to 255 printable characters of ASCII, without blanks.")
