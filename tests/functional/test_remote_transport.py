@@ -2,8 +2,10 @@
 
 import dataclasses
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +15,7 @@ from transaction import TransactionManager
 
 from catalogues import remote_catalogue, served
 from factories import ADMIN, make_image
+from faults import wait_for
 from origins import Origin, closed_port
 from origins import serving as serving_origin
 from pyrimage.catalogue.queries import ListQuery
@@ -109,6 +112,53 @@ def test_a_registry_that_failed_is_asked_after_the_others_for_a_while_and_then_a
     for _ in range(2):
         assert catalogue.brief_page(EVERYTHING, ADMIN) == []
     assert proxy.accepted == 2
+
+
+def test_one_request_finds_out_whether_a_registry_still_hangs_and_holds_up_no_other(
+    remote: Remote, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving_origin() as silent:
+        reached = threading.Event()
+
+        def hang(asked: object) -> Iterator[bytes]:
+            reached.set()
+            silent.over.wait()
+            yield b""
+
+        silent.paths[LIST] = hang
+        catalogue = remote(silent.port, port)
+        catalogue.brief_page(EVERYTHING, ADMIN)
+        reached.clear()
+        later = SimpleNamespace(time=time.time, sleep=time.sleep, monotonic=lambda: time.monotonic() + 11)
+        monkeypatch.setattr(transport, "time", later)
+        catalogue.brief_page(EVERYTHING, ADMIN)  # the turn of the other
+        with ThreadPoolExecutor() as pool:
+            probing = pool.submit(catalogue.brief_page, EVERYTHING, ADMIN)
+            wait_for(reached)
+            for _ in range(4):
+                assert catalogue.brief_page(EVERYTHING, ADMIN) == []
+            assert not probing.done()
+            assert probing.result() == []
+        assert len(silent.asked) == 2
+
+
+def test_a_registry_that_failed_is_asked_in_its_turn_as_soon_as_it_answers_with_whatever(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving_origin() as back, serving_origin() as other:
+        none = answer(b'{"error": {"message": "none"}}', b"404 Not Found", more=ID + b"Connection: close\r\n")
+        other.paths["/images/f17"] = none
+        catalogue = remote(back.port, other.port)
+        back.paths["/images/f17"] = GARBAGE["nothing"]
+        assert catalogue.find("f17", ADMIN) is None
+        back.paths["/images/f17"] = none
+        monkeypatch.setattr(transport, "ALONE_SECONDS", 0)
+        for _ in range(2):
+            catalogue.find("f17", ADMIN)
+        monkeypatch.undo()
+        for _ in range(4):
+            catalogue.find("f17", ADMIN)
+        assert len(back.asked) == 4
 
 
 def test_a_registry_that_failed_is_asked_all_the_same_where_no_other_answers(remote: Remote, proxy: FaultProxy) -> None:

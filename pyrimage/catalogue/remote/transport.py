@@ -87,7 +87,8 @@ class _Registry:
     """One registry server, and since when it does not answer."""
 
     def __init__(self, pool: HTTPConnectionPool) -> None:
-        self.pool, self.failed_at = pool, float("-inf")
+        self.pool = pool
+        self.recover()
 
     @property
     def is_alone(self) -> bool:
@@ -99,6 +100,15 @@ class _Registry:
         if not self.is_alone:
             log.warning("The registry %s:%d does not answer: %s", self.pool.host, self.pool.port, reason)
         self.failed_at = time.monotonic()
+
+    def probe(self) -> None:
+        """Let one request find out whether it answers again; until then it stays alone, and holds up no other."""
+        if self.failed_at > float("-inf"):
+            self.failed_at = float("inf")
+
+    def recover(self) -> None:
+        """Ask it in its turn."""
+        self.failed_at = float("-inf")
 
 
 class Registries:
@@ -162,13 +172,16 @@ class Registries:
 
     def _exchange(self, registry: _Registry, call: Call) -> Any:
         """Ask one registry. Raises what it answers, and _Unanswered."""
+        registry.probe()
         try:
-            answer = self._send(registry, call)
-            value = _read(answer)
-        except _Unanswered as failure:
+            value = _read(self._send(registry, call))
+        except PyrimageError:
+            registry.recover()
+            raise
+        except Exception as failure:
             registry.fail(failure)
             raise
-        registry.failed_at = float("-inf")
+        registry.recover()
         return value
 
     def _send(self, registry: _Registry, call: Call) -> BaseHTTPResponse:
