@@ -327,3 +327,11 @@ def test_who_asks_is_asked_for_whatever_the_script_of_the_names(remote: Remote, 
         catalogue.writes(manager, caller).add(image, None)
     assert catalogue.find(image.id, caller) == image
     assert catalogue.find(image.id, dataclasses.replace(caller, project="another")) is None
+
+
+@pytest.mark.parametrize("role", ["x,admin", "admin,", "admin ", "\u00a0admin"], ids=ascii)
+def test_no_name_of_a_role_makes_an_administrator(remote: Remote, port: int, role: str) -> None:
+    """S7."""
+    catalogue = remote(port)
+    image = add(catalogue, owner="tenant-x")
+    assert catalogue.find(image.id, Identity("eve", "tenant-e", frozenset({role, "member"}))) is None

@@ -234,7 +234,9 @@ def _given_up(failure: Exception, *, in_doubt: bool) -> PyrimageError:
 def _words(caller: Identity) -> tuple[str, str, str]:
     """Say who is asking: user, project and roles."""
     is_reader = caller.is_known and not caller.can_write and not caller.is_admin
-    return caller.user or "", caller.project or "", READER if is_reader else ",".join(sorted(caller.roles))
+    # Keystone's may have names that the registry would read as others': "x,admin" or "admin ".
+    roles = sorted(role for role in caller.roles if "," not in role and role == role.strip())
+    return caller.user or "", caller.project or "", READER if is_reader else ",".join(roles)
 
 
 def _read(answer: BaseHTTPResponse) -> Any:
