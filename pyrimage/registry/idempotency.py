@@ -35,14 +35,14 @@ FORGET_EVERY = 60.0  # seconds
 def replay_tween_factory(handler: Handler, registry: Registry) -> Handler:
     """Answer a request that comes again; over the transaction, so that one that failed is over."""
     answers = registry["pyrimage.catalogue"].answers
-    forgotten_at = time.monotonic()
+    forgotten_at, is_more = time.monotonic(), False
 
     def forget() -> None:
-        nonlocal forgotten_at
-        if time.monotonic() - forgotten_at > FORGET_EVERY:
-            forgotten_at = time.monotonic()
+        nonlocal forgotten_at, is_more
+        if is_more or time.monotonic() - forgotten_at > FORGET_EVERY:
+            forgotten_at, is_more = time.monotonic(), False
             try:
-                answers.forget(utcnow() - KEPT)
+                is_more = answers.forget(utcnow() - KEPT)
             except Exception:
                 log.warning("old answers are not removed now", exc_info=True)
 
