@@ -180,8 +180,7 @@ class Settings:
     )
     registry_client_timeout: int = setting(
         seconds,
-        "Seconds for which the API server waits for each answer of a registry server. It asks again, and others, until "
-        "twice as much has passed.",
+        "Seconds for which the API server waits for a registry server's answer, and then for the end of it.",
         default=20,
     )
     registry_auth: str = setting(

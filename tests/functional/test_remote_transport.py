@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from itertools import chain, repeat
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +17,7 @@ from transaction import TransactionManager
 from catalogues import remote_catalogue, served
 from factories import ADMIN, make_image
 from faults import wait_for
-from origins import Origin, closed_port
+from origins import Asked, Origin, closed_port
 from origins import serving as serving_origin
 from pyrimage.catalogue.queries import ListQuery
 from pyrimage.catalogue.records import Identity, Image
@@ -242,6 +243,25 @@ def test_what_is_not_a_registrys_answer_is_as_good_as_none(
         add(catalogue, id="f17")
     beside = remote(babbling.port, port)
     assert [beside.find("f17", ADMIN), beside.brief_page(EVERYTHING, ADMIN)] == [None, []]
+
+
+def test_an_answer_without_an_end_takes_no_more_memory_and_time_than_an_answer_may(
+    remote: Remote, port: int, babbling: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "MAX_ANSWER", 2**20)
+    head = b"HTTP/1.1 200 OK\r\n" + ID + b"\r\n"
+
+    def trickle(asked: Asked) -> Iterator[bytes]:
+        yield head
+        while not babbling.over.wait(0.1):
+            yield b" "
+
+    beside = remote(babbling.port, port)
+    for endless in (trickle, lambda asked: chain([head], repeat(b" " * 2**16))):
+        babbling.paths["/images/f17"] = endless
+        with pytest.raises(DatabaseAway):
+            remote(babbling.port).find("f17", ADMIN)
+        assert beside.find("f17", ADMIN) is None
 
 
 def test_what_a_registry_refuses_is_raised_as_it_was_there(remote: Remote, port: int) -> None:

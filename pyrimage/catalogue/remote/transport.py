@@ -45,6 +45,8 @@ ALONE_SECONDS = 10.0  # for which a registry that did not answer is asked after 
 PATIENCE = 3.0  # seconds after which nobody is asked a second time
 PATIENCE_IN_DOUBT = 5.0  # the same, where a change may have been made
 REQUEST_ID = "x-openstack-request-id"  # that every answer of ours has
+MAX_ANSWER = 256 * 2**20  # bytes; a page of images has some megabytes, where each has many properties
+_PART = 2**16  # bytes that are read at once, at most
 MAX_CONNECTIONS = 100  # that are kept open to one registry; as many threads as a server has may ask at once
 
 # With these the registry says that nothing can be said of what was asked: another one may know more.
@@ -174,7 +176,7 @@ class Registries:
         """Ask one registry. Raises what it answers, and _Unanswered."""
         registry.probe()
         try:
-            value = _read(self._send(registry, call))
+            value = _read(*self._send(registry, call))
         except PyrimageError:
             registry.recover()
             raise
@@ -184,15 +186,21 @@ class Registries:
         registry.recover()
         return value
 
-    def _send(self, registry: _Registry, call: Call) -> BaseHTTPResponse:
+    def _send(self, registry: _Registry, call: Call) -> tuple[BaseHTTPResponse, bytes]:
+        """Send the request; return the answer, and its body."""
         body = b"" if call.value is None else json.dumps(call.value, ensure_ascii=False, separators=(",", ":")).encode()
         path = quote(call.path, safe="/")
         target = f"{path}?{call.query}" if call.query else path
         headers = self._headers(call, path, body)
         try:
-            return registry.pool.urlopen(
-                call.method, target, body or None, headers, redirect=False, assert_same_host=False, decode_content=False
+            answer = registry.pool.urlopen(
+                *(call.method, target, body or None, headers),
+                redirect=False,
+                assert_same_host=False,
+                preload_content=False,
+                decode_content=False,
             )
+            return answer, _take(answer, self._settings.registry_client_timeout)
         except (NewConnectionError, ConnectTimeoutError) as error:
             raise _Unanswered(str(error), is_sent=False) from error
         except TlsError as error:
@@ -239,7 +247,22 @@ def _words(caller: Identity) -> tuple[str, str, str]:
     return caller.user or "", caller.project or "", READER if is_reader else ",".join(roles)
 
 
-def _read(answer: BaseHTTPResponse) -> Any:
+def _take(answer: BaseHTTPResponse, seconds: float) -> bytes:
+    """Return an answer's body, for the whole of which there is some time: the pool's limit is one for each part.
+
+    Raises _Unanswered for one that takes longer, or is too large; and what urllib3 raises.
+    """
+    until, parts, size = time.monotonic() + seconds, [], 0
+    while part := answer.read1(_PART):
+        parts.append(part)
+        size += len(part)
+        if size > MAX_ANSWER or time.monotonic() > until:
+            answer.close()
+            raise _Unanswered("an answer without an end", is_sent=True)
+    return b"".join(parts)
+
+
+def _read(answer: BaseHTTPResponse, body: bytes) -> Any:
     """Return an answer's JSON. Raises what it says was raised, and _Unanswered for one that no registry makes."""
     kind = answer.headers.get(ERROR_KIND)
     if REQUEST_ID not in answer.headers:  # nor would one of JSON, or of nothing, say that anything was done
@@ -247,7 +270,7 @@ def _read(answer: BaseHTTPResponse) -> Any:
     if answer.status == 204:
         return None
     try:
-        value = json.loads(answer.data)
+        value = json.loads(body)
         if answer.status == 200 and isinstance(value, dict):
             return value
         message = str(value["error"]["message"])
