@@ -2,12 +2,15 @@
 
 import dataclasses
 import logging
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import chain, repeat
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +19,7 @@ from transaction import TransactionManager
 
 from catalogues import remote_catalogue, served
 from factories import ADMIN, make_image
-from faults import wait_for
+from faults import DEADLINE, wait_for
 from origins import Asked, Origin, closed_port
 from origins import serving as serving_origin
 from pyrimage.catalogue.queries import ListQuery
@@ -28,6 +31,7 @@ from pyrimage.models import AnsweredRow
 from pyrimage.readers import SigningKey
 from registries import Registry
 from servers.fault_proxy import FaultProxy
+from servers.machine import installed, unavailable
 
 Remote = Callable[..., RemoteCatalogue]
 
@@ -316,6 +320,16 @@ def test_connections_that_were_closed_meanwhile_are_replaced_unnoticed(
     add(catalogue)
     assert proxy.accepted == 3
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_a_registry_whose_machine_is_gone_is_given_up_before_the_time_for_an_answer_is_over() -> None:
+    """Nothing says that it is gone but that what is sent is not received; for an answer it would have an hour."""
+    alone = [installed("unshare"), "-rn"]
+    if subprocess.run([*alone, "true"], check=False, capture_output=True).returncode:
+        unavailable("no network namespace of our own here")
+    script = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("vanishing_registry.py"))]
+    said = subprocess.run([*alone, *script], check=True, capture_output=True, text=True, timeout=DEADLINE)
+    assert said.stdout == "No registry answers.\n"
 
 
 # -- signatures

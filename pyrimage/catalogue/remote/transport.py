@@ -9,6 +9,7 @@ import itertools
 import json
 import logging
 import random
+import socket
 import ssl
 import time
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, Timeout
+from urllib3.connection import HTTPConnection
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 from urllib3.exceptions import SSLError as TlsError
 from urllib3.response import BaseHTTPResponse
@@ -46,6 +48,9 @@ PATIENCE = 3.0  # seconds after which nobody is asked a second time
 PATIENCE_IN_DOUBT = 5.0  # the same, where a change may have been made
 REQUEST_ID = "x-openstack-request-id"  # that every answer of ours has
 MAX_ANSWER = 256 * 2**20  # bytes; a page of images has some megabytes, where each has many properties
+# Where a machine has lost its power or its network, nothing takes what was sent: that shows before the time is over
+# that a busy one may need for an answer. Linux alone can tell.
+_DEAD = [(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 5000)] if hasattr(socket, "TCP_USER_TIMEOUT") else []
 _PART = 2**16  # bytes that are read at once, at most
 MAX_CONNECTIONS = 100  # that are kept open to one registry; as many threads as a server has may ask at once
 
@@ -127,6 +132,7 @@ class Registries:
         options: dict[str, Any] = {
             "timeout": Timeout(connect=CONNECT_SECONDS, read=settings.registry_client_timeout),
             "maxsize": MAX_CONNECTIONS,
+            "socket_options": [*HTTPConnection.default_socket_options, *_DEAD],
             "retries": False,
         }
         if settings.registry_client_protocol == "https":
