@@ -180,7 +180,7 @@ class Settings:
     )
     registry_client_timeout: int = setting(
         seconds,
-        "Seconds for which the API server waits for an answer of a registry server before it asks another one.",
+        "Seconds for which the API server waits for a registry server's answer, and then for the end of it.",
         default=20,
     )
     registry_auth: str = setting(

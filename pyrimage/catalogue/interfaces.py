@@ -270,8 +270,8 @@ class Answers(Protocol):
     def block(self, key: str) -> None:
         """Let no request with this key change anything, whatever comes; one that did has its answer."""
 
-    def forget(self, before: datetime) -> None:
-        """Forget answers from before this time, or some of them."""
+    def forget(self, before: datetime) -> bool:
+        """Forget answers from before this time, or some of them; say whether there may be more."""
 
 
 class Catalogue(Reads, Protocol):

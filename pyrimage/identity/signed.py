@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..catalogue.records import Identity
-from ..environ import CHUNKED, IDENTITY, REFUSAL
+from ..environ import CHUNKED, IDENTITY, IS_SIGNED, REFUSAL
 from ..errors import Invalid, LimitExceeded, PyrimageError, Unauthenticated
 from ..readers import SigningKey
 from ..signatures import (
@@ -47,6 +47,7 @@ class SignedOnly:
         if IDENTITY not in environ and not is_health:
             try:
                 environ[IDENTITY] = self._identify(environ)
+                environ[IS_SIGNED] = True
             except PyrimageError as refusal:
                 environ[REFUSAL] = refusal
         return self._app(environ, start_response)

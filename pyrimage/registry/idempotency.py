@@ -1,8 +1,8 @@
 """Requests that come again, because an answer was lost or somebody had read them: they change nothing more.
 
-A signed request that changes rows may name a key of its own in ``Idempotency-Key``. Its answer is written down in the
-same transaction as what it changed. One that comes again gets that answer: before anybody looks for what it was about,
-which may be gone, or after it has failed, if the first one was under way until then. Source: ours.
+A request that changes rows may name a key of its own in ``Idempotency-Key``. Its answer is written down in the same
+transaction as what it changed. One that comes again gets that answer: before anybody looks for what it was about, which
+may be gone, or after it has failed, if the first one was under way until then. Source: ours.
 """
 
 import hashlib
@@ -18,31 +18,31 @@ from pyramid.response import Response
 
 from ..catalogue.interfaces import Answer, Answers
 from ..catalogue.records import utcnow
-from ..environ import IDENTITY
 from ..errors import Conflict, Invalid
-from ..signatures import DIGEST, IDEMPOTENCY_KEY, PURGE_PROPERTIES, SIGNATURE
+from ..signatures import DIGEST, IDEMPOTENCY_KEY, PURGE_PROPERTIES, WHO
 from ..web.request import Request
 from ..web.tweens import READING
+from .callers import is_signed
 
 log = logging.getLogger(__name__)
 
 Handler = Callable[[Request], Response]
 
-KEPT = timedelta(hours=1)  # longer than anybody sends a request again, and than its signature is good for
+KEPT = timedelta(minutes=10)  # longer than anybody sends a request again, and than its signature is good for
 FORGET_EVERY = 60.0  # seconds
 
 
 def replay_tween_factory(handler: Handler, registry: Registry) -> Handler:
     """Answer a request that comes again; over the transaction, so that one that failed is over."""
     answers = registry["pyrimage.catalogue"].answers
-    forgotten_at = time.monotonic()
+    forgotten_at, is_more = time.monotonic(), False
 
     def forget() -> None:
-        nonlocal forgotten_at
-        if time.monotonic() - forgotten_at > FORGET_EVERY:
-            forgotten_at = time.monotonic()
+        nonlocal forgotten_at, is_more
+        if is_more or time.monotonic() - forgotten_at > FORGET_EVERY:
+            forgotten_at, is_more = time.monotonic(), False
             try:
-                answers.forget(utcnow() - KEPT)
+                is_more = answers.forget(utcnow() - KEPT)
             except Exception:
                 log.warning("old answers are not removed now", exc_info=True)
 
@@ -93,10 +93,13 @@ def refuse_used(request: Request, key: str, message: str) -> None:
 
 
 def _key(request: Request) -> str | None:
-    """Return the key of a signed request that changes something, if it is known who asks. Raises Invalid."""
+    """Return the key of a request that changes something. Raises Invalid.
+
+    If the request is signed: of others nothing says that the body is that of the first time, or who asked then.
+    """
     environ = request.environ
     key: str | None = environ.get("HTTP_IDEMPOTENCY_KEY")
-    if not key or environ["REQUEST_METHOD"] in READING or IDENTITY not in environ or SIGNATURE not in request.headers:
+    if not key or environ["REQUEST_METHOD"] in READING or not is_signed(request):
         return None
     if not re.fullmatch("[!-~]{1,255}", key):
         raise Invalid(f"{IDEMPOTENCY_KEY}: must be 1 to 255 printable characters of ASCII, without blanks.")
@@ -104,12 +107,11 @@ def _key(request: Request) -> str | None:
 
 
 def _digest(request: Request) -> str:
-    """Return what a request is told from others by: what is asked, and by whom as the authentication has found out."""
-    environ, who = request.environ, request.identity
+    """Return what a request is told from others by: what is asked, and by whom. The signature covers all of it."""
+    environ = request.environ
     asked = (environ["REQUEST_METHOD"], environ["PATH_INFO"], environ.get("QUERY_STRING", ""))
-    headers = (request.headers.get(name, "") for name in (DIGEST, PURGE_PROPERTIES))
-    parts = (*asked, *headers, who.user, who.project, sorted(who.roles), who.can_write)
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
+    headers = (environ.get(f"HTTP_{name.upper().replace('-', '_')}", "") for name in (DIGEST, *WHO, PURGE_PROPERTIES))
+    return hashlib.sha256("\n".join([*asked, *headers]).encode("latin-1")).hexdigest()
 
 
 def _replay(request: Request, answer: Answer) -> Response:

@@ -294,4 +294,5 @@ def test_many_answers_are_forgotten_a_part_at_a_time(registry: Registry, monkeyp
     for number in range(2):
         wanted = Change("POST", "/images", {"image": {}}, f"key-{number}")
         assert wanted.send(registry, wanted.capture()).status_int == 200
+        monkeypatch.setattr(idempotency, "FORGET_EVERY", 3600)  # but not before the rest is gone
     assert registry.installation.rows(AnsweredRow) == 2

@@ -10,7 +10,9 @@ from conftest import Installation, install
 from factories import ADMIN, error_of
 from glance_servers import GlanceServer
 from keystones import PROJECT, Keystone
-from registries import SECRET, Registry
+from pyrimage.catalogue.records import Identity
+from pyrimage.models import AnsweredRow, ClaimRow, ImageRow, LocationRow
+from registries import NO_DATA, SECRET, Registry, blob_of
 
 Install = Callable[..., Installation]
 URL = "file:///var/lib/glance/images/f17"
@@ -71,15 +73,36 @@ def test_a_users_token_gives_no_more_rights_than_the_api(install_registry: Insta
         user.ask("POST", path, {"grace": 0}, status=403)
 
 
-def test_a_request_of_somebody_else_is_no_repetition(install_registry: Install, keystone: Keystone) -> None:
-    """S7: not even if it has the same words, key and all."""
-    registry = install_registry()
-    others = keystone.issue("member", project={"id": "other", "name": "other", "domain": {"id": "d", "name": "d"}})
-    for signature in ({}, {"X-Pyrimage-Signature": "nonsense"}):
-        headers = {"Idempotency-Key": f"key-{len(signature)}", **signature}
-        server(registry, keystone.issue("member")).ask("POST", "/images", {"image": {"name": "mine"}}, **headers)
-        answer = server(registry, others).ask("POST", "/images", {"image": {"name": "mine"}}, "*", **headers)
-        assert PROJECT not in answer.text
+def test_a_users_token_records_no_upload(install_registry: Install, keystone: Keystone) -> None:
+    """S2: it would be one without bytes, of a size that nobody has counted."""
+    registry = install_registry(registry_secret=SECRET)
+    user = server(registry, keystone.issue("member"))
+    queued = user.add({})["id"]
+    alice = Registry(registry, Identity("alice", PROJECT, frozenset({"member"})))  # as a server asks for her
+    for image_id, path in ((None, "/claims/begin"), (queued, f"/images/{queued}/claims")):
+        claim = alice.claim(image_id)
+        user.ask("POST", path, {"claim": claim}, status=403)
+        user.ask("POST", "/claims/reserve", {"claim": claim, "came": 5}, status=403)
+        end = {"key": claim["key"], "image_id": claim["image_id"], "reason": None}
+        user.ask("POST", "/claims/end", end, status=403)
+        method, target = ("PUT", f"/images/{queued}") if image_id else ("POST", "/images")
+        user.ask(method, target, {"image": {"id": claim["image_id"]}, "blob": blob_of(claim)}, status=403)
+    user.ask("POST", "/images", {"image": {}, "blob": {**NO_DATA, "location": None, "claim": None}}, status=403)
+    assert [registry.rows(row) for row in (ImageRow, ClaimRow, LocationRow, AnsweredRow)] == [1, 2, 0, 0]
+
+
+def test_an_idempotency_key_is_that_of_a_server_that_signs(install_registry: Install, keystone: Keystone) -> None:
+    """S7: a caller with a token neither learns what another one was answered, nor keeps its key from it."""
+    registry = install_registry(registry_secret=SECRET)
+    key = {"Idempotency-Key": "1"}
+    elsewhere = {"id": "another", "name": "another", "domain": {"id": "default", "name": "Default"}}
+    admin, user = keystone.issue("admin"), keystone.issue("member", project=elsewhere)
+    for token, image_id in ((admin, "hers"), (user, "his")):
+        sent = {"image": {"id": image_id, "status": "queued"}}
+        shown = server(registry, token).ask("POST", "/images", sent, **key).json["image"]
+        assert shown["id"] == image_id
+    made = Registry(registry, ADMIN).ask("POST", "/images", {"image": {"id": "ours"}}, 200, key).json["image"]
+    assert made["id"] == "ours"
 
 
 def test_nobody_sees_anything_without_a_token(install_registry: Install, keystone: Keystone) -> None:

@@ -2,9 +2,15 @@
 
 import dataclasses
 import logging
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from itertools import chain, repeat
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +19,8 @@ from transaction import TransactionManager
 
 from catalogues import remote_catalogue, served
 from factories import ADMIN, make_image
-from origins import Origin, closed_port
+from faults import DEADLINE, wait_for
+from origins import Asked, Origin, closed_port
 from origins import serving as serving_origin
 from pyrimage.catalogue.queries import ListQuery
 from pyrimage.catalogue.records import Identity, Image
@@ -24,6 +31,7 @@ from pyrimage.models import AnsweredRow
 from pyrimage.readers import SigningKey
 from registries import Registry
 from servers.fault_proxy import FaultProxy
+from servers.machine import installed, unavailable
 
 Remote = Callable[..., RemoteCatalogue]
 
@@ -111,6 +119,53 @@ def test_a_registry_that_failed_is_asked_after_the_others_for_a_while_and_then_a
     assert proxy.accepted == 2
 
 
+def test_one_request_finds_out_whether_a_registry_still_hangs_and_holds_up_no_other(
+    remote: Remote, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving_origin() as silent:
+        reached = threading.Event()
+
+        def hang(asked: object) -> Iterator[bytes]:
+            reached.set()
+            silent.over.wait()
+            yield b""
+
+        silent.paths[LIST] = hang
+        catalogue = remote(silent.port, port)
+        catalogue.brief_page(EVERYTHING, ADMIN)
+        reached.clear()
+        later = SimpleNamespace(time=time.time, sleep=time.sleep, monotonic=lambda: time.monotonic() + 11)
+        monkeypatch.setattr(transport, "time", later)
+        catalogue.brief_page(EVERYTHING, ADMIN)  # the turn of the other
+        with ThreadPoolExecutor() as pool:
+            probing = pool.submit(catalogue.brief_page, EVERYTHING, ADMIN)
+            wait_for(reached)
+            for _ in range(4):
+                assert catalogue.brief_page(EVERYTHING, ADMIN) == []
+            assert not probing.done()
+            assert probing.result() == []
+        assert len(silent.asked) == 2
+
+
+def test_a_registry_that_failed_is_asked_in_its_turn_as_soon_as_it_answers_with_whatever(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving_origin() as back, serving_origin() as other:
+        none = answer(b'{"error": {"message": "none"}}', b"404 Not Found", more=ID + b"Connection: close\r\n")
+        other.paths["/images/f17"] = none
+        catalogue = remote(back.port, other.port)
+        back.paths["/images/f17"] = GARBAGE["nothing"]
+        assert catalogue.find("f17", ADMIN) is None
+        back.paths["/images/f17"] = none
+        monkeypatch.setattr(transport, "ALONE_SECONDS", 0)
+        for _ in range(2):
+            catalogue.find("f17", ADMIN)
+        monkeypatch.undo()
+        for _ in range(4):
+            catalogue.find("f17", ADMIN)
+        assert len(back.asked) == 4
+
+
 def test_a_registry_that_failed_is_asked_all_the_same_where_no_other_answers(remote: Remote, proxy: FaultProxy) -> None:
     catalogue = remote(proxy.port, closed_port())
     proxy.down()
@@ -194,6 +249,25 @@ def test_what_is_not_a_registrys_answer_is_as_good_as_none(
     assert [beside.find("f17", ADMIN), beside.brief_page(EVERYTHING, ADMIN)] == [None, []]
 
 
+def test_an_answer_without_an_end_takes_no_more_memory_and_time_than_an_answer_may(
+    remote: Remote, port: int, babbling: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "MAX_ANSWER", 2**20)
+    head = b"HTTP/1.1 200 OK\r\n" + ID + b"\r\n"
+
+    def trickle(asked: Asked) -> Iterator[bytes]:
+        yield head
+        while not babbling.over.wait(0.1):
+            yield b" "
+
+    beside = remote(babbling.port, port)
+    for endless in (trickle, lambda asked: chain([head], repeat(b" " * 2**16))):
+        babbling.paths["/images/f17"] = endless
+        with pytest.raises(DatabaseAway):
+            remote(babbling.port).find("f17", ADMIN)
+        assert beside.find("f17", ADMIN) is None
+
+
 def test_what_a_registry_refuses_is_raised_as_it_was_there(remote: Remote, port: int) -> None:
     catalogue = remote(port)
     add(catalogue, id="f17")
@@ -248,6 +322,16 @@ def test_connections_that_were_closed_meanwhile_are_replaced_unnoticed(
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
+def test_a_registry_whose_machine_is_gone_is_given_up_before_the_time_for_an_answer_is_over() -> None:
+    """Nothing says that it is gone but that what is sent is not received; for an answer it would have an hour."""
+    alone = [installed("unshare"), "-rn"]
+    if subprocess.run([*alone, "true"], check=False, capture_output=True).returncode:
+        unavailable("no network namespace of our own here")
+    script = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("vanishing_registry.py"))]
+    said = subprocess.run([*alone, *script], check=True, capture_output=True, text=True, timeout=DEADLINE)
+    assert said.stdout == "No registry answers.\n"
+
+
 # -- signatures
 
 
@@ -277,3 +361,11 @@ def test_who_asks_is_asked_for_whatever_the_script_of_the_names(remote: Remote, 
         catalogue.writes(manager, caller).add(image, None)
     assert catalogue.find(image.id, caller) == image
     assert catalogue.find(image.id, dataclasses.replace(caller, project="another")) is None
+
+
+@pytest.mark.parametrize("role", ["x,admin", "admin,", "admin ", "\u00a0admin"], ids=ascii)
+def test_no_name_of_a_role_makes_an_administrator(remote: Remote, port: int, role: str) -> None:
+    """S7."""
+    catalogue = remote(port)
+    image = add(catalogue, owner="tenant-x")
+    assert catalogue.find(image.id, Identity("eve", "tenant-e", frozenset({role, "member"}))) is None

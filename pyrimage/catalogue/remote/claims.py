@@ -38,8 +38,9 @@ class RemoteClaims:
         self._ask("renew", {"keys": list(keys)})
 
     def end(self, key: str, image_id: str, reason: str | None) -> None:
-        """End the claim."""
-        self._ask("end", {"key": key, "image_id": image_id, "reason": reason})
+        """End the claim. A registry takes one line: what another server said, in a store's error, may be several."""
+        line = None if reason is None else "".join(each if each.isprintable() else " " for each in reason)
+        self._ask("end", {"key": key, "image_id": image_id, "reason": line})
 
     def expired(self, grace: timedelta, image_id: str | None = None) -> Sequence[Claim]:
         """Ask for those that ``seize`` would take."""

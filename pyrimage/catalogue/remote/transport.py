@@ -9,6 +9,7 @@ import itertools
 import json
 import logging
 import random
+import socket
 import ssl
 import time
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, Timeout
+from urllib3.connection import HTTPConnection
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 from urllib3.exceptions import SSLError as TlsError
 from urllib3.response import BaseHTTPResponse
@@ -45,6 +47,11 @@ DOWN_SECONDS = 10.0  # for which a registry that did not answer is taken to be d
 PATIENCE = 3.0  # seconds after which nobody is asked a second time
 PATIENCE_IN_DOUBT = 5.0  # the same, where a change may have been made
 REQUEST_ID = "x-openstack-request-id"  # that every answer of ours has
+MAX_ANSWER = 256 * 2**20  # bytes; a page of images has some megabytes, where each has many properties
+# Where a machine has lost its power or its network, nothing takes what was sent: that shows before the time is over
+# that a busy one may need for an answer. Linux alone can tell.
+_DEAD = [(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 5000)] if hasattr(socket, "TCP_USER_TIMEOUT") else []
+_PART = 2**16  # bytes that are read at once, at most
 MAX_CONNECTIONS = 100  # that are kept open to one registry; as many threads as a server has may ask at once
 
 # With these the registry says that nothing can be said of what was asked: another one may know more.
@@ -87,7 +94,8 @@ class _Registry:
     """One registry server, and when it last failed to answer."""
 
     def __init__(self, pool: HTTPConnectionPool) -> None:
-        self.pool, self.failed_at = pool, float("-inf")
+        self.pool = pool
+        self.recover()
 
     @property
     def is_down(self) -> bool:
@@ -99,6 +107,15 @@ class _Registry:
         if not self.is_down:
             log.warning("The registry %s:%d does not answer: %s", self.pool.host, self.pool.port, reason)
         self.failed_at = time.monotonic()
+
+    def probe(self) -> None:
+        """Let one request find out whether it answers again; until then it stays alone, and holds up no other."""
+        if self.failed_at > float("-inf"):
+            self.failed_at = float("inf")
+
+    def recover(self) -> None:
+        """Ask it in its turn."""
+        self.failed_at = float("-inf")
 
 
 class Registries:
@@ -115,6 +132,7 @@ class Registries:
         options: dict[str, Any] = {
             "timeout": Timeout(connect=CONNECT_SECONDS, read=settings.registry_client_timeout),
             "maxsize": MAX_CONNECTIONS,
+            "socket_options": [*HTTPConnection.default_socket_options, *_DEAD],
             "retries": False,
         }
         if settings.registry_client_protocol == "https":
@@ -162,24 +180,33 @@ class Registries:
 
     def _exchange(self, registry: _Registry, call: Call) -> Any:
         """Ask one registry. Raises what it answers, and _Unanswered."""
+        registry.probe()
         try:
-            answer = self._send(registry, call)
-            value = _read(answer)
-        except _Unanswered as failure:
+            value = _read(*self._send(registry, call))
+        except PyrimageError:
+            registry.recover()
+            raise
+        except Exception as failure:
             registry.fail(failure)
             raise
-        registry.failed_at = float("-inf")
+        registry.recover()
         return value
 
-    def _send(self, registry: _Registry, call: Call) -> BaseHTTPResponse:
+    def _send(self, registry: _Registry, call: Call) -> tuple[BaseHTTPResponse, bytes]:
+        """Send the request; return the answer, and its body."""
         body = b"" if call.value is None else json.dumps(call.value, ensure_ascii=False, separators=(",", ":")).encode()
         path = quote(call.path, safe="/")
         target = f"{path}?{call.query}" if call.query else path
         headers = self._headers(call, path, body)
         try:
-            return registry.pool.urlopen(
-                call.method, target, body or None, headers, redirect=False, assert_same_host=False, decode_content=False
+            answer = registry.pool.urlopen(
+                *(call.method, target, body or None, headers),
+                redirect=False,
+                assert_same_host=False,
+                preload_content=False,
+                decode_content=False,
             )
+            return answer, _take(answer, self._settings.registry_client_timeout)
         except (NewConnectionError, ConnectTimeoutError) as error:
             raise _Unanswered(str(error), is_sent=False) from error
         except TlsError as error:
@@ -221,10 +248,27 @@ def _given_up(failure: Exception, *, in_doubt: bool) -> PyrimageError:
 def _words(caller: Identity) -> tuple[str, str, str]:
     """Say who is asking: user, project and roles."""
     is_reader = caller.is_known and not caller.can_write and not caller.is_admin
-    return caller.user or "", caller.project or "", READER if is_reader else ",".join(sorted(caller.roles))
+    # Keystone's may have names that the registry would read as others': "x,admin" or "admin ".
+    roles = sorted(role for role in caller.roles if "," not in role and role == role.strip())
+    return caller.user or "", caller.project or "", READER if is_reader else ",".join(roles)
 
 
-def _read(answer: BaseHTTPResponse) -> Any:
+def _take(answer: BaseHTTPResponse, seconds: float) -> bytes:
+    """Return an answer's body, for the whole of which there is some time: the pool's limit is one for each part.
+
+    Raises _Unanswered for one that takes longer, or is too large; and what urllib3 raises.
+    """
+    until, parts, size = time.monotonic() + seconds, [], 0
+    while part := answer.read1(_PART):
+        parts.append(part)
+        size += len(part)
+        if size > MAX_ANSWER or time.monotonic() > until:
+            answer.close()
+            raise _Unanswered("an answer without an end", is_sent=True)
+    return b"".join(parts)
+
+
+def _read(answer: BaseHTTPResponse, body: bytes) -> Any:
     """Return an answer's JSON. Raises what it says was raised, and _Unanswered for one that no registry makes."""
     kind = answer.headers.get(ERROR_KIND)
     if REQUEST_ID not in answer.headers:  # a proxy's, say; its 204, or its JSON, would not mean that anything was done
@@ -232,7 +276,7 @@ def _read(answer: BaseHTTPResponse) -> Any:
     if answer.status == 204:
         return None
     try:
-        value = json.loads(answer.data)
+        value = json.loads(body)
         if answer.status == 200 and isinstance(value, dict):
             return value
         message = str(value["error"]["message"])

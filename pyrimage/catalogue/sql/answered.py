@@ -13,7 +13,7 @@ from ..records import utcnow
 _TABLE = AnsweredRow.__table__
 _FIND = select(_TABLE.c.request, _TABLE.c.answer).where(_TABLE.c.key == bindparam("key"))
 
-_BATCH = 1000  # rows that are forgotten at once; more are left for the next time
+_BATCH = 1000  # rows that are forgotten at once; more are left for the next request
 
 
 class SqlAnswers:
@@ -34,10 +34,11 @@ class SqlAnswers:
         with suppress(IntegrityError), self._engine.begin() as connection:
             connection.execute(insert(AnsweredRow).values(row))
 
-    def forget(self, before: datetime) -> None:
+    def forget(self, before: datetime) -> bool:
         """Look for the rows without a lock, and delete them by their keys, in order: so nobody waits in a circle."""
         old = select(_TABLE.c.key).where(_TABLE.c.answered_at < before).limit(_BATCH)
         with self._engine.begin() as connection:
             keys = sorted(connection.scalars(old))
             if keys:
                 connection.execute(delete(AnsweredRow).where(AnsweredRow.key.in_(keys)))
+        return len(keys) == _BATCH

@@ -51,6 +51,11 @@ class ClaimsConformance:
         catalogue.claims.end(claim.key, image.id, "the client hung up")
         catalogue.begin(image, "second")
 
+    def test_a_claim_ends_whatever_the_reason_is_made_of(self, catalogue: Subject) -> None:
+        image, claim = self.begun(catalogue, "first")
+        catalogue.claims.end(claim.key, image.id, "The store answers:\n\t\x1b[1m<html>")
+        catalogue.begin(image, "second")
+
     @pytest.mark.parametrize("is_deleted", [False, True])
     def test_a_taken_id_is_not_claimed_as_a_new_one(self, catalogue: Subject, is_deleted: bool) -> None:
         image = catalogue.add()

@@ -14,6 +14,7 @@ from ...catalogue.records import EMPTY, LOCATION_LENGTH, Blob, Location
 from ...errors import Invalid
 from ...web.bodies import Object
 from ...web.fields import Digits, Flag, Hex, Text
+from ..callers import check_uploader
 from .record import Nullable, Required, Value, location_node, location_problems
 
 _DIGESTS = {"checksum": 32, "sha256": 64}
@@ -38,6 +39,7 @@ def make_blob(request: Request, found: dict[str, Any] | None, *, is_new: bool) -
     blob = Blob(found["size"], found["checksum"], found["sha256"], location, found["claim"])
     if location is not None and not location.owned:
         return blob, _problems_of_registered(request, blob, location)
+    check_uploader(request)
     problems = [f"body.blob.{name}: must be a text." for name in _DIGESTS if found[name] is None]
     if location is None and dataclasses.replace(blob, claim=None) != EMPTY:
         problems.append("body.blob.location: only a blob of no bytes, with their digests, has none.")

@@ -15,10 +15,10 @@ from pyramid.request import Request
 from ...catalogue.records import FACTS, LOCATION_LENGTH, Blob, Image, Location, Status, utcnow
 from ...catalogue.rules import Fields
 from ...errors import Conflict, Invalid
-from ...signatures import SIGNATURE
 from ...stores import FOREIGN
 from ...web.bodies import JsonType
 from ...web.fields import Flag, Text, Timestamp
+from ..callers import is_signed
 from .record import Value, image_node, spell
 
 WORDS = frozenset({Status.QUEUED, Status.SAVING, Status.ACTIVE, Status.KILLED, Status.PENDING_DELETE, Status.DELETED})
@@ -59,7 +59,7 @@ CHANGED_IMAGE = image_node(**_SENT)
 
 def is_asking(request: Request) -> bool:
     """Say whether an administrator asks by itself, as Glance does, and not another server of ours for one."""
-    return request.identity.is_admin and SIGNATURE not in request.headers
+    return request.identity.is_admin and not is_signed(request)
 
 
 def read_new(request: Request, fields: Fields, problems: list[str]) -> tuple[Fields, Blob | None]:

@@ -1,8 +1,8 @@
 """Uploads under way, and bytes to remove: a view for each method of ``Claims``. Source: ours.
 
-Begin, ``reserve`` and ``end`` are asked on behalf of whoever uploads; the rest is the work of servers and of the
-scrubber, so it is for administrators. A claim's key is random and stands in no answer but to administrators: who knows
-it is the server that made it.
+Begin, ``reserve`` and ``end`` are asked on behalf of whoever uploads, by a server that signs; the rest is the work of
+servers and of the scrubber, so it is for administrators. A claim's key is random and stands in no answer but to
+administrators: who knows it is the server that made it.
 """
 
 from pyramid.response import Response
@@ -14,6 +14,7 @@ from ...identity.policy import Permission
 from ...web.request import Request
 from ...web.responses import json_response
 from .. import responses
+from ..callers import check_uploader
 from ..idempotency import block, refuse_used
 from ..resources import ClaimContainer, ImageClaims
 from ..schemas import claim as schema
@@ -36,6 +37,7 @@ def begin(context: ImageClaims, request: Request) -> Response:
 
 
 def _begin(request: Request, claim: Claim, owner: str | None, *, is_new: bool) -> Response:
+    check_uploader(request)
     # Its key has ended, with its image or without: who sends the request again begins no second claim.
     refuse_used(request, claim.key, "The upload of this claim has ended.")
     if not request.identity.is_admin and claim.owner != owner:
@@ -46,6 +48,7 @@ def _begin(request: Request, claim: Claim, owner: str | None, *, is_new: bool) -
 @view_config(context=ClaimContainer, name="reserve", request_method="POST", permission=Permission.CLAIM_UPLOAD)
 def reserve(context: ClaimContainer, request: Request) -> Response:
     """Enlarge a claim: ``{"held": 1048576}``, or null. 200, 400, 403, 409, 413."""
+    check_uploader(request)
     claim, came = schema.read_reserve(request)
     if not request.identity.is_admin and claim.owner != request.identity.project:
         raise Forbidden("The claim is not yours.")
@@ -55,6 +58,7 @@ def reserve(context: ClaimContainer, request: Request) -> Response:
 @view_config(context=ClaimContainer, name="end", request_method="POST", permission=Permission.CLAIM_UPLOAD)
 def end(context: ClaimContainer, request: Request) -> Response:
     """Forget the claim of a failed upload. 204, 400, 403."""
+    check_uploader(request)
     key, image_id, reason = schema.read_end(request)
     claims = request.catalogue.claims
     claims.end(key, image_id, reason)
