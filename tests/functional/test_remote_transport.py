@@ -157,7 +157,7 @@ def test_a_registry_that_failed_is_asked_in_its_turn_as_soon_as_it_answers_with_
         back.paths["/images/f17"] = GARBAGE["nothing"]
         assert catalogue.find("f17", ADMIN) is None
         back.paths["/images/f17"] = none
-        monkeypatch.setattr(transport, "ALONE_SECONDS", 0)
+        monkeypatch.setattr(transport, "DOWN_SECONDS", 0)
         for _ in range(2):
             catalogue.find("f17", ADMIN)
         monkeypatch.undo()
