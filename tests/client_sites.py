@@ -13,7 +13,7 @@ from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from conftest import Installation
-from servers.in_process_server import MIB, Running
+from servers.in_process_server import MIB, SECONDS, Running
 
 
 @dataclass
@@ -95,6 +95,28 @@ def silent() -> Iterator[int]:
     """Listen, and never say anything; give the port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
+
+
+@contextlib.contextmanager
+def answering(*statuses: int) -> Iterator[int]:
+    """Answer one request on each of so many connections when its head has come, and keep them open; give the port."""
+    clients: list[socket.socket] = []
+
+    def answer() -> None:
+        for status in statuses:
+            clients.append(listener.accept()[0])
+            while b"\r\n\r\n" not in clients[-1].recv(MIB):
+                pass
+            clients[-1].sendall(b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % status)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(SECONDS)
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield listener.getsockname()[1]
+        thread.join()
+    for each in clients:
+        each.close()
 
 
 @contextlib.contextmanager
