@@ -1,13 +1,12 @@
 """Uploads that do not go well: what the caller is told, and that nothing is there as if it had."""
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from client_sites import Site, Stranger, answering, pattern, port_of, silent
-from factories import sha256, stored
+from factories import md5, sha256, stored
 from pyrimage.client import (
     BadAnswer,
     Basic,
@@ -144,11 +143,16 @@ def test_text_is_no_data(guide: Client) -> None:
 
 
 def test_other_bytes_in_the_service_than_were_sent_are_an_error_that_names_the_image() -> None:
-    stranger = Stranger(checksum=hashlib.md5(b"others", usedforsecurity=False).hexdigest())
-    with serving(stranger) as running, Client(f"http://127.0.0.1:{port_of(running)}") as client:
-        with pytest.raises(HashMismatch, match="other bytes than were sent: the md5 of image one") as raised:
-            client.add_image(DATA, name="one")
-        assert raised.value.image_id == "one"
+    stranger = Stranger(checksum=md5(b"others"))
+    with serving(stranger) as running:
+        for version, name in (("", "sha256"), ("/v1", "md5")):
+            client = Client(f"http://127.0.0.1:{port_of(running)}{version}")
+            stranger.sha256 = None if version else sha256(b"others")
+            with pytest.raises(HashMismatch, match=f"other bytes than were sent: the {name} of image one") as raised:
+                client.add_image(DATA, name="one")
+            assert raised.value.image_id == "one"
+        with pytest.raises(HashMismatch, match="does not tell what bytes it has of image one"):
+            Client(f"http://127.0.0.1:{port_of(running)}").add_image(DATA, name="one")
 
 
 def test_a_length_is_told_where_it_is_known() -> None:
