@@ -13,7 +13,8 @@ from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from conftest import Installation
-from servers.in_process_server import MIB, Running
+from factories import md5
+from servers.in_process_server import MIB, SECONDS, Running
 
 
 @dataclass
@@ -47,12 +48,13 @@ def pattern(size: int) -> bytes:
 class Stranger:
     """A service that is not ours: it has one image, and says of it what the test wants.
 
-    checksum: what it says, the right one if none. ranges: whether it knows them. asked: the requests so far. answers:
-    for paths that are answered otherwise, status, headers and body.
+    checksum, sha256: what it says; the right md5 if none, and no sha256. ranges: whether it knows them. asked: the
+    requests so far. answers: for paths that are answered otherwise, status, headers and body.
     """
 
     data: bytes = b"bytes"
     checksum: str | None = None
+    sha256: str | None = None
     ranges: bool = True
     asked: list[dict[str, Any]] = field(default_factory=list)
     answers: dict[str, tuple[str, dict[str, str], bytes]] = field(default_factory=dict)
@@ -73,8 +75,8 @@ class Stranger:
         return self._send(environ, start_response)
 
     def _told(self) -> dict[str, Any]:
-        right = hashlib.md5(self.data, usedforsecurity=False).hexdigest()
-        return {"size": len(self.data), "checksum": self.checksum or right}
+        told = {"size": len(self.data), "checksum": self.checksum or md5(self.data)}
+        return told if self.sha256 is None else {**told, "sha256": self.sha256}
 
     def _send(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         told = {"id": "one", "status": "active", **self._told()}
@@ -95,6 +97,28 @@ def silent() -> Iterator[int]:
     """Listen, and never say anything; give the port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
+
+
+@contextlib.contextmanager
+def answering(*statuses: int) -> Iterator[int]:
+    """Answer one request on each of so many connections when its head has come, and keep them open; give the port."""
+    clients: list[socket.socket] = []
+
+    def answer() -> None:
+        for status in statuses:
+            clients.append(listener.accept()[0])
+            while b"\r\n\r\n" not in clients[-1].recv(MIB):
+                pass
+            clients[-1].sendall(b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % status)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(SECONDS)
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield listener.getsockname()[1]
+        thread.join()
+    for each in clients:
+        each.close()
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 from . import environment, files
 from .auth import Anonymous, Auth
 from .downloads import ImageData, Reader
-from .errors import BadAnswer
+from .errors import BadAnswer, HashMismatch
 from .fields import (
     Filters,
     ImageFields,
@@ -214,8 +214,8 @@ class Client:
         """Add an image; return what the service knows about it then.
 
         data: a path, a file, bytes, or an iterator of bytes. Without data the image is queued and waits for
-        ``update_image``. size and sha256 of the bytes may be announced; both digests are compared with the service's
-        in any case.
+        ``update_image``. size and sha256 of the bytes may be announced; what the service has is compared with what
+        was sent in any case.
         """
         return self._write("POST", "/images", data, fields, progress, {})
 
@@ -255,8 +255,11 @@ class Client:
             return self._of_answer(self._transport.call(method, path, {**headers, **render_headers(told)}))
         told.pop("size", None)  # Content-Length says it
         headers = {**headers, **render_headers(told)}
-        with Upload(data, fields.get("size"), fields.get("sha256"), progress) as upload:
+        # A Glance tells the md5 alone; where the sha256 is told the md5 would prove nothing more, at twice the cost.
+        with Upload(data, fields.get("size"), fields.get("sha256"), progress, md5=self._is_v1) as upload:
             made = self._of_answer(send(self._transport, method, path, headers, upload))
+            if made.checksum is None if self._is_v1 else made.sha256 is None:
+                raise HashMismatch(f"The service does not tell what bytes it has of image {made.id}.", made.id)
             upload.digests.check(made, "The service has other bytes than were sent")
             return made
 

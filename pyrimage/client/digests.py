@@ -11,11 +11,11 @@ BEHIND = 16  # pieces that may wait to be hashed
 
 
 class Digests:
-    """Computes both in a thread of its own: hashing is slower than a good network."""
+    """Computes them in a thread of its own: hashing is slower than a good network. md5: or sha256 alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, md5: bool = True) -> None:
         self.size = 0
-        self._hashes = hashlib.md5(usedforsecurity=False), hashlib.sha256()
+        self._hashes = [hashlib.sha256(), *([hashlib.md5(usedforsecurity=False)] if md5 else [])]
         self._worker = ThreadPoolExecutor(1, "pyrimage-digests")
         self._waiting: deque[Future[None]] = deque()
 
@@ -30,12 +30,11 @@ class Digests:
         for each in self._hashes:
             each.update(piece)
 
-    def finish(self) -> tuple[str, str]:
-        """Return md5 and sha256 of all bytes so far, in hexadecimal."""
+    def finish(self) -> dict[str, str]:
+        """Return the digests of all bytes so far, in hexadecimal, by their names."""
         while self._waiting:
             self._waiting.popleft().result()
-        md5, sha256 = (each.hexdigest() for each in self._hashes)
-        return md5, sha256
+        return {each.name: each.hexdigest() for each in self._hashes}
 
     def close(self) -> None:
         """End the thread."""
@@ -43,7 +42,8 @@ class Digests:
 
     def check(self, image: Image, what: str) -> None:
         """Compare with what the service tells of an image. Raises HashMismatch; ``what`` is for its message."""
-        md5, sha256 = self.finish()
-        for name, expected, found in (("md5", image.checksum, md5), ("sha256", image.sha256, sha256)):
+        told = {"md5": image.checksum, "sha256": image.sha256}
+        for name, found in self.finish().items():
+            expected = told[name]
             if expected is not None and expected.lower() != found:
                 raise HashMismatch(f"{what}: the {name} of image {image.id} is {expected}, not {found}.", image.id)

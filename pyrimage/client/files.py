@@ -133,8 +133,6 @@ def save(
 ) -> None:
     """Download into a file. Raises as ``PartFile`` and ``read_parts``, and what the progress raises."""
     with PartFile(target, image.id) as part:
-        if part.size > image.size:
-            part.empty()
         is_rest = part.size > 0
         try:
             _fill(part, make_reader(), image, connections, progress)

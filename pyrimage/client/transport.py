@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from urllib3 import Timeout
+from urllib3 import exceptions as urllib3_errors
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 from urllib3.exceptions import SSLError as TlsError
 from urllib3.response import BaseHTTPResponse
@@ -74,7 +75,7 @@ class Stream:
             while piece := self._response.read1(PIECE, decode_content=False):
                 yield piece
         except (HTTPError, OSError, ValueError) as error:
-            raise ConnectionLost(f"The connection broke in the middle of the bytes: {error}") from error
+            raise ConnectionLost(f"The connection broke in the middle of the bytes: {_reason(error)}") from error
         finally:
             self.close()
 
@@ -140,7 +141,7 @@ class Transport:
             try:
                 answer = Answer(response.status, _headers_of(response), response.read(MAX_TEXT * 4))
             except (HTTPError, OSError) as error:
-                raise ConnectionLost(f"The connection broke: {error}") from error
+                raise ConnectionLost(f"The connection broke: {_reason(error)}") from error
             finally:
                 response.close()
             raise _refused(answer, f"GET {self.url}{path}")
@@ -183,11 +184,11 @@ class Transport:
                 decode_content=False,
             )
         except (NewConnectionError, ConnectTimeoutError) as error:
-            raise ConnectionFailed(f"{_shown(url)} cannot be reached: {error}") from error
+            raise ConnectionFailed(f"{_shown(url)} cannot be reached: {_reason(error)}") from error
         except TlsError as error:
             raise _tls_failure(url, error) from error
         except (HTTPError, OSError) as error:
-            raise ConnectionLost(f"{_shown(url)} gave no answer: {error}") from error
+            raise ConnectionLost(f"{_shown(url)} gave no answer: {_reason(error)}") from error
 
 
 def _is_gone(body: Body | None) -> bool:
@@ -218,11 +219,21 @@ def _shown(url: str) -> str:
     return url.partition("?")[0]
 
 
+def _reason(error: BaseException) -> str:
+    """Return what the machine said, without what urllib3 has around it."""
+    inner = next((each for each in (error.__cause__, *error.args) if isinstance(each, Exception)), None)
+    if inner is not None:
+        return _reason(inner)
+    if isinstance(error, TimeoutError | urllib3_errors.TimeoutError):
+        return "nothing came in time"
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+
+
 def _tls_failure(url: str, error: TlsError) -> ClientError:
     cause = error.args[0] if error.args else error
     if isinstance(cause, ssl.SSLCertVerificationError):
         return NotTrusted(f"The certificate of {_shown(url)} is not trusted: {cause.verify_message}.")
-    return ConnectionLost(f"{_shown(url)} gave no answer: {error}")
+    return ConnectionLost(f"{_shown(url)} gave no answer: {_reason(error)}")
 
 
 def _refused(answer: Answer, asked: str) -> Refused:

@@ -24,11 +24,17 @@ class Upload:
     """Bytes to send: from a path, a file from where it stands, or an iterator; once.
 
     size: how many there are, None if nobody knows. expected: the sha256 that they must have, if anybody has said so.
-    progress: called with the bytes sent and the size; what it raises ends the upload.
+    progress: called with the bytes sent and the size; what it raises ends the upload. md5: whether to compute it, too.
     """
 
     def __init__(
-        self, source: Source, size: int | None = None, expected: str | None = None, progress: Progress | None = None
+        self,
+        source: Source,
+        size: int | None = None,
+        expected: str | None = None,
+        progress: Progress | None = None,
+        *,
+        md5: bool = True,
     ) -> None:
         self._stack = contextlib.ExitStack()
         self._source, found = self._open(source)
@@ -36,7 +42,7 @@ class Upload:
             self._stack.close()
             raise ValueError(f"The size is {found} bytes, not {size}.")
         self.size = found if size is None else size
-        self.digests, self._expected, self._progress = Digests(), expected, progress
+        self.digests, self._expected, self._progress = Digests(md5=md5), expected, progress
         self._stack.callback(self.digests.close)
         self.failure: Exception | None = None
 
@@ -94,7 +100,7 @@ class Upload:
         """Raise what is wrong with the bytes, now that all are known."""
         if self.size is not None and self.digests.size < self.size:
             raise ValueError(f"There are {self.digests.size} bytes only, of {self.size} that were announced.")
-        if self._expected is not None and (found := self.digests.finish()[1]) != self._expected.lower():
+        if self._expected is not None and (found := self.digests.finish()["sha256"]) != self._expected.lower():
             raise HashMismatch(f"The sha256 of the bytes is {found}, not {self._expected}; nothing was uploaded.")
 
     def _report(self, sent: int) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from accounts import write_users
 from client_sites import Site
-from conftest import Installation, install
+from conftest import install
 from pyrimage.client import Client
 from servers.in_process_server import MIB, serving
 
@@ -27,20 +27,15 @@ def site(shared_site: Site) -> Iterator[Site]:
     shared_site.installation.empty()
 
 
-@pytest.fixture(scope="session")
-def shared_users_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    directory = tmp_path_factory.mktemp("users")
-    made: Installation = install(directory / "site", auth="users", users_file=str(write_users(directory)))
+@pytest.fixture
+def users_site(tmp_path: Path) -> Iterator[Site]:
+    """A service with users, of the test's own: from its address nobody has failed to log in yet."""
+    directory = tmp_path / "users"
+    directory.mkdir()
+    made = install(directory / "site", auth="users", users_file=str(write_users(directory)))
     with serving(made.wsgi) as running:
         yield Site(made, running)
     made.engine.dispose()
-
-
-@pytest.fixture
-def users_site(shared_users_site: Site) -> Iterator[Site]:
-    """A service with users, empty."""
-    yield shared_users_site
-    shared_users_site.installation.empty()
 
 
 @pytest.fixture(params=["", "/v1"], ids=["guide", "v1"])

@@ -28,6 +28,7 @@ from pyrimage.client import (
     NotTrusted,
 )
 from pyrimage.client.keystone import Keystone
+from servers.fault_proxy import FaultProxy
 from servers.http_faults import HttpFaults
 from servers.in_process_server import MIB, serving
 from servers.processes import free_port
@@ -253,6 +254,9 @@ def test_a_certificate_is_checked(site: Site, tmp_path: Path) -> None:
         by_name = proxy.url.replace("127.0.0.1", "localhost")
         for client in (Client(proxy.url), Client(by_name, ca_file=certificate)):
             check_untrusted(client, proxy)
+        with FaultProxy(int(proxy.url.rpartition(":")[2])) as counting:
+            check_untrusted(Client(f"https://127.0.0.1:{counting.port}"), proxy)
+            assert counting.accepted == 2  # one for each step: it would be no better the next time
     certificate, tls = certified(tmp_path, "127.0.0.1", days=0)
     with HttpFaults(site.url, tls) as proxy:
         check_untrusted(Client(proxy.url, ALICE, ca_file=certificate), proxy)

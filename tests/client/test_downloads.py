@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from client_sites import Site, Stranger, pattern, port_of
-from pyrimage.client import BadAnswer, Basic, Client, ConnectionLost, HashMismatch, NotFound
+from pyrimage.client import BadAnswer, Basic, Client, ConnectionFailed, ConnectionLost, HashMismatch, NotFound
 from pyrimage.client.names import file_name
 from servers.fault_proxy import FaultProxy
 from servers.in_process_server import MIB, SECONDS, serving
@@ -162,17 +162,23 @@ def test_what_came_is_not_fetched_again_by_the_next_download(
 
 def test_a_service_that_is_away_is_waited_for_but_not_for_ever(site: Site, image: str, target: Path) -> None:
     with FaultProxy(site.port) as proxy:
-        client = Client(f"http://127.0.0.1:{proxy.port}", patience=SECONDS)
-        gone = threading.Event()
+        client, seen = Client(f"http://127.0.0.1:{proxy.port}", patience=SECONDS), [0]
 
         def leave(done: int, size: int | None) -> None:
-            if done > 4 * MIB and not gone.is_set():
-                gone.set()
+            if seen[-1] <= 4 * MIB < done:
                 proxy.down()
-            elif gone.is_set() and not proxy.is_up:
+            elif done == seen[-1] and not proxy.is_up:
                 proxy.up()  # the progress is told while the client waits, too
+            seen.append(done)
+
+        def go_away(done: int, size: int | None) -> None:
+            if proxy.is_up:
+                proxy.down()
 
         assert client.download(image, target / "disk", progress=leave).read_bytes() == DATA
+        client = Client(f"http://127.0.0.1:{proxy.port}", patience=0.5)
+        with pytest.raises(ConnectionFailed, match="cannot be reached: Connection refused"):
+            client.download(image, target / "other", progress=go_away)
 
 
 @pytest.mark.parametrize("parallel", [1, 3])
@@ -193,6 +199,21 @@ def test_a_progress_that_raises_ends_a_download_which_can_go_on(
     assert threading.active_count() <= threads + 1
     guide.download(image, path, parallel=parallel)
     assert path.read_bytes() == DATA
+
+
+def test_connections_that_wait_for_bytes_end_with_their_download(site: Site, image: str, target: Path) -> None:
+    with FaultProxy(site.port) as proxy:
+        client = Client(f"http://127.0.0.1:{proxy.port}", timeout=5, patience=SECONDS)
+
+        def cancel(done: int, size: int | None) -> None:
+            if done > 0:
+                proxy.hang = True
+                raise KeyboardInterrupt
+
+        proxy.rate = 16 * MIB
+        with pytest.raises(KeyboardInterrupt):
+            client.download(image, target / "disk", parallel=2, progress=cancel)
+        assert proxy.accepted == 2  # or they would have asked again, after the timeout
 
 
 # -- the file that is not complete
@@ -246,17 +267,26 @@ def test_a_target_with_a_long_name_has_room_for_its_part(guide: Client, image: s
 # -- services that are not ours
 
 
-def test_other_bytes_than_the_service_tells_are_an_error(target: Path) -> None:
-    for change in (lambda data: b"X" + data[1:], lambda data: data[:-1]):
-        stranger = Stranger(DATA, changes=change)
-        with serving(stranger) as running:
-            client = Client(f"http://127.0.0.1:{port_of(running)}", patience=0)
-            for parallel in (1, 2):
-                with pytest.raises((HashMismatch, ConnectionLost, BadAnswer)):
-                    client.download("one", target / "disk", parallel=parallel)
-                assert not (target / "disk").exists()
-            with pytest.raises((HashMismatch, ConnectionLost)):
-                b"".join(client.get_image("one")[1])
+def test_other_bytes_than_the_service_tells_are_an_error_and_leave_nothing(target: Path) -> None:
+    with serving(Stranger(DATA, changes=lambda data: b"X" + data[1:])) as running:
+        client = Client(f"http://127.0.0.1:{port_of(running)}")
+        for parallel in (1, 2):
+            with pytest.raises(HashMismatch, match="the md5 of image one is"):
+                client.download("one", target / "disk", parallel=parallel)
+            assert list(target.iterdir()) == []
+        with pytest.raises(HashMismatch):
+            b"".join(client.get_image("one")[1])
+
+
+def test_fewer_bytes_than_the_service_tells_are_an_error(target: Path) -> None:
+    with serving(Stranger(DATA, changes=lambda data: data[:-1])) as running:
+        client = Client(f"http://127.0.0.1:{port_of(running)}", patience=0)
+        for parallel in (1, 2):
+            with pytest.raises(ConnectionLost):
+                client.download("one", target / "disk", parallel=parallel)
+            assert list(target.iterdir()) == [part_of(target / "disk", "one")]
+        with pytest.raises(ConnectionLost):
+            b"".join(client.get_image("one")[1])
 
 
 def test_an_id_leads_to_no_other_directory(target: Path) -> None:
