@@ -52,7 +52,8 @@ class Passwords:
         self._places, self._waiting = threading.Semaphore(MAX_VERIFYING), threading.Semaphore(MAX_WAITING)
         self._right: OrderedDict[bytes, None] = OrderedDict()  # logins that were right once, the latest last
         most = max(1, min(cores - 1, MAX_VERIFYING))
-        self._verifying = ThreadPoolExecutor(most, "verify", _give_way)  # its threads start when they are needed
+        give_way = _give_way if sys.platform == "linux" else None  # elsewhere, threads have their process' priority
+        self._verifying = ThreadPoolExecutor(most, "verify", give_way)  # its threads start when they are needed
 
     def check(self, name: str, password: str, address: str) -> User:
         """Return the user of a name and its password. address: that of the client.
@@ -133,10 +134,9 @@ class Passwords:
 
 
 def _give_way() -> None:
-    """Let this thread compute when others do not: on Linux, a thread can be nicer than its process."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+    """Let this thread compute when others do not."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
 
 
 @contextlib.contextmanager

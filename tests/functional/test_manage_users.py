@@ -47,7 +47,7 @@ class Users:
         return said
 
     def texts(self) -> dict[str, str]:
-        return {path.name: path.read_text(encoding="utf-8") for path in self.directory.iterdir()}
+        return {path.name: path.read_text(encoding="utf-8") for path in self.directory.iterdir() if path.is_file()}
 
     def projects(self) -> dict[str, dict[str, frozenset[str]]]:
         return parse_users(self.path, self.path.read_text(encoding="utf-8"))
@@ -234,6 +234,9 @@ def test_files_that_nobody_can_have_are_told(users: Users) -> None:
     assert "none cannot be changed: No such file" in users.refused("add alice --project lab")
     users.manage.configure("pyrimage.users_file", str(users.directory))
     assert "pyrimage.users_file = " in users.refused("list")
+    (users.directory / "htpasswd").mkdir()
+    users.manage.configure("pyrimage.users_file", str(users.directory / "users"))
+    assert "htpasswd cannot be read: Is a directory" in users.refused("add alice --project lab")
     users.manage.configure("pyrimage.users_file", None)
     assert "pyrimage.users_file is not set" in users.refused("list")
 
