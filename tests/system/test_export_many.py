@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,21 +32,35 @@ class Ran(NamedTuple):
     memory: int
 
 
+# What a program is said to take begins with that of the process that starts it; this one is large, so a small one does.
+MEASURE = """
+import resource, subprocess, sys
+ended = subprocess.run(sys.argv[2:]).returncode
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+with open(sys.argv[1], "w") as file:
+    print(usage.ru_maxrss, usage.ru_utime + usage.ru_stime, file=file)
+sys.exit(ended)
+"""
+
+
 def manage(ini: Path, *arguments: str | Path) -> Ran:
     """Run pyrimage-manage, print how long it took, and return what it did."""
-    began = time.monotonic()
-    with (ini.parent / "output").open("w+") as output:
-        command = [*OWNED, str(PROGRAMS / "pyrimage-manage"), "-c", str(ini), *map(str, arguments)]
-        process = subprocess.Popen(command, cwd=ini.parent, env=clean_environment(ini.parent, {}), stdout=output)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        output.seek(0)
-        ran = Ran(output.read(), usage.ru_maxrss * 1024)
+    began, usage = time.monotonic(), ini.parent / "usage"
+    command = [str(PROGRAMS / "pyrimage-manage"), "-c", str(ini), *map(str, arguments)]
+    ended = subprocess.run(
+        [*OWNED, sys.executable, "-c", MEASURE, str(usage), *command],
+        cwd=ini.parent,
+        env=clean_environment(ini.parent, {}),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
     seconds = time.monotonic() - began
-    own = usage.ru_utime + usage.ru_stime
+    memory, own = map(float, usage.read_text().split())
+    ran = Ran(ended.stdout, int(memory) * 1024)
     rate = f"{seconds:.1f} s ({own:.1f} s of one core), {IMAGES / seconds:.0f} images/s"
     print(f"{arguments[0]}: {rate}, {ran.memory / MIB:.0f} MiB")
-    assert process.returncode == 0, ran.output[-5000:]
+    assert ended.returncode == 0, ran.output[-5000:]
     assert ran.memory < MOST
     return ran
 
