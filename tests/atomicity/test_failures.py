@@ -116,6 +116,7 @@ def test_post_leaves_nothing_when_the_database_is_full(own_installation: Install
     assert_no_bytes(own_installation, images=0)
 
 
+@sql_catalogue_only
 def test_post_leaves_nothing_when_the_database_is_busy(own_installation: Installation) -> None:
     on_connect(own_installation, "busy_timeout = 0")
     with other_program(own_installation) as database, at_checkin(own_installation, database.rollback):
